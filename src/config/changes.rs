@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use super::{Config, ListenAddress};
-use crate::proxy::settings::{Service, Settings, Target};
+use crate::proxy::settings::{Provider, Service, ServiceAuth, Settings, Target, TargetIdentity};
 use crate::sort::Index;
 
 /// Changes from one configuration to another.
@@ -191,6 +191,28 @@ pub(crate) fn service_keys(
         let names = providers.filter_map(|index| Some(settings.auth.get(*index)?.name.clone()));
         names.collect::<Vec<_>>()
     };
+    // Every field has a line below, or makes the identity of the service.
+    let Service {
+        route: _,
+        hosts: _,
+        methods: _,
+        destinations: _,
+        balance: _,
+        health_check: _,
+        passive_health: _,
+        retries: _,
+        strip_prefix: _,
+        preserve_host: _,
+        keeps_encoded_slashes: _,
+        rate_limit: _,
+        timeouts: _,
+        auth:
+            ServiceAuth {
+                providers: _,
+                scopes: _,
+                strips_credentials: _,
+            },
+    } = old;
     let several = old.destinations.len() > 1 || new.destinations.len() > 1;
     let targets = if several { "targets" } else { "target" };
     let differs = [
@@ -213,7 +235,7 @@ pub(crate) fn service_keys(
         (providers(old, of_old) != providers(new, of_new), "auth"),
         (old.auth.scopes != new.auth.scopes, "scopes"),
         (
-            old.auth.keeps_credentials != new.auth.keeps_credentials,
+            old.auth.strips_credentials != new.auth.strips_credentials,
             "forwardCredentials",
         ),
     ];
@@ -247,7 +269,6 @@ fn listeners(old: &Config, new: &Config) -> Changed {
 }
 
 fn targets(old: &Settings, new: &Settings) -> Changed {
-    // Neither has a target twice.
     let without = |all: &Settings, others: &Settings| {
         let others = Index::new(others.targets.iter().map(Target::identity).collect());
         let rest = all.targets.iter();
@@ -264,16 +285,39 @@ fn targets(old: &Settings, new: &Settings) -> Changed {
     }
 }
 
+/// Returns where a provider is asked, if it is asked over the network.
+fn endpoint<'a>(settings: &'a Settings, provider: &Provider) -> Option<TargetIdentity<'a>> {
+    let endpoint = provider.kind.endpoint()?;
+    settings.targets.get(endpoint.target).map(Target::identity)
+}
+
 /// Returns the top-level keys that changed.
 fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
     let (before, after) = (&old.settings, &new.settings);
+    // Every field has a line below, or is compared as a list elsewhere.
+    let Settings {
+        services: _,
+        targets: _,
+        auth: _,
+        rate_limit: _,
+        auth_failures: _,
+        timeouts: _,
+        limits: _,
+        half_close: _,
+        cors: _,
+        security_headers: _,
+        trusted_proxies: _,
+        allow: _,
+        deny: _,
+        https_port: _,
+        access_log: _,
+        request_id: _,
+    } = before;
     let is_provider_changed = || {
         before.auth.len() != after.auth.len()
-            || before
-                .auth
-                .iter()
-                .zip(&after.auth)
-                .any(|(one, other)| !one.is_like(other))
+            || before.auth.iter().zip(&after.auth).any(|(one, other)| {
+                !one.is_like(other) || endpoint(before, one) != endpoint(after, other)
+            })
     };
     let kinds = |config: &Config| {
         let listeners = config.listeners.iter();
@@ -322,6 +366,29 @@ mod tests {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         crate::config::load(text.as_bytes(), "test.json", &|_| None, &read)
             .unwrap_or_else(|errors| panic!("{errors:?}"))
+    }
+
+    #[test]
+    fn a_provider_that_moves_is_a_change() {
+        let at = |host: &str, tls: &str| {
+            config(&format!(
+                r#"{{ "auth": {{ "f": {{ "type": "forward", "url": "https://{host}/x"{tls} }} }}, "services": [
+                    {{ "route": "/a", "target": "https://a.test" }}, {{ "route": "/b", "target": "https://b.test" }} ] }}"#
+            ))
+        };
+        let here = at("a.test", "");
+        assert_eq!(
+            here.settings.targets.len(),
+            2,
+            "the provider has the target of a service"
+        );
+        assert_eq!(keys(&here, &at("a.test", "")), [""; 0]);
+        assert_eq!(keys(&here, &at("b.test", "")), ["auth"]);
+        let named = at("a.test", r#", "tls": { "serverName": "Idp.test" }"#);
+        assert_eq!(named.settings.targets.len(), 3, "its TLS settings differ");
+        assert_eq!(keys(&here, &named), ["auth"]);
+        let again = at("a.test", r#", "tls": { "serverName": "idp.test" }"#);
+        assert_eq!(keys(&named, &again), [""; 0], "names of hosts have no case");
     }
 
     #[test]

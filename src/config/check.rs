@@ -151,7 +151,7 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     if !providers.is_empty() {
         notes.push(format!("auth {}", providers.join(" or ")));
     }
-    if service.auth.keeps_credentials {
+    if service.auth.strips_credentials {
         notes.push("credentials not forwarded".to_owned());
     }
     if !service.auth.scopes.is_empty() {

@@ -35,7 +35,7 @@ pub(super) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         },
         "auth" => list(providers(service, settings)),
         "scopes" => list(&service.auth.scopes),
-        "forwardCredentials" => (!service.auth.keeps_credentials).to_string(),
+        "forwardCredentials" => (!service.auth.strips_credentials).to_string(),
         _ => String::new(),
     })
 }

@@ -29,6 +29,24 @@ fn json(method: &str, path: &str, more: &str) -> String {
 const USERS: &str = r#"{ "route": "/users", "target": "http://a.test:81/users" }"#;
 
 /// A change of the configuration, a request, and what becomes of it; empty: no difference.
+/// A key without a text would be a change that is not shown.
+#[test]
+fn each_key_of_a_service_has_a_text() {
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let text = br#"[ { "route": "/a", "target": "http://a.test" } ]"#;
+    let config = crate::config::load(text, "a.json", &|_| None, &read).expect("good");
+    let service = &config.settings.services[0];
+    for key in crate::config::schema::SERVICE.keys {
+        // Those make a service the same in two configurations; `tls` belongs to the target.
+        if matches!(key.name, "route" | "hosts" | "methods" | "tls") {
+            continue;
+        }
+        let parts = service_values::parts(key.name, service, &config.settings);
+        let is_shown = parts.iter().all(|(_, text)| !text.is_empty());
+        assert!(is_shown && !parts.is_empty(), "{}: {parts:?}", key.name);
+    }
+}
+
 #[test]
 fn what_becomes_of_a_request() {
     let key = r#""auth": { "k": { "type": "apiKey", "keys": { "b": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" } } }"#;

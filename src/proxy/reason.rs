@@ -151,6 +151,10 @@ impl Failure {
     /// Returns the gateway's reply instead of a response that fails this way.
     pub(super) fn reply(&self) -> Reply {
         match self.outcome {
+            // As where the head is written at once.
+            Outcome::OverLimit if self.reason == Some(Reason::HeadOutgrown) => {
+                Reply::FieldsTooLarge
+            }
             Outcome::UpstreamTimeout | Outcome::ClientTimeout => Reply::GatewayTimeout,
             Outcome::OverLimit => Reply::ServiceUnavailable,
             _ => Reply::BadGateway,
@@ -206,5 +210,22 @@ impl From<Outcome> for Failure {
             outcome,
             reason: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The head is written at once, or when the body was gathered: the client gets one status.
+    #[test]
+    fn a_head_that_grew_too_large_is_a_431() {
+        let outgrown = Failure::new(Outcome::OverLimit, Reason::HeadOutgrown);
+        assert_eq!(outgrown.reply(), Reply::FieldsTooLarge);
+        let full = Failure {
+            outcome: Outcome::OverLimit,
+            reason: None,
+        };
+        assert_eq!(full.reply(), Reply::ServiceUnavailable);
     }
 }

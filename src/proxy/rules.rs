@@ -350,7 +350,7 @@ fn gateway_headers(settings: &Settings, own: &[usize]) -> Vec<String> {
 /// Returns the headers for [`ServiceRules::dropped`] of a service with `"forwardCredentials":
 /// false`; empty for every other.
 fn credential_headers(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
-    if !auth.keeps_credentials {
+    if !auth.strips_credentials {
         return Vec::new();
     }
     let mut all = gateway_headers(settings, &auth.providers);

@@ -203,9 +203,9 @@ pub struct ServiceAuth {
     pub providers: Vec<usize>,
     /// Scopes that a credential must have, all of them.
     pub scopes: Vec<String>,
-    /// `forwardCredentials`: false to remove the credential that admitted a request before it is
-    /// forwarded.
-    pub keeps_credentials: bool,
+    /// True to remove the credential that admitted a request before it is forwarded
+    /// (`"forwardCredentials": false`).
+    pub strips_credentials: bool,
 }
 
 impl ServiceAuth {

@@ -13,6 +13,7 @@ mod rate_limit;
 mod request_id;
 mod security_headers;
 pub(crate) mod services;
+mod target_list;
 mod timeouts;
 mod upstream_tls;
 
@@ -69,11 +70,10 @@ pub(crate) fn compile(
     let services::Compiled {
         services,
         mut targets,
-        mut upstream_tls,
     } = services
         .map(|place| services::compile(place, &defaults, source, report))
         .unwrap_or_default();
-    let auth = auth.join(&mut targets, &mut upstream_tls);
+    let auth = auth.join(&mut targets);
     // An error about `PORT` has no better place than `listen`.
     let listen = object.get("listen");
     let port_place = listen.cloned().unwrap_or_else(|| at("listen"));
@@ -84,7 +84,7 @@ pub(crate) fn compile(
     let request_id = request_id::compile(request_id, security, &auth, report);
     let settings = Settings {
         services,
-        targets,
+        targets: targets.targets,
         auth,
         auth_failures: auth_failures::compile(failures, rate_limit.as_ref(), report),
         rate_limit,
@@ -107,7 +107,7 @@ pub(crate) fn compile(
         admin: admin::compile(object.get("admin"), &listeners, report),
         watch: object.flag("watch", report),
         listeners,
-        upstream_tls,
+        upstream_tls: targets.tls,
         log_level: log_level(&object, report),
     })
 }

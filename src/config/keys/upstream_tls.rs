@@ -13,7 +13,6 @@ use crate::config::values::host;
 /// Values of `tls`, and the certificates of the file that it names.
 #[derive(Clone, Default)]
 pub(crate) struct TlsSettings {
-    pub(crate) ca: Option<PathBuf>,
     pub(crate) roots: Vec<Vec<u8>>,
     pub(crate) server_name: Option<String>,
 }
@@ -24,7 +23,9 @@ impl TlsSettings {
         if self.roots.is_empty() && self.server_name.is_none() {
             return [0; 32];
         }
-        identity::digest(self.server_name.as_deref(), &self.roots)
+        // Names of hosts have no case.
+        let name = self.server_name.as_deref().map(str::to_ascii_lowercase);
+        identity::digest(name.as_deref(), &self.roots)
     }
 }
 
@@ -64,19 +65,15 @@ impl<'t> Trust<'t> {
             return settings;
         }
         if let Some(place) = ca
-            && let Some((path, roots)) = self.roots(place, report)
+            && let Some(roots) = self.roots(place, report)
         {
-            (settings.ca, settings.roots) = (Some(path), roots);
+            settings.roots = roots;
         }
         settings.server_name = name.and_then(|place| server_name(place, report));
         settings
     }
 
-    fn roots(
-        &mut self,
-        place: &Located<'_>,
-        report: &mut Report<'_>,
-    ) -> Option<(PathBuf, Vec<Vec<u8>>)> {
+    fn roots(&mut self, place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<Vec<u8>>> {
         let text = place.text(report)?;
         if text.is_empty() {
             place.fail(report, "is empty; name a PEM file, or write null");
@@ -89,7 +86,7 @@ impl<'t> Trust<'t> {
             identity::certificates_from_pem(&bytes).map_err(|error| error.to_string())
         });
         match loaded {
-            Ok(roots) => Some((path, roots.clone())),
+            Ok(roots) => Some(roots.clone()),
             Err(message) => {
                 // One line, whatever the file is called.
                 place.fail_bare(

@@ -16,8 +16,10 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from world import FOLDER, PORTS, accepts, bound, must, path, spawn, until
+from free_ports import bound
+from world import FOLDER, PORTS, accepts, must, path, spawn, until
 
 READ = "configuration read:"
 KEPT = "the running configuration is still the one of"

@@ -10,12 +10,11 @@ use crate::limits::{AUTH_FORWARDED_HEADERS, AUTH_HEADER_NAME_BYTES};
 use crate::policy::auth::grant::Forwarded;
 use crate::policy::auth::introspection::client_credentials;
 use crate::policy::auth::provider::{Endpoint, Keys, Kind, Provider};
-use crate::proxy::settings::Target;
 use crate::time::Duration;
 
 use crate::config::keys::services::auth::Known;
+use crate::config::keys::target_list::TargetList;
 use crate::config::keys::upstream_tls::Trust;
-use crate::config::model::UpstreamTls;
 use crate::config::schema::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE, Table};
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object, member_path};
@@ -29,18 +28,13 @@ pub(crate) struct Compiled {
     pub(crate) known: Vec<Known>,
     providers: Vec<Provider>,
     /// Targets of the endpoints. Until [`Compiled::join`] an endpoint has an index into this list.
-    targets: Vec<Target>,
-    tls: Vec<Option<UpstreamTls>>,
+    targets: TargetList,
 }
 
 impl Compiled {
-    /// Returns the providers and appends the targets of their endpoints.
-    pub(crate) fn join(
-        mut self,
-        targets: &mut Vec<Target>,
-        tls: &mut Vec<Option<UpstreamTls>>,
-    ) -> Vec<Provider> {
-        let behind = targets.len();
+    /// Returns the providers, and adds the targets of their endpoints to the others.
+    pub(crate) fn join(mut self, targets: &mut TargetList) -> Vec<Provider> {
+        let places = targets.join(self.targets);
         for provider in &mut self.providers {
             if let Kind::Jwt {
                 keys: Keys::Fetched(endpoint),
@@ -49,11 +43,9 @@ impl Compiled {
             | Kind::Introspection { endpoint, .. }
             | Kind::Forward { endpoint, .. } = &mut provider.kind
             {
-                endpoint.target += behind;
+                endpoint.target = places.get(endpoint.target).copied().unwrap_or_default();
             }
         }
-        targets.append(&mut self.targets);
-        tls.append(&mut self.tls);
         self.providers
     }
 }
@@ -217,16 +209,8 @@ impl Compiler<'_> {
             .unwrap_or_default();
         let path = if path.is_empty() { "/" } else { path.as_str() };
         let path = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
-        let Compiled {
-            targets, tls: all, ..
-        } = &mut self.compiled;
-        all.push(target.tls.then_some(UpstreamTls {
-            roots: tls.roots,
-            server_name: tls.server_name,
-        }));
-        targets.push(target);
         Some(Endpoint {
-            target: targets.len() - 1,
+            target: self.compiled.targets.share(target, tls),
             path,
         })
     }

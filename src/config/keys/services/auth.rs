@@ -24,7 +24,7 @@ pub(crate) fn compile(
     if let Some(place) = object.get("auth") {
         auth.providers = providers(place, known, report);
     }
-    auth.keeps_credentials = !object.flag("forwardCredentials", report);
+    auth.strips_credentials = !object.flag("forwardCredentials", report);
     if let Some(place) = object
         .get("forwardCredentials")
         .filter(|_| object.get("auth").is_none_or(Located::is_false))

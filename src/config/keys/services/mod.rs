@@ -11,19 +11,16 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-
 use crate::policy::rate::RateLimit;
-use crate::proxy::settings::{Destination, ExchangeTimeouts, Service, Target};
+use crate::proxy::settings::{Destination, ExchangeTimeouts, Service};
 
+use crate::config::keys::target_list::TargetList;
 use crate::config::keys::upstream_tls::{TlsSettings, Trust};
 use crate::config::keys::{rate_limit, timeouts};
-use crate::config::model::UpstreamTls;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
-use crate::config::values::{scalars, target_url};
+use crate::config::values::scalars;
 
 use self::auth::Known;
 use self::matching::RouteClaims;
@@ -44,22 +41,12 @@ pub(crate) struct Defaults<'d> {
 #[derive(Default)]
 pub(crate) struct Compiled {
     pub(crate) services: Vec<Service>,
-    pub(crate) targets: Vec<Target>,
-    pub(crate) upstream_tls: Vec<Option<UpstreamTls>>,
-}
-
-/// Services with the same authority and the same TLS settings share a target.
-#[derive(PartialEq, Eq, Hash)]
-struct Identity {
-    address: (bool, String, u16),
-    ca: Option<PathBuf>,
-    server_name: Option<String>,
+    pub(crate) targets: TargetList,
 }
 
 struct Compiler<'c> {
     defaults: &'c Defaults<'c>,
     claims: RouteClaims,
-    known: HashMap<Identity, usize>,
     compiled: Compiled,
     trust: Trust<'c>,
 }
@@ -81,7 +68,6 @@ pub(crate) fn compile(
     let mut compiler = Compiler {
         defaults,
         claims: RouteClaims::default(),
-        known: HashMap::new(),
         compiled: Compiled::default(),
         trust: Trust::new(source),
     };
@@ -136,7 +122,7 @@ impl Compiler<'_> {
                 TlsSettings::default()
             };
             Destination {
-                target: self.share(target, tls),
+                target: self.compiled.targets.share(target, tls),
                 path,
                 role,
             }
@@ -184,31 +170,5 @@ impl Compiler<'_> {
             return None;
         }
         Some(route)
-    }
-
-    /// Returns the index of the target, which is added when it is new.
-    fn share(&mut self, mut target: Target, tls: TlsSettings) -> usize {
-        target.trust = tls.digest();
-        let TlsSettings {
-            ca,
-            roots,
-            server_name,
-        } = tls;
-        let lower = server_name.as_ref().map(|name| name.to_ascii_lowercase());
-        let identity = Identity {
-            address: target_url::identity(&target),
-            ca,
-            server_name: lower,
-        };
-        let Compiled {
-            targets,
-            upstream_tls,
-            ..
-        } = &mut self.compiled;
-        *self.known.entry(identity).or_insert_with(|| {
-            upstream_tls.push(target.tls.then_some(UpstreamTls { roots, server_name }));
-            targets.push(target);
-            targets.len() - 1
-        })
     }
 }
