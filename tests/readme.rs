@@ -420,3 +420,21 @@ fn numbers_of_a_text() {
         ("65,536".into(), "100".into(), "16 MB".into(), "8 KB".into())
     );
 }
+
+/// The table of the words of `end` has each word once, in the order of the source.
+#[test]
+fn each_word_of_end_has_a_row() {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme
+        .split_once("### How a request ended")
+        .expect("the section");
+    let (section, _) = rest.split_once("\n### ").expect("the next section");
+    let words = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|word| *word != "end");
+    let all = tollgate::observe::access::Outcome::ALL
+        .iter()
+        .map(|outcome| outcome.as_str());
+    assert_eq!(words.collect::<Vec<_>>(), all.collect::<Vec<_>>());
+}

@@ -32,6 +32,15 @@ pub enum ChunkError {
 }
 
 impl ChunkError {
+    /// All faults.
+    pub const ALL: &[ChunkError] = &[
+        ChunkError::Size,
+        ChunkError::LineEnd,
+        ChunkError::Extension,
+        ChunkError::Trailer,
+        ChunkError::TooLarge,
+    ];
+
     /// Returns the text of the fault for the log.
     pub const fn as_str(self) -> &'static str {
         match self {

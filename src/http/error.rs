@@ -23,6 +23,9 @@ macro_rules! faults {
         }
 
         impl $name {
+            /// Texts of the faults without a value.
+            pub const TEXTS: &[&str] = &[$($text,)*];
+
             /// Returns the text of the fault for the log.
             pub const fn as_str(self) -> &'static str {
                 match self {

@@ -7,12 +7,13 @@ use core::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use log::{debug, error, info, warn};
+use log::{Level, debug, error, info, log, warn};
 
 use crate::observe::access::Outcome;
 use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report, TargetId};
 use crate::proxy::settings::{Target, TargetHost};
 use crate::sort::Index;
+use crate::time::Duration;
 use crate::upstream::health::Change;
 
 /// Log of the engine's reports.
@@ -87,12 +88,32 @@ impl Messages {
         match report {
             Report::UpstreamFailed(failed) => warn!("{}", Line(&failed)),
             Report::Refused(failed) => info!("{}", Line(&failed)),
+            Report::BodyBroken { client, fault } => info!(
+                "{} in the body of a request that {} has an answer to; the connection closes",
+                fault.as_str(),
+                Client(client)
+            ),
+            Report::FirstRateLimited {
+                route,
+                client,
+                requests,
+                window,
+            } => {
+                let route = route.as_deref();
+                warn!("{}", rate_limited_text(route, client, requests, window));
+            }
+            Report::ForwardedIgnored { peer } => warn!("{}", forwarded_text(peer)),
             Report::Suppressed {
+                is_refusal,
                 route,
                 provider,
                 what,
                 count,
-            } => log_suppressed(route.as_deref(), provider.as_deref(), what, count),
+            } => {
+                let level = if is_refusal { Level::Info } else { Level::Warn };
+                let subject = (route.as_deref(), provider.as_deref());
+                log_suppressed(level, subject, what, count);
+            }
             Report::Health {
                 route,
                 target,
@@ -134,17 +155,48 @@ impl Messages {
 }
 
 /// Logs a count of messages that were kept from the log, at the level of those that were not.
-fn log_suppressed(route: Option<&str>, provider: Option<&str>, what: Option<&str>, count: u32) {
+fn log_suppressed(
+    level: Level,
+    (route, provider): (Option<&str>, Option<&str>),
+    what: Option<&str>,
+    count: u32,
+) {
     let what = what.unwrap_or("of several kinds");
-    match (route, provider) {
-        (Some(route), _) => {
-            warn!("{route}: {what}: {count} more messages like the ones before")
-        }
-        (None, Some(provider)) => {
-            warn!("auth {provider}: {what}: {count} more messages like the ones before")
-        }
-        (None, None) => warn!("{what}: {count} more messages like the ones before"),
-    }
+    let (auth, name, colon) = match (route, provider) {
+        (Some(route), _) => ("", route, ": "),
+        (None, Some(provider)) => ("auth ", provider, ": "),
+        (None, None) => ("", "", ""),
+    };
+    log!(
+        level,
+        "{auth}{name}{colon}{what}: {count} more messages like the ones before"
+    );
+}
+
+/// Returns the message about the first 429 of a service.
+fn rate_limited_text(
+    route: Option<&str>,
+    client: Option<IpAddr>,
+    requests: u32,
+    window: Duration,
+) -> String {
+    let (route, client) = (route.unwrap_or("no route"), Client(client));
+    let seconds = window.as_secs_ceil();
+    format!(
+        "{route}: first 429: {client} sent more than {requests} requests in {seconds} s, see rateLimit (said once)"
+    )
+}
+
+/// Returns the message about `X-Forwarded-For` from a proxy that is not trusted.
+fn forwarded_text(peer: Option<IpAddr>) -> String {
+    let (name, peer) = (
+        peer.map_or("unix".to_owned(), |ip| ip.to_string()),
+        Client(peer),
+    );
+    format!(
+        "X-Forwarded-For from {peer} is ignored, so that its requests count as those of one client; did you mean trustedProxies? \
+         Set \"trustedProxies\": [{name:?}] to believe it (said once)"
+    )
 }
 
 /// Logs a new key set of a provider.
@@ -225,9 +277,9 @@ pub fn mid_sentence(mut text: String) -> Box<str> {
     text.into_boxed_str()
 }
 
-/// Line such as
+/// Line about a request that was refused or failed, such as
 /// `/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1`
-struct Line<'a>(&'a Failed);
+pub struct Line<'a>(pub &'a Failed);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -362,6 +414,29 @@ mod tests {
             ),
         ] {
             assert_eq!(line(&failed), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_said_once_names_the_key() {
+        let client = "10.0.0.7".parse().ok();
+        for (text, expected) in [
+            (
+                rate_limited_text(Some("/a"), client, 20, Duration::from_secs(60)),
+                "/a: first 429: 10.0.0.7 sent more than 20 requests in 60 s, see rateLimit (said once)",
+            ),
+            (
+                forwarded_text(client),
+                "X-Forwarded-For from 10.0.0.7 is ignored, so that its requests count as those of one client; did you mean \
+                 trustedProxies? Set \"trustedProxies\": [\"10.0.0.7\"] to believe it (said once)",
+            ),
+            (
+                forwarded_text(None),
+                "X-Forwarded-For from a client on a unix socket is ignored, so that its requests count as those of one client; \
+                 did you mean trustedProxies? Set \"trustedProxies\": [\"unix\"] to believe it (said once)",
+            ),
+        ] {
+            assert_eq!(text, expected);
         }
     }
 

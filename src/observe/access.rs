@@ -51,8 +51,12 @@ outcomes! {
     ClientClosed = "client_closed",
     /// The client was too slow.
     ClientTimeout = "client_timeout",
-    /// No connection to the upstream was established.
+    /// The upstream accepted no connection.
     UpstreamRefused = "upstream_refused",
+    /// The network has no route to the upstream.
+    UpstreamUnreachable = "upstream_unreachable",
+    /// The health checks of all targets of the service fail.
+    NoTargetUp = "no_target_up",
     /// The upstream's name has no address.
     UpstreamUnresolved = "upstream_unresolved",
     /// The TLS handshake with the upstream failed.
@@ -65,7 +69,7 @@ outcomes! {
     UpstreamTimeout = "upstream_timeout",
     /// Reply 429.
     RateLimited = "rate_limited",
-    /// Reply 404.
+    /// Reply 404 or 405.
     NoRoute = "no_route",
     /// The request was rejected as invalid.
     BadRequest = "bad_request",
@@ -73,6 +77,8 @@ outcomes! {
     Unauthorized = "unauthorized",
     /// A limit of the gateway was reached.
     OverLimit = "over_limit",
+    /// The request runs in a loop (RFC 9110 7.6.3).
+    LoopDetected = "loop_detected",
     /// The gateway stopped.
     Shutdown = "shutdown",
 }

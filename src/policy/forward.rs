@@ -32,6 +32,26 @@ impl Peer {
             Peer::Unix => None,
         }
     }
+
+    /// Returns true if the peer is on this machine or on a private network (RFC 1918, RFC 4193,
+    /// RFC 6598, and the loopback and link-local addresses).
+    pub fn is_private(self) -> bool {
+        match self {
+            Peer::Unix => true,
+            Peer::Ip(IpAddr::V4(address)) => {
+                let is_shared = matches!(address.octets(), [100, 64..=127, ..]);
+                address.is_private()
+                    || address.is_loopback()
+                    || address.is_link_local()
+                    || is_shared
+            }
+            Peer::Ip(IpAddr::V6(address)) => {
+                address.is_loopback()
+                    || address.is_unique_local()
+                    || address.is_unicast_link_local()
+            }
+        }
+    }
 }
 
 /// A set of peers: networks, and optionally the peers on unix sockets.
@@ -189,6 +209,31 @@ mod tests {
         ) {
             Peer::Ip(address) => address.to_string(),
             Peer::Unix => "unix".to_owned(),
+        }
+    }
+
+    #[test]
+    fn private_peers() {
+        assert!(Peer::Unix.is_private());
+        for (address, is_private) in [
+            ("10.0.0.1", true),
+            ("172.16.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.255.1", true),
+            ("127.0.0.2", true),
+            ("169.254.0.1", true),
+            ("100.64.0.1", true),
+            ("100.127.255.255", true),
+            ("100.63.0.1", false),
+            ("100.128.0.1", false),
+            ("192.0.2.1", false),
+            ("::1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("2001:db8::1", false),
+        ] {
+            let peer = Peer::Ip(address.parse().expect("an address"));
+            assert_eq!(peer.is_private(), is_private, "{address}");
         }
     }
 

@@ -35,6 +35,21 @@ pub enum PathFault {
 }
 
 impl PathFault {
+    /// All faults.
+    pub const ALL: &[PathFault] = &[
+        PathFault::Byte,
+        PathFault::Escape,
+        PathFault::WideEscape,
+        PathFault::EncodedByte,
+        PathFault::Overlong,
+        PathFault::DotSegment,
+        PathFault::EncodedSlash,
+        PathFault::TwiceEncodedSlash,
+        PathFault::EmptySegment,
+        PathFault::OtherRoute,
+        PathFault::OtherGuard,
+    ];
+
     /// Returns the text of the fault for the log.
     pub const fn as_str(self) -> &'static str {
         match self {

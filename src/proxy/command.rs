@@ -8,9 +8,11 @@ use std::sync::Arc;
 pub use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
 pub use super::reason::Reason;
 use super::settings::Target;
+use crate::http::chunked::ChunkError;
 use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
+use crate::time::Duration;
 use crate::upstream::health::Change;
 
 /// A connection of the gateway.
@@ -89,12 +91,39 @@ pub enum Work {
 /// Event that the operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
-    /// An exchange failed because of the upstream, or was cut off.
+    /// A request failed because of the upstream or of the configuration, or its response was cut.
     UpstreamFailed(Box<Failed>),
     /// A request was refused because of its content, or because of missing credentials.
     Refused(Box<Failed>),
+    /// A request that was answered before has a malformed body, of which the rest is not read.
+    BodyBroken {
+        /// Address of the client; `None` for a client on a unix socket.
+        client: Option<IpAddr>,
+        /// Rule that the body breaks.
+        fault: ChunkError,
+    },
+    /// A service refused its first request because of the rate limit, since the start or the last
+    /// reload.
+    FirstRateLimited {
+        /// Route of the service; `None` if the request has no route.
+        route: Option<Rc<str>>,
+        /// Address of the client; `None` for clients on unix sockets.
+        client: Option<IpAddr>,
+        /// Number of requests that the limit allows.
+        requests: u32,
+        /// Time in which it allows them.
+        window: Duration,
+    },
+    /// `X-Forwarded-For` came from a private address that `trustedProxies` does not name, for the
+    /// first time since the start or the last reload.
+    ForwardedIgnored {
+        /// Address of the sender; `None` for a unix socket.
+        peer: Option<IpAddr>,
+    },
     /// Messages of one kind were suppressed, because too many came.
     Suppressed {
+        /// True if the messages were about refused requests, at `info`.
+        is_refusal: bool,
         /// Route of the service of the messages.
         route: Option<Rc<str>>,
         /// Name of the provider of the messages.
@@ -221,10 +250,12 @@ impl Refused {
 /// Fault of a connection, as far as the engine distinguishes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// The upstream is not reachable: connection refused, no route, or a connect timeout of the
-    /// kernel.
+    /// The upstream accepted no connection: connection refused, or a connect timeout of the kernel.
     Refused,
-    /// No route to the address, or no address of its family on this machine.
+    /// A router or the neighbour discovery reported that the host or its network is not reachable
+    /// (RFC 4443 3.1).
+    NoRoute,
+    /// No route of this machine leads to the address, or it has no address of that family.
     Unreachable,
     /// The TLS handshake failed, or the peer's certificate does not match.
     Tls,
@@ -242,7 +273,8 @@ impl Fault {
     /// connection.
     pub fn outcome(self) -> Outcome {
         match self {
-            Fault::Refused | Fault::Unreachable => Outcome::UpstreamRefused,
+            Fault::Refused => Outcome::UpstreamRefused,
+            Fault::NoRoute | Fault::Unreachable => Outcome::UpstreamUnreachable,
             Fault::Tls => Outcome::UpstreamTls,
             Fault::Reset | Fault::SendFailed => Outcome::UpstreamClosed,
             Fault::Exhausted => Outcome::OverLimit,

@@ -1,6 +1,6 @@
 //! Context of the engine's parts: the rules, the time, and the queues for the loop.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::access_log::AccessLog;
@@ -54,6 +54,18 @@ pub(super) struct Messages {
     pub(super) dampener: Dampener,
     /// End of the window, after which the counts of suppressed messages are reported.
     pub(super) timer: Timer,
+    /// Slots of the services whose first 429 was reported; `None` for requests without a route.
+    pub(super) limited: BTreeSet<Option<u32>>,
+    /// True if `X-Forwarded-For` from a proxy that is not trusted was reported.
+    pub(super) has_told_forwarded: bool,
+}
+
+impl Messages {
+    /// Allows the reports that come once for each edition of the rules again.
+    pub(super) fn begin_edition(&mut self) {
+        self.limited = BTreeSet::new();
+        self.has_told_forwarded = false;
+    }
 }
 
 /// State that all parts share: the rules, the time, and the queues for the loop.

@@ -93,6 +93,7 @@ impl Proxy {
         self.ctx.peaks = self.ctx.peaks.max(&rules.bounds);
         self.ctx.access_log.set(&rules.settings);
         self.ctx.rules = Rc::clone(&rules);
+        self.ctx.messages.begin_edition();
         rules.adopt_counters(&mut self.ctx.counters);
         let prefix = ipv6_prefix(&rules.settings);
         if prefix != ipv6_prefix(&before.settings)

@@ -4,16 +4,19 @@
 //! Nothing is formatted before something has failed. Repeated failures are reported ten times a
 //! second at most; the rest is counted.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use super::command::{Failed, Report};
 use super::context::{Context, TimerKey};
 use super::ids::ProviderId;
 use super::log_entry::AccessLogEntry;
-use super::reason::{Failure, Reason};
+use super::reason::{Failure, Reason, Told};
+use super::settings::ServiceRateLimit;
+use crate::http::chunked::ChunkError;
 use crate::observe::access::Outcome;
 use crate::observe::dampen::{DAMPEN_TOTAL, DAMPEN_WINDOW, Kind};
+use crate::policy::forward::Peer;
 
 /// Bytes of a request's path in a report.
 const PATH_BYTES: usize = 512;
@@ -30,37 +33,46 @@ pub(super) const REPORTS_BYTES: usize = (DAMPEN_TOTAL as usize).saturating_mul(
 /// Subject of a report, encoded as a number: the slot of a service or of a provider.
 #[derive(Clone, Copy)]
 pub(super) enum Subject {
+    /// A failed request of a service.
     Service(Option<u32>),
+    /// A refused request of a service.
+    Refusal(Option<u32>),
     Provider(u32),
 }
 
 impl Subject {
-    /// Returns the subject of a request's reports.
-    fn service(entry: &AccessLogEntry) -> Subject {
-        Subject::Service(entry.service.as_ref().map(|rules| rules.id.index()))
-    }
-
     const PROVIDER: u32 = 1 << 31;
-    const NO_SERVICE: u32 = Subject::PROVIDER - 1;
+    const REFUSAL: u32 = 1 << 30;
+    const NO_SERVICE: u32 = Subject::REFUSAL - 1;
 
     fn number(self) -> u32 {
+        let slot = |service: Option<u32>| {
+            service.map_or(Subject::NO_SERVICE, |slot| slot & Subject::NO_SERVICE)
+        };
         match self {
-            Subject::Service(service) => {
-                service.unwrap_or(Subject::NO_SERVICE) & !Subject::PROVIDER
-            }
+            Subject::Service(service) => slot(service),
+            Subject::Refusal(service) => slot(service) | Subject::REFUSAL,
             Subject::Provider(provider) => provider | Subject::PROVIDER,
         }
     }
 
     fn of(number: u32) -> Subject {
-        match number {
-            Subject::NO_SERVICE => Subject::Service(None),
-            number if number & Subject::PROVIDER != 0 => {
-                Subject::Provider(number & !Subject::PROVIDER)
-            }
-            number => Subject::Service(Some(number)),
+        if number & Subject::PROVIDER != 0 {
+            return Subject::Provider(number & !Subject::PROVIDER);
+        }
+        let slot = number & Subject::NO_SERVICE;
+        let service = (slot != Subject::NO_SERVICE).then_some(slot);
+        if number & Subject::REFUSAL != 0 {
+            Subject::Refusal(service)
+        } else {
+            Subject::Service(service)
         }
     }
+}
+
+/// Returns the slot of a request's service.
+fn service_of(entry: &AccessLogEntry) -> Option<u32> {
+    entry.service.as_ref().map(|rules| rules.id.index())
 }
 
 impl Context {
@@ -79,7 +91,7 @@ impl Context {
             .reason
             .as_ref()
             .map_or(failure.outcome.as_str(), Reason::what);
-        if self.admits(Subject::service(entry), what) {
+        if self.admits(Subject::Service(service_of(entry)), what) {
             let status_told = status.or(entry.status);
             let failed = Failed {
                 address,
@@ -98,13 +110,66 @@ impl Context {
         outcome: Outcome,
         reason: Reason,
     ) {
-        // A provider that is down has its own report.
-        if reason != Reason::ProviderDown && self.admits(Subject::service(entry), reason.what()) {
-            let failed = failed(entry, outcome, Some(reason.clone()), entry.status);
-            self.report(Report::Refused(Box::new(failed)));
+        let told = reason.told();
+        if told != Told::Elsewhere {
+            let service = service_of(entry);
+            let subject = match told {
+                Told::Warn => Subject::Service(service),
+                Told::Info | Told::Elsewhere => Subject::Refusal(service),
+            };
+            if self.admits(subject, reason.what()) {
+                let failed = failed(entry, outcome, Some(reason.clone()), entry.status);
+                let failed = Box::new(failed);
+                self.report(match told {
+                    Told::Warn => Report::UpstreamFailed(failed),
+                    Told::Info | Told::Elsewhere => Report::Refused(failed),
+                });
+            }
+            self.await_counts();
+        }
+        entry.reason = Some(Box::new(reason));
+    }
+
+    /// Reports a malformed body of a request that has its answer and its line in the access log.
+    #[cold]
+    pub(super) fn report_broken_body(&mut self, client: Option<IpAddr>, fault: ChunkError) {
+        if self.admits(Subject::Refusal(None), fault.as_str()) {
+            self.report(Report::BodyBroken { client, fault });
         }
         self.await_counts();
-        entry.reason = Some(Box::new(reason));
+    }
+
+    /// Reports the first 429 of a service since the start or the last reload, with the limit that
+    /// the client reached.
+    #[cold]
+    pub(super) fn report_rate_limited(&mut self, entry: &AccessLogEntry) {
+        let is_first = self.messages.limited.insert(service_of(entry));
+        let service = entry.service.as_ref();
+        let own = service.and_then(|rules| match &rules.service.rate_limit {
+            ServiceRateLimit::Own(limit) => Some(limit),
+            ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
+        });
+        let rules = Rc::clone(&self.rules);
+        if is_first && let Some(limit) = own.or(rules.settings.rate_limit.as_ref()) {
+            self.report(Report::FirstRateLimited {
+                route: service.map(|rules| Rc::clone(&rules.route)),
+                client: entry.client,
+                requests: limit.requests,
+                window: limit.window,
+            });
+        }
+    }
+
+    /// Reports `X-Forwarded-For` from a proxy that is not trusted, once: most private addresses that
+    /// send the field are a proxy that the configuration forgot.
+    #[cold]
+    pub(super) fn report_forwarded(&mut self, peer: Peer) {
+        if peer.is_private()
+            && !self.rules.trusted.is_trusted(peer)
+            && !core::mem::replace(&mut self.messages.has_told_forwarded, true)
+        {
+            self.report(Report::ForwardedIgnored { peer: peer.ip() });
+        }
     }
 
     /// Returns true if a message about a provider is reported now, and false if it is suppressed.
@@ -136,11 +201,14 @@ impl Context {
         while let Some(suppressed) = self.messages.dampener.take(self.now) {
             let subject = suppressed.kind.map(|kind| Subject::of(kind.subject));
             let (route, provider) = match subject {
-                Some(Subject::Service(Some(service))) => (self.route_of(service), None),
+                Some(Subject::Service(service) | Subject::Refusal(service)) => {
+                    (service.and_then(|service| self.route_of(service)), None)
+                }
                 Some(Subject::Provider(provider)) => (None, self.provider_name(provider)),
-                Some(Subject::Service(None)) | None => (None, None),
+                None => (None, None),
             };
             self.report(Report::Suppressed {
+                is_refusal: matches!(subject, Some(Subject::Refusal(_))),
                 route,
                 provider,
                 what: suppressed.kind.map(|kind| kind.what),
@@ -197,6 +265,8 @@ mod tests {
             Subject::Service(None),
             Subject::Service(Some(0)),
             Subject::Service(Some(7)),
+            Subject::Refusal(None),
+            Subject::Refusal(Some(7)),
             Subject::Provider(7),
         ] {
             assert_eq!(Subject::of(subject.number()).number(), subject.number());
@@ -208,6 +278,14 @@ mod tests {
         assert!(matches!(
             Subject::of(Subject::Service(Some(7)).number()),
             Subject::Service(Some(7))
+        ));
+        assert!(matches!(
+            Subject::of(Subject::Refusal(None).number()),
+            Subject::Refusal(None)
+        ));
+        assert!(matches!(
+            Subject::of(Subject::Refusal(Some(7)).number()),
+            Subject::Refusal(Some(7))
         ));
         assert!(matches!(
             Subject::of(Subject::Provider(7).number()),

@@ -6,7 +6,7 @@
 use core::net::IpAddr;
 use std::rc::Rc;
 
-use super::reason::Reason;
+use super::reason::{Reason, of_outcome};
 use super::rules::ServiceRules;
 use super::settings::Target;
 use crate::buffer::total;
@@ -49,7 +49,8 @@ pub(super) struct AccessLogEntry {
     upstream_millis: Option<u32>,
     reused: bool,
     pub(super) retries: u32,
-    /// Reason why the request was refused or failed. In a box: most requests have none.
+    /// Reason why the request was refused or failed, where its outcome does not say it all. In a
+    /// box: most requests have none.
     pub(super) reason: Option<Box<Reason>>,
 }
 
@@ -280,7 +281,10 @@ impl AccessLogEntry {
             referer: self.referer.map(|_| referer),
             user_agent: self.user_agent.map(|_| user_agent),
             outcome,
-            reason: self.reason.as_deref().map(Reason::as_str),
+            reason: match &self.reason {
+                Some(reason) => Some(reason.as_str()),
+                None => of_outcome(outcome, self.status),
+            },
         }
     }
 }

@@ -28,6 +28,10 @@ pub enum Reason {
     UnsafePath(PathFault),
     /// The body is longer than `limits.bodyBytes`.
     BodyTooLong,
+    /// `limits.connections` are in use.
+    ConnectionsFull,
+    /// The client has its share of the connections.
+    ClientShare,
     /// The head does not fit into any buffer in the form for the upstream.
     HeadOutgrown,
     /// `Via` shows that the request runs in a loop.
@@ -87,6 +91,10 @@ impl Reason {
             Reason::ProviderDown => "no provider can say whether the request is let in",
             Reason::UnsafePath(fault) => fault.as_str(),
             Reason::BodyTooLong => "body longer than limits.bodyBytes",
+            Reason::ConnectionsFull => "limits.connections are in use",
+            Reason::ClientShare => {
+                "the client has its share of the connections, see limits.connectionsPerClient"
+            }
             Reason::HeadOutgrown => "head too large once it is written for the upstream",
             Reason::Loop => "Via shows that the request runs in a circle",
             Reason::AddressDenied => "address denied by allow and deny",
@@ -106,6 +114,39 @@ impl Reason {
                 "the upstream ended the connection before its response was complete"
             }
             Reason::System(_) => "connection",
+        }
+    }
+}
+
+/// Returns the reason of a request that has no [`Reason`] because its outcome and status say it all.
+/// Floods of these requests allocate nothing.
+pub(super) fn of_outcome(outcome: Outcome, status: Option<u16>) -> Option<&'static str> {
+    match (outcome, status) {
+        (Outcome::NoRoute, Some(405)) => Some("no service of this route takes the method"),
+        (Outcome::NoRoute, _) => Some("no service has a route for this host and path"),
+        (Outcome::RateLimited, _) => Some("more requests than rateLimit allows"),
+        _ => None,
+    }
+}
+
+/// Messages to the operator about refused requests of one reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    /// A message at `warn`: the configuration or a target is the cause.
+    Warn,
+    /// A message at `info`: the client is the cause.
+    Info,
+    /// No message here: the access log says enough, or another message is the better one.
+    Elsewhere,
+}
+
+impl Reason {
+    /// Returns how the operator is told that a request was refused for this reason.
+    pub(super) fn told(&self) -> Told {
+        match self {
+            Reason::AllTargetsDown | Reason::Loop => Told::Warn,
+            Reason::ConnectionsFull | Reason::ClientShare | Reason::ProviderDown => Told::Elsewhere,
+            _ => Told::Info,
         }
     }
 }

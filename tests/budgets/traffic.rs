@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, ListenerKind, Side};
+use tollgate::proxy::command::{Command, ListenerKind, Report, Side};
 use tollgate::time::{Duration, Instant, UnixTime};
 
 /// 2026-11-24T12:00:00Z
@@ -172,6 +172,8 @@ impl Traffic {
                     self.upstreams
                         .retain(|upstream| upstream.side != Side::Upstream(id));
                 }
+                // Said once.
+                Command::Report(Report::FirstRateLimited { .. }) => {}
                 other => panic!("{other:?} is not part of a good exchange"),
             }
         }

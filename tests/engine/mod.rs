@@ -13,6 +13,7 @@ mod deadlines;
 mod ends;
 mod entrances;
 mod exchanges;
+mod explanations;
 mod ids;
 mod memory;
 mod metrics;

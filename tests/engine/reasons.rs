@@ -369,7 +369,7 @@ fn what_is_wrong_with_a_request_is_told() {
         ),
         (
             "DELETE /open HTTP/1.1\r\nHost: a\r\n\r\n",
-            "",
+            "no service of this route takes the method",
             405,
             whole(Some("/open"), "DELETE", "/open"),
         ),
@@ -387,7 +387,7 @@ fn what_is_wrong_with_a_request_is_told() {
         ),
         (
             "GET /none HTTP/1.1\r\nHost: a\r\n\r\n",
-            "",
+            "no service has a route for this host and path",
             404,
             whole(None, "GET", "/none"),
         ),
@@ -416,10 +416,11 @@ fn what_is_wrong_with_a_request_is_told() {
         world.send(client, request);
         world.expect_status(client, *status);
         let log = world.log();
-        if expected.is_empty() {
+        if matches!(status, 404 | 405) {
+            // Scanners ask for thousands of paths: the access log has the reason, and stderr nothing.
             assert_eq!(
                 (&world.reports[..], logged(&log[0], "reason")),
-                (&[][..], serde_json::Value::Null),
+                (&[][..], (*expected).into()),
                 "{request:.60}"
             );
         } else {
@@ -513,6 +514,7 @@ fn a_flood_of_one_failure_is_counted() {
     world.reports.clear();
     world.wait(1100);
     let suppressed = Report::Suppressed {
+        is_refusal: true,
         route: None,
         provider: None,
         what: Some("no Host field"),

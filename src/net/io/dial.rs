@@ -47,6 +47,13 @@ pub fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
     }
 }
 
+/// Returns `true` if the error of a connection that was being made says that a router or the
+/// neighbour discovery found no way to the address.
+pub fn is_no_route(error: &io::Error) -> bool {
+    // ENETUNREACH, EHOSTUNREACH on Linux.
+    matches!(error.raw_os_error(), Some(101 | 113))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ use core::net::IpAddr;
 use super::super::command::{ListenerKind, Refused, Report};
 use super::super::context::Context;
 use super::super::ids::ClientId;
+use super::super::reason::Reason;
 use super::Clients;
 use super::connection::{Client, Phase, Place};
 use super::local_reply::LocalReply;
@@ -52,7 +53,7 @@ impl Clients {
             if listener == ListenerKind::Secure {
                 return None;
             }
-            return self.accept_overflow(peer, listener, ctx);
+            return self.accept_overflow(peer, listener, Reason::ClientShare, ctx);
         }
         if self.served() < ctx.rules.settings.limits.connections {
             return Some(self.accept_served(peer, listener, None, ctx));
@@ -62,7 +63,7 @@ impl Clients {
         }
         ctx.count_refused(Refused::Full);
         ctx.report(Report::ConnectionsFull);
-        self.accept_overflow(peer, listener, ctx)
+        self.accept_overflow(peer, listener, Reason::ConnectionsFull, ctx)
     }
 
     /// Returns whether no further connection is taken, not even to tell it 503.
@@ -133,6 +134,7 @@ impl Clients {
         &mut self,
         peer: Peer,
         listener: ListenerKind,
+        reason: Reason,
         ctx: &mut Context,
     ) -> Option<ClientId> {
         if self.overflow >= ctx.rules.settings.limits.overflow {
@@ -143,7 +145,7 @@ impl Clients {
             .insert(Client::new(peer, listener, Place::Overflow));
         self.overflow = self.overflow.saturating_add(1);
         let entry = ctx.access_log.begin(peer.ip(), ctx.now);
-        let reply = LocalReply::last(Reply::ServiceUnavailable, Outcome::OverLimit);
+        let reply = LocalReply::refusal(Reply::ServiceUnavailable, Outcome::OverLimit, reason);
         self.reply(id, reply, entry, None, ctx);
         Some(id)
     }

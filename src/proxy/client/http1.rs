@@ -157,9 +157,14 @@ impl Clients {
         match transfer.step(&mut client.inbox, &mut client.outbox, &mut ctx.buffers) {
             Ok(Progress::Complete) => *drain = None,
             Ok(Progress::More) if transfer.moved() <= DRAIN_BYTES => return ClientStep::Wait,
-            Ok(Progress::More) | Err(_) => {
+            Ok(Progress::More) => {
                 *drain = None;
                 *keep = false;
+            }
+            Err(fault) => {
+                *drain = None;
+                *keep = false;
+                ctx.report_broken_body(client.peer.ip(), fault);
             }
         }
         self.finish_reply(id, ctx)

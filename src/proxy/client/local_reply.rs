@@ -67,7 +67,7 @@ impl<'a> LocalReply<'a> {
             retry_after: Some(wait.as_secs_ceil().max(1)),
             ..LocalReply::refusal(
                 Reply::ServiceUnavailable,
-                Outcome::UpstreamRefused,
+                Outcome::NoTargetUp,
                 Reason::AllTargetsDown,
             )
         }

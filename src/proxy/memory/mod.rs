@@ -50,6 +50,9 @@ const PRIVATE_BYTES: usize = 3 * size_of::<((u32, u32), UpstreamId)>();
 /// Bytes of one connection that races against another.
 const RACE_BYTES: usize = 3 * size_of::<(u32, Vec<UpstreamId>)>() + 4 * size_of::<UpstreamId>();
 
+/// Bytes of one entry in the tree of the services whose first 429 was reported.
+const LIMITED_BYTES: usize = 3 * size_of::<Option<u32>>();
+
 /// Connections of denied clients that there may be at once.
 pub fn denied(settings: &Settings) -> usize {
     let denies = !settings.allow.is_empty() || !settings.deny.is_empty();
@@ -152,6 +155,12 @@ pub fn tables(settings: &Settings) -> usize {
         grown(all, size_of::<ClientId>()),
         Wheel::<TimerKey>::bytes(reminders_max(settings).saturating_add(all)),
         Dampener::BYTES,
+        // Services whose first 429 was reported: a node of the tree is half full at least.
+        settings
+            .services
+            .len()
+            .saturating_add(1)
+            .saturating_mul(LIMITED_BYTES),
         REPORTS_BYTES,
     ])
 }

@@ -10,7 +10,9 @@ mod replies;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::replies::{drainable, origin, redirect_reply, refused_reply, unauthorized_reply};
+use self::replies::{
+    drainable, origin, rate_limited_reply, redirect_reply, refused_reply, unauthorized_reply,
+};
 use super::auth::{Asking, AuthDecision, AuthEnv, Authenticator, SuspendedRequest};
 use super::client::{Clients, LocalReply, Phase, Place, asks_for_head};
 use super::command::ListenerKind;
@@ -86,6 +88,9 @@ impl Reception<'_> {
         let rules = self.ctx.rules.clone();
         let forwarded = head.fields.get_all(Name::XForwardedFor);
         let client = rules.trusted.client_address(peer, forwarded);
+        if head.fields.has(Name::XForwardedFor) && client == peer {
+            self.ctx.report_forwarded(peer);
+        }
         let mut entry = match &mut suspended {
             Some(suspended) => core::mem::take(&mut suspended.log_entry),
             None => {
@@ -123,11 +128,8 @@ impl Reception<'_> {
                     .count(rules.rate_table(service), client.ip(), self.ctx.now)
         {
             entry.service = service.and_then(|service| rules.service(service));
-            let reply = LocalReply {
-                retry_after: Some(wait.as_secs_ceil().max(1)),
-                ..LocalReply::last(Reply::TooManyRequests, Outcome::RateLimited)
-            };
-            return self.reply_and_drain(&request, reply, entry);
+            self.ctx.report_rate_limited(&entry);
+            return self.reply_and_drain(&request, rate_limited_reply(wait), entry);
         }
         let route = match admission.decision {
             Decision::Forward(route) => route,
@@ -197,7 +199,10 @@ impl Reception<'_> {
             .clients
             .get(self.id)
             .is_some_and(|client| client.place == Place::Served);
-        let is_over = matches!(reply.outcome, Outcome::BadRequest | Outcome::OverLimit);
+        let is_over = matches!(
+            reply.outcome,
+            Outcome::BadRequest | Outcome::OverLimit | Outcome::LoopDetected
+        );
         reply.keep = request.keep && drain.is_some() && is_served && !is_over;
         reply.drain = drain.flatten();
         self.reply(reply, entry, origin(request.head))

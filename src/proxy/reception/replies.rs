@@ -28,7 +28,15 @@ pub(super) fn refused_reply(refused: Refused) -> LocalReply<'static> {
         Refused::UnsafePath(fault) => refuse(Outcome::BadRequest, Reason::UnsafePath(fault)),
         Refused::NoRoute => LocalReply::last(refused.reply(), Outcome::NoRoute),
         Refused::BodyTooLong => refuse(Outcome::OverLimit, Reason::BodyTooLong),
-        Refused::Loop => refuse(Outcome::OverLimit, Reason::Loop),
+        Refused::Loop => refuse(Outcome::LoopDetected, Reason::Loop),
+    }
+}
+
+/// Returns the reply to a client that has no request left; in `wait` it has some again.
+pub(super) fn rate_limited_reply(wait: Duration) -> LocalReply<'static> {
+    LocalReply {
+        retry_after: Some(wait.as_secs_ceil().max(1)),
+        ..LocalReply::last(Reply::TooManyRequests, Outcome::RateLimited)
     }
 }
 
@@ -61,12 +69,8 @@ pub(super) fn unauthorized_reply(refusal: &Refusal) -> LocalReply<'_> {
             RequestFault::TwoCredentials,
         ),
         Refusal::Throttled(wait) => LocalReply {
-            retry_after: Some(wait.as_secs_ceil().max(1)),
-            ..LocalReply::refusal(
-                Reply::TooManyRequests,
-                Outcome::RateLimited,
-                Reason::FailureBudget,
-            )
+            reason: Some(Reason::FailureBudget),
+            ..rate_limited_reply(*wait)
         },
         Refusal::Down(outcome) => {
             LocalReply::refusal(Reply::ServiceUnavailable, *outcome, Reason::ProviderDown)

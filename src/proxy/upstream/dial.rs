@@ -276,7 +276,7 @@ impl Upstreams {
         self.note_address(up, false);
         self.close(up, ctx);
         search.set_upstream(None);
-        let may_try = matches!(fault, Fault::Refused | Fault::Unreachable);
+        let may_try = matches!(fault, Fault::Refused | Fault::NoRoute | Fault::Unreachable);
         if may_try && self.has_next_address(search, target) {
             let up = self.insert(search, target, outbox, ctx);
             return Some(self.dial_next(up, search, ctx));

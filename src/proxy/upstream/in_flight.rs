@@ -93,6 +93,7 @@ impl Upstreams {
         if !matches!(
             outcome,
             Outcome::UpstreamRefused
+                | Outcome::UpstreamUnreachable
                 | Outcome::UpstreamTls
                 | Outcome::UpstreamClosed
                 | Outcome::UpstreamTimeout

@@ -1,6 +1,7 @@
 //! Authentication: the providers, and the proof that no other request reaches an upstream.
 
 mod asked;
+mod explanations;
 mod failures;
 mod forward;
 mod guarded;

@@ -23,6 +23,7 @@ use std::io;
 use self::states::{EndOfStream, Fin, Peer, ReadSize, ReadState, Stage, Watch, WriteState};
 pub(super) use self::transfer::{ReadResult, WriteResult};
 use super::budget::Budget;
+use super::dial::is_no_route;
 use super::raw_stream::{RawStream, Readiness};
 use crate::proxy::command::Fault;
 use crate::transport::client::ClientTls;
@@ -257,8 +258,13 @@ impl<S: RawStream> Connection<S> {
     pub(super) fn establish(&mut self, scratch: &mut [u8]) -> EstablishResult {
         if self.stage == Stage::ConnectFailed {
             let error = self.socket.take_error().ok().flatten();
+            let fault = if error.as_ref().is_some_and(is_no_route) {
+                Fault::NoRoute
+            } else {
+                Fault::Refused
+            };
             let reason = error.map_or("closed".to_owned(), |error| error.to_string());
-            return EstablishResult::Failed(Fault::Refused, reason);
+            return EstablishResult::Failed(fault, reason);
         }
         if self.stage == Stage::Connecting {
             if !self.may_write() {
