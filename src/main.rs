@@ -59,6 +59,7 @@ fn main() -> ExitCode {
             run(config, Some(source))
         }),
         Ok(Command::Reload { at }) => reload(at),
+        Ok(Command::Upgrade { at }) => upgrade(at),
         Ok(Command::Health { at, live }) => health(at, live),
         Ok(Command::Log { at, level, time }) => log_level(at, level, time),
         Ok(Command::Top { at, once }) => top(at, once),
@@ -269,6 +270,13 @@ fn reload(at: AdminAt) -> Result<(), u8> {
     let reply = command(at, "POST /reload", time)?;
     let summary = reply.member("summary").unwrap_or(reply.body);
     say(&format!("{}\n", summary.trim_end()))
+}
+
+fn upgrade(at: AdminAt) -> Result<(), u8> {
+    let time = Duration::from_millis(ADMIN_RELOAD_TIMEOUT.as_millis()) + ANSWER;
+    let reply = command(at, "POST /upgrade", time)?;
+    let pid = reply.member("pid").unwrap_or(reply.body);
+    say(&format!("process {pid} serves new clients\n"))
 }
 
 fn health(at: AdminAt, live: bool) -> Result<(), u8> {

@@ -136,6 +136,7 @@ impl Given {
             "help" => Command::Help,
             "version" => Command::Version,
             "reload" => Command::Reload { at },
+            "upgrade" => Command::Upgrade { at },
             "health" => Command::Health {
                 at,
                 live: self.live,
@@ -182,7 +183,7 @@ impl Given {
             }
             _ => {}
         }
-        let is_client = matches!(word, "reload" | "health" | "log" | "top");
+        let is_client = matches!(word, "reload" | "upgrade" | "health" | "log" | "top");
         if self.api_key && word != "hash" {
             return only("--api-key", "hash");
         }
@@ -199,7 +200,7 @@ impl Given {
             return only("--for", "log");
         }
         if self.admin.is_some() && !is_client && word != "run" {
-            return only("--admin", "run, reload, health, log or top");
+            return only("--admin", "run, reload, upgrade, health, log or top");
         }
         Ok(())
     }

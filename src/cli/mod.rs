@@ -35,6 +35,7 @@ Usage:
 
 Usage with a running gateway that has an admin listener:
   tollgate reload [-c FILE]             have it read its configuration again, and wait for the result
+  tollgate upgrade [-c FILE]            have it start its binary again, which takes over without refusing a client
   tollgate health [-c FILE] [--live]    ask whether it is ready (or alive): exit code 0 or 1
   tollgate log LEVEL [--for 10m]        change its log level for a while
   tollgate top [--once]                 show its state every 2 s, until Ctrl-C
@@ -95,6 +96,11 @@ pub enum Command {
         /// The running gateway.
         at: AdminAt,
     },
+    /// Have the running gateway start its binary again.
+    Upgrade {
+        /// The running gateway.
+        at: AdminAt,
+    },
     /// Ask the running gateway whether it is ready.
     Health {
         /// The running gateway.
@@ -146,8 +152,9 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 11] = [
-    "run", "check", "hash", "diff", "demo", "reload", "health", "log", "top", "help", "version",
+const COMMANDS: [&str; 12] = [
+    "run", "check", "hash", "diff", "demo", "reload", "upgrade", "health", "log", "top", "help",
+    "version",
 ];
 /// Long options.
 const OPTIONS: [&str; 9] = [

@@ -69,6 +69,11 @@ fn commands_to_a_running_gateway() {
     let unix = Some("unix:/a");
     for (line, command) in [
         ("reload", Command::Reload { at: at(None, None) }),
+        ("upgrade", Command::Upgrade { at: at(None, None) }),
+        (
+            "upgrade --admin unix:/a",
+            Command::Upgrade { at: at(None, unix) },
+        ),
         (
             "reload -c x.json",
             Command::Reload {
@@ -139,11 +144,11 @@ fn commands_to_a_running_gateway() {
         ),
         (
             "check --admin unix:/a",
-            "--admin goes with the command run, reload, health, log or top, not with check",
+            "--admin goes with the command run, reload, upgrade, health, log or top, not with check",
         ),
         (
             "demo --admin unix:/a",
-            "--admin goes with the command run, reload, health, log or top, not with demo",
+            "--admin goes with the command run, reload, upgrade, health, log or top, not with demo",
         ),
         ("reload now", "reload takes no further word \"now\""),
         (

@@ -155,6 +155,9 @@ pub const SLOW_ITERATION_WATCH: u8 = 16;
 /// Windows of the rate limits that the new process of an upgrade takes over at most: as many as the
 /// largest table has.
 pub const CARRIED_WINDOWS_MAX: usize = RATE_CLIENTS_MAX;
+/// Bytes of the state that the new process of an upgrade reads. The largest number of windows takes
+/// 24 MB.
+pub const UPGRADE_STATE_BYTES_MAX: u32 = 48 << 20;
 /// Time within which the new process of an upgrade must be ready.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest time between two looks at the state that the service manager is told.

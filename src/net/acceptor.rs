@@ -156,6 +156,28 @@ impl Acceptor {
         }
     }
 
+    /// Leaves the listeners to another process, which has the same sockets, and closes them here.
+    /// Those of the `unused` addresses close once the clients that wait there are accepted.
+    pub(super) fn leave(&mut self, unused: &[String]) {
+        for slot in &mut self.entries {
+            let Some(entry) = slot else { continue };
+            if unused.contains(&entry.address.to_string()) {
+                entry.retired = true;
+                if entry.state == State::Idle {
+                    entry.state = State::Ready;
+                }
+            } else if !entry.retired {
+                entry.listener.disown();
+                *slot = None;
+            }
+        }
+    }
+
+    /// Returns the number of listeners, those that are about to close included.
+    pub(super) fn open(&self) -> usize {
+        self.entries.iter().flatten().count()
+    }
+
     /// Returns whether an address is open, and not about to close.
     pub(super) fn has(&self, address: &ListenAddress) -> bool {
         self.position(address).is_some()
@@ -232,7 +254,6 @@ impl Acceptor {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 entry.state = State::Idle;
                 if entry.retired {
-                    info!("{} is closed", entry.listener);
                     self.remove(index);
                 }
                 AcceptResult::Nothing
@@ -283,9 +304,11 @@ impl Acceptor {
 
     #[cold]
     fn remove(&mut self, index: usize) {
-        if let Some(entry) = self.entries.get_mut(index) {
+        if let Some(closed) = self.entries.get_mut(index).and_then(Option::take) {
+            let name = closed.listener.to_string();
             // The socket leaves the poll when it is closed.
-            *entry = None;
+            drop(closed);
+            info!("{name} is closed");
         }
     }
 

@@ -31,6 +31,8 @@ struct Socket {
     name: String,
     /// Purpose, where another tollgate has opened it.
     handed_over: Option<Purpose>,
+    /// Place among the sockets that came.
+    place: u8,
     listener: Listener,
 }
 
@@ -56,7 +58,7 @@ impl Inherited {
 
     fn handed_over(predecessor: Predecessor, offers: Vec<Offer>) -> Result<Inherited, String> {
         let mut sockets = Vec::with_capacity(offers.len());
-        for offer in offers {
+        for (place, offer) in (0..).zip(offers) {
             let mut listener = Listener::from_socket(offer.socket.into())
                 .map_err(|error| format!("the socket of {}: {error}", offer.name))?;
             if offer.owns_file {
@@ -70,6 +72,7 @@ impl Inherited {
             sockets.push(Socket {
                 name: offer.name,
                 handed_over: Some(purpose),
+                place,
                 listener,
             });
         }
@@ -106,6 +109,7 @@ impl Inherited {
             sockets.push(Socket {
                 name: name.to_owned(),
                 handed_over: None,
+                place: 0,
                 listener,
             });
         }
@@ -166,9 +170,13 @@ impl Inherited {
         Some(self.sockets.swap_remove(index).listener)
     }
 
-    /// Returns the old process of an upgrade. Sockets that were not taken are closed here.
+    /// Returns the old process of an upgrade, which is told that this one can serve. Sockets that
+    /// were not taken are closed here, and by the old process when it has accepted who waits there.
     pub(super) fn into_predecessor(self) -> Option<Predecessor> {
-        self.predecessor
+        let mut predecessor = self.predecessor?;
+        let unused = self.sockets.iter().map(|socket| socket.place);
+        predecessor.announce(&unused.collect::<Vec<_>>());
+        Some(predecessor)
     }
 
     /// Checks that each socket was taken. Those of an old process need not be: the configuration
@@ -236,6 +244,7 @@ mod tests {
         let sockets = sockets.into_iter().map(|(name, socket)| Socket {
             name: name.to_owned(),
             handed_over: None,
+            place: 0,
             listener: Listener::from_socket(socket.into()).expect("a listening socket"),
         });
         Inherited {

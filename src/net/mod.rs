@@ -117,9 +117,10 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
     for name in names {
         log::info!("Gateway is running on {name}");
     }
-    if let Some(predecessor) = inherited.into_predecessor() {
-        predecessor.announce();
-        event_loop.adopt_files();
+    if let Some(predecessor) = inherited.into_predecessor()
+        && !event_loop.succeed(predecessor)
+    {
+        return Ok(Stopped::Clean);
     }
     let stopped = event_loop.run().map_err(RunError::Io)?;
     event_loop.into_access().close(Duration::from_secs(1));

@@ -218,7 +218,7 @@ fn a_broken_binary_changes_nothing() {
     let origin = Origin::polite();
     let mut gateway = Upgraded::start(&origin.config("\"rateLimit\": false,"), &[]);
     let mut idle = gateway.gateway.connect();
-    for (script, mode, wanted) in [
+    for (number, (script, mode, wanted)) in [
         (
             "#!/bin/sh\nexit 7\n",
             0o755,
@@ -236,9 +236,16 @@ fn a_broken_binary_changes_nothing() {
             0o755,
             "was not ready within 10 s and was killed",
         ),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         gateway.replace(script, mode);
         gateway.signal("USR2");
+        until("the old process goes on", || {
+            let text = gateway.gateway.stderr.text();
+            text.matches("; this process goes on").count() > number
+        });
         let text = gateway.gateway.stderr.expect(wanted);
         let line = text.lines().find(|line| line.contains(wanted));
         let line = line.expect("a line");
@@ -315,4 +322,220 @@ fn a_mark_without_an_old_process_is_an_error() {
         text.contains("TOLLGATE_UPGRADE is set, and the input is not an old tollgate"),
         "{text}"
     );
+}
+
+/// Runs a command beside the gateway's file.
+fn tollgate(gateway: &Gateway, args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(TOLLGATE)
+        .args(args)
+        .current_dir(&gateway.folder.0)
+        .env_remove("PORT")
+        .output()
+        .expect("the binary runs");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+#[test]
+fn the_command_waits_for_the_new_process_and_says_what_went_wrong() {
+    let origin = Origin::polite();
+    let mut gateway = Upgraded::start(&origin.config("\"rateLimit\": false,"), &[]);
+    let (code, text) = tollgate(&gateway.gateway, &["upgrade"]);
+    assert_eq!(code, Some(0), "{text}");
+    let pid = text.strip_prefix("process ").expect(&text);
+    let pid = pid.strip_suffix(" serves new clients\n").expect(&text);
+    gateway.pids.push(pid.parse().expect("a number"));
+    assert_eq!(gateway.gateway.wait(), Some(0), "the old one ends");
+    assert!(gateway.gateway.get("/a").ends_with("hi"));
+    // A new binary that fails.
+    gateway.replace("#!/bin/sh\nexit 7\n", 0o755);
+    let (code, text) = tollgate(&gateway.gateway, &["upgrade"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("ended before it was ready (exit status: 7)"),
+        "{text}"
+    );
+    // A failed upgrade lets the reload that waits begin.
+    let go = gateway.gateway.folder.0.join("go");
+    let waits = |then: &str| {
+        format!(
+            "#!/bin/sh\nwhile [ ! -e {} ]; do sleep 0.02; done\n{then}\n",
+            go.display()
+        )
+    };
+    let begun = || {
+        gateway
+            .gateway
+            .stderr
+            .text()
+            .matches("starting the new binary")
+            .count()
+    };
+    let file = gateway.gateway.folder.0.join("tollgate.json");
+    let config = fs::read_to_string(&file).expect("a file");
+    gateway.replace(&waits("exit 7"), 0o755);
+    gateway.signal("USR2");
+    until("it begins", || begun() == 3);
+    fs::write(&file, config.replacen('{', "{ \"nonsense\": 1,", 1)).expect("written");
+    gateway.signal("HUP");
+    let postponed = "the reload begins when the upgrade has ended";
+    gateway.gateway.stderr.expect(postponed);
+    fs::write(&go, "").expect("a file");
+    gateway.gateway.stderr.expect("nonsense: unknown key");
+    gateway
+        .gateway
+        .stderr
+        .expect("the running configuration is still the one of");
+    fs::write(&file, &config).expect("written");
+    fs::remove_file(&go).expect("a file");
+    // One that takes its time: meanwhile there is no second upgrade.
+    gateway.replace(&waits(&format!("exec {TOLLGATE} \"$@\"")), 0o755);
+    gateway.signal("USR2");
+    until("it begins", || begun() == 4);
+    let (code, text) = tollgate(&gateway.gateway, &["upgrade"]);
+    assert_eq!(
+        (code, text.as_str()),
+        (
+            Some(1),
+            "an upgrade is running; try again when it is done\n"
+        )
+    );
+    gateway.signal("USR2");
+    gateway
+        .gateway
+        .stderr
+        .expect("SIGUSR2: an upgrade is under way already");
+    // A reload waits, and the new process does it.
+    gateway.signal("HUP");
+    until("it waits", || {
+        gateway.gateway.stderr.text().matches(postponed).count() == 2
+    });
+    fs::write(&go, "").expect("a file");
+    gateway
+        .gateway
+        .stderr
+        .expect("configuration read: 0 services added");
+    let text = gateway.gateway.stderr.text();
+    let pid = text
+        .lines()
+        .rfind(|line| line.contains("serves new clients"));
+    let pid = pid
+        .and_then(|line| line.split("process ").nth(1))
+        .expect("a pid");
+    let pid = pid.split(' ').next().expect("a pid");
+    gateway.pids.push(pid.parse().expect("a number"));
+    assert!(gateway.gateway.get("/a").ends_with("hi"));
+}
+
+#[test]
+fn a_stop_ends_an_upgrade_and_its_new_process() {
+    let origin = Origin::polite();
+    let mut gateway = Upgraded::start(&origin.config("\"rateLimit\": false,"), &[]);
+    let go = gateway.gateway.folder.0.join("go");
+    let pid = gateway.gateway.folder.0.join("pid");
+    let waits = format!(
+        "#!/bin/sh\necho $$ > {}\nwhile [ ! -e {} ]; do sleep 0.02; done\nexec {TOLLGATE} \"$@\"\n",
+        pid.display(),
+        go.display()
+    );
+    gateway.replace(&waits, 0o755);
+    gateway.signal("USR2");
+    let read = || fs::read_to_string(&pid).unwrap_or_default();
+    until("it begins", || read().ends_with('\n'));
+    gateway.signal("TERM");
+    assert_eq!(gateway.gateway.wait(), Some(0));
+    fs::write(&go, "").expect("a file");
+    let pid = read().trim().parse().expect("a pid");
+    gateway.pids.push(pid);
+    until("the new process ends", || !is_alive(pid));
+    let text = gateway.gateway.stderr.text();
+    assert!(!text.contains("serves new clients"), "{text}");
+    let address = gateway.gateway.address;
+    assert!(std::net::TcpStream::connect(address).is_err(), "{text}");
+}
+
+#[test]
+fn rate_windows_and_health_go_along() {
+    let origin = Origin::polite();
+    // A port that answers no check: its backlog is its own.
+    let dead = free_port();
+    let config = format!(
+        "{{ \"rateLimit\": {{ \"requests\": 3, \"window\": \"600s\" }}, \"services\": [ {{ \"route\": \"/a\", \"targets\": [ \"http://{}\", \
+         \"http://127.0.0.1:{dead}\" ], \"rateLimit\": false, \"retries\": 0, \"passiveHealth\": false, \"healthCheck\": {{ \"path\": \"/\", \
+         \"interval\": \"600s\", \"fall\": 1 }} }} ] }}",
+        origin.address
+    );
+    let mut gateway = Upgraded::start(&config, &[]);
+    gateway.gateway.stderr.expect("is down");
+    let status = |gateway: &Upgraded, path| gateway.gateway.get(path)[9..12].to_owned();
+    for wanted in ["404", "404", "404", "429"] {
+        assert_eq!(status(&gateway, "/other"), wanted);
+    }
+    for round in 1..4 {
+        gateway.upgrade();
+        gateway
+            .gateway
+            .stderr
+            .expect("rate windows of 1 clients, health of 1 addresses");
+        assert_eq!(status(&gateway, "/other"), "429", "round {round}");
+        // Half of these would go to the target that is down.
+        for _ in 0..6 {
+            assert_eq!(status(&gateway, "/a"), "200", "round {round}");
+        }
+    }
+}
+
+/// Clients that the kernel has queued.
+fn queue(address: std::net::SocketAddr, count: usize) -> Vec<Client> {
+    let client = |_| {
+        let mut client = Client::to(address);
+        client.send("GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+        client
+    };
+    (0..count).map(client).collect()
+}
+
+/// Clients of an address that the new file does not have any more: those that the kernel has queued are served.
+#[test]
+fn clients_that_wait_at_an_address_that_goes_are_served() {
+    let origin = Origin::polite();
+    let keys = "\"rateLimit\": false, \"accessLog\": \"off\", \"limits\": { \"connectionsPerClient\": 4096 },";
+    for upgrades in [false, true] {
+        let mut gateway = Upgraded::start(&origin.config(keys), &[]);
+        let address = gateway.gateway.address;
+        let file = gateway.gateway.folder.0.join("tollgate.json");
+        let socket = gateway.gateway.folder.0.join("gate.sock");
+        let config = fs::read_to_string(&file).expect("a file");
+        let kept = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let other = config.replace(&address.to_string(), &kept.to_string());
+        fs::write(&file, other.replace("gate.sock", "other.sock")).expect("written");
+        gateway.signal("STOP");
+        let clients = queue(address, 400);
+        gateway.signal(if upgrades { "USR2" } else { "HUP" });
+        gateway.signal("CONT");
+        for mut client in clients {
+            let answer = client.read_to_end();
+            assert!(answer.ends_with("hi"), "upgrades {upgrades}: {answer:?}");
+        }
+        if upgrades {
+            let text = gateway.gateway.stderr.expect("serves new clients");
+            let pid = text
+                .split("process ")
+                .nth(1)
+                .and_then(|rest| rest.split(' ').next());
+            gateway
+                .pids
+                .push(pid.expect("a pid").parse().expect("a number"));
+            assert_eq!(gateway.gateway.wait(), Some(0), "{text}");
+        }
+        until("the address is free", || {
+            std::net::TcpListener::bind(address).is_ok()
+        });
+        until("the file is gone", || !socket.exists());
+        Client::to(kept);
+        UnixStream::connect(gateway.gateway.folder.0.join("other.sock")).expect("it listens");
+    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! Head ──request──> Writing ──written──> Head
 //!   │                 ^  └──no other request may come──> Closing ──> gone
-//!   └──reload──> Waiting ──its end──┘
+//!   └──reload, upgrade──> Waiting ──its end──┘
 //! ```
 //!
 //! A connection does one read and answers one request at a time, so that no client can hold up the
@@ -58,8 +58,11 @@ pub(super) struct Connection {
 enum Phase {
     /// A head is awaited, or a part of it is here.
     Head,
-    /// The end of a reload is awaited.
-    Waiting { is_head: bool },
+    /// The end of a command is awaited: a reload or an upgrade.
+    Waiting {
+        command: Option<AdminCommand>,
+        is_head: bool,
+    },
     /// A response is being written.
     Writing,
     /// The response is written; what the client still sends is discarded, so that no reset
@@ -154,8 +157,13 @@ impl Connection {
         self.phase == Phase::Head && self.requests > 0 && self.inbox.is_empty()
     }
 
-    /// Returns `true` if the client waits for the end of a reload.
-    pub(super) fn waits_for_reload(&self) -> bool {
+    /// Returns `true` if the client waits for the end of this command.
+    pub(super) fn waits_for(&self, awaited: AdminCommand) -> bool {
+        matches!(self.phase, Phase::Waiting { command: Some(command), .. } if command == awaited)
+    }
+
+    /// Returns `true` if the client waits for the end of a command.
+    pub(super) fn waits(&self) -> bool {
         matches!(self.phase, Phase::Waiting { .. })
     }
 
@@ -202,17 +210,21 @@ impl Connection {
 
     /// Handles the end of the time of a phase.
     pub(super) fn expire(&mut self, shared: &mut Shared<'_>) -> Turn {
-        if !self.waits_for_reload() {
+        if !self.waits() {
             return Turn::Gone;
         }
-        let message = "the reload has not ended yet, and goes on; its result is in the log";
+        let message = if self.waits_for(AdminCommand::Upgrade) {
+            "the upgrade has not ended yet, and goes on; its result is in the log"
+        } else {
+            "the reload has not ended yet, and goes on; its result is in the log"
+        };
         self.respond(&Response::error(504, message), shared);
         Turn::Again
     }
 
-    /// Gives a client that waits the result of a reload.
+    /// Gives a client that waits the result of a command.
     pub(super) fn respond(&mut self, response: &Response, shared: &mut Shared<'_>) {
-        let is_head = matches!(self.phase, Phase::Waiting { is_head: true });
+        let is_head = matches!(self.phase, Phase::Waiting { is_head: true, .. });
         let keeps_alive = self.after == After::Head;
         let date = shared.wall.date();
         response.write(is_head, keeps_alive, date, &mut self.outbox);
@@ -277,7 +289,10 @@ impl Connection {
         };
         self.take(used);
         self.requests = self.requests.saturating_add(1);
-        self.phase = Phase::Waiting { is_head };
+        self.phase = Phase::Waiting {
+            command: answer.command,
+            is_head,
+        };
         self.deadline = shared.now.after(ADMIN_RELOAD_TIMEOUT);
         if let Some(response) = &answer.response {
             self.respond(response, shared);

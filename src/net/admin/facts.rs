@@ -18,6 +18,8 @@ pub struct GatewayState<'a> {
     pub is_up: &'a dyn Fn(&str) -> Option<bool>,
     /// Progress of the gateway.
     pub progress: Progress,
+    /// An upgrade is under way, or waits for the end of a reload.
+    pub is_upgrading: bool,
 }
 
 /// Progress of the gateway.

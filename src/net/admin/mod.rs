@@ -228,9 +228,11 @@ impl Admin {
         self.wall.now = wall;
         self.accept(registry, now);
         let mut commands = Vec::new();
-        let mut progress = state.progress;
-        if progress == Progress::Running && self.waits_for_reload() {
-            progress = Progress::Reloading;
+        let mut state = *state;
+        for command in [AdminCommand::Reload, AdminCommand::Upgrade] {
+            if self.waits_for(command) {
+                state.begin(command);
+            }
         }
         for slot in &mut self.connections {
             let Some(connection) = slot else { continue };
@@ -240,7 +242,6 @@ impl Admin {
                 wall: &mut self.wall,
                 now,
             };
-            let state = GatewayState { progress, ..*state };
             let (mut turn, mut command) = (Turn::Wait, None);
             // A request that is here is answered in the turn that reads it.
             for _ in 0..TURN_STEPS {
@@ -250,7 +251,7 @@ impl Admin {
                 let step = connection.turn(&state, &mut shared);
                 turn = step.0;
                 command = command.or(step.1);
-                if command.is_some() && connection.waits_for_reload() {
+                if command.is_some() && connection.waits() {
                     break;
                 }
             }
@@ -266,9 +267,7 @@ impl Admin {
                     self.log_level.change(level, time, now);
                 }
                 Some(command) => {
-                    if command == AdminCommand::Reload {
-                        progress = Progress::Reloading;
-                    }
+                    state.begin(command);
                     commands.push(command);
                 }
             }
@@ -282,24 +281,33 @@ impl Admin {
     /// Answers the clients that wait for a reload. `result`: its summary, or the lines of its
     /// errors.
     pub fn reload_finished(&mut self, result: &Result<String, String>, now: Instant) {
-        let response = Response::of_reload(result);
+        self.finished(AdminCommand::Reload, &Response::of_reload(result), now);
+    }
+
+    /// Answers the client that waits for an upgrade. `result`: id of the new process, or why there
+    /// is none.
+    pub fn upgrade_finished(&mut self, result: &Result<String, String>, now: Instant) {
+        self.finished(AdminCommand::Upgrade, &Response::of_upgrade(result), now);
+    }
+
+    fn finished(&mut self, command: AdminCommand, response: &Response, now: Instant) {
         for connection in self.connections.iter_mut().flatten() {
-            if connection.waits_for_reload() {
+            if connection.waits_for(command) {
                 let mut shared = Shared {
                     table: &mut self.table,
                     hosts: &self.hosts,
                     wall: &mut self.wall,
                     now,
                 };
-                connection.respond(&response, &mut shared);
+                connection.respond(response, &mut shared);
                 self.due = Some(Instant::ZERO);
             }
         }
     }
 
-    fn waits_for_reload(&self) -> bool {
+    fn waits_for(&self, command: AdminCommand) -> bool {
         let mut connections = self.connections.iter().flatten();
-        connections.any(Connection::waits_for_reload)
+        connections.any(|connection| connection.waits_for(command))
     }
 
     fn next_due(&self) -> Option<Instant> {

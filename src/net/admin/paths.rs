@@ -17,6 +17,8 @@ use crate::time::Duration;
 pub enum AdminCommand {
     /// Read the configuration again.
     Reload,
+    /// Start the binary again, which takes the sockets over.
+    Upgrade,
     /// Stop, as after SIGTERM.
     Stop,
     /// Log from this level on, for a while.
@@ -26,6 +28,19 @@ pub enum AdminCommand {
         /// Time after which the level of the configuration is back.
         time: Duration,
     },
+}
+
+impl GatewayState<'_> {
+    /// Notes that a command begins, for what comes after it in the same turn.
+    pub(super) fn begin(&mut self, command: AdminCommand) {
+        match command {
+            AdminCommand::Reload if self.progress == Progress::Running => {
+                self.progress = Progress::Reloading;
+            }
+            AdminCommand::Upgrade => self.is_upgrading = true,
+            _ => {}
+        }
+    }
 }
 
 /// Answer to a request.
@@ -83,6 +98,11 @@ const PATHS: &[Path] = &[
         method: Method::Post,
         path: "/reload",
         answer: reload,
+    },
+    Path {
+        method: Method::Post,
+        path: "/upgrade",
+        answer: upgrade,
     },
     Path {
         method: Method::Post,
@@ -221,6 +241,23 @@ fn reload(request: &Request<'_>, state: &GatewayState<'_>) -> Answer {
             Response::error(409, "a reload is running; try again when it is done").into()
         }
         Progress::Stopping => Response::error(409, "the gateway is stopping").into(),
+    }
+}
+
+fn upgrade(request: &Request<'_>, state: &GatewayState<'_>) -> Answer {
+    if let Err(message) = query::values(request.query, []) {
+        return bad_query(&message);
+    }
+    if state.progress == Progress::Stopping {
+        return Response::error(409, "the gateway is stopping").into();
+    }
+    if state.is_upgrading {
+        return Response::error(409, "an upgrade is running; try again when it is done").into();
+    }
+    Answer {
+        response: None,
+        document: None,
+        command: Some(AdminCommand::Upgrade),
     }
 }
 

@@ -71,6 +71,14 @@ impl Response {
         }
     }
 
+    /// Creates the response to an upgrade: the id of the new process, or why there is none.
+    pub(super) fn of_upgrade(result: &Result<String, String>) -> Response {
+        match result {
+            Ok(pid) => Response::json(200, &[("pid", pid)]),
+            Err(reason) => Response::error(422, reason),
+        }
+    }
+
     /// Appends the response to `out`. A HEAD gets the head alone.
     pub(super) fn write(&self, is_head: bool, keeps_alive: bool, date: &[u8], out: &mut Vec<u8>) {
         self.write_head(Framing::Length(self.body.len()), keeps_alive, date, out);

@@ -62,6 +62,7 @@ fn state(progress: Progress) -> GatewayState<'static> {
         facts: &facts,
         is_up: &is_up,
         progress,
+        is_upgrading: false,
     }
 }
 
@@ -205,6 +206,9 @@ fn paths_over_a_unix_socket() {
         ("POST /reload", Stopping, 409, "the gateway is stopping"),
         ("POST /reload?now=1", Running, 400, "not known"),
         ("POST /stop?now=1", Running, 400, "not known"),
+        ("GET /upgrade", Running, 405, "/upgrade takes POST"),
+        ("POST /upgrade?now=1", Running, 400, "not known"),
+        ("POST /upgrade", Stopping, 409, "the gateway is stopping"),
         (
             "POST /log",
             Running,
@@ -246,7 +250,7 @@ fn paths_over_a_unix_socket() {
             "GET /nothing",
             Running,
             404,
-            "There are:\nGET /live\nGET /ready\nGET /metrics\nGET /state.json\nGET /\nPOST /reload\nPOST /log\nPOST /stop\n",
+            "There are:\nGET /live\nGET /ready\nGET /metrics\nGET /state.json\nGET /\nPOST /reload\nPOST /upgrade\nPOST /log\nPOST /stop\n",
         ),
         ("GET /%6cive", Running, 404, "There are"),
         ("GET /live/", Running, 404, "There are"),
@@ -651,6 +655,52 @@ fn the_seventeenth_connection_waits_unless_one_is_idle() {
     assert!(is_closed(&mut clients[3]));
     assert!(!is_closed(&mut clients[4]));
     assert_eq!(driven.connections(), ADMIN_CONNECTIONS);
+}
+
+#[test]
+fn an_upgrade_answers_who_waits_and_no_second_one_begins() {
+    let upgrade = b"POST /upgrade HTTP/1.1\r\nHost: a\r\n\r\n";
+    let reload = b"POST /reload HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut driven = Driven::new("upgrade");
+    let (mut first, mut second) = (driven.connect(), driven.connect());
+    first.write_all(upgrade).expect("open");
+    assert_eq!(driven.run(at(1)), [AdminCommand::Upgrade]);
+    second.write_all(upgrade).expect("open");
+    assert_eq!(driven.run(at(1)), []);
+    let text = read_until(&mut second, "}\n");
+    assert!(
+        text.starts_with("HTTP/1.1 409 ") && text.contains("an upgrade is running"),
+        "{text}"
+    );
+    // A reload waits for its own end, and not for that of the upgrade.
+    second.write_all(reload).expect("open");
+    assert_eq!(driven.run(at(1)), [AdminCommand::Reload]);
+    driven
+        .admin
+        .upgrade_finished(&Err("it fails".to_owned()), at(2));
+    driven.run(at(2));
+    let text = read_until(&mut first, "}\n");
+    assert!(text.starts_with("HTTP/1.1 422 "), "{text}");
+    assert!(text.ends_with("{ \"error\": \"it fails\" }\n"), "{text}");
+    driven.admin.reload_finished(&Ok("done".to_owned()), at(2));
+    driven.run(at(2));
+    assert!(read_until(&mut second, "}\n").contains("\"done\""));
+    first.write_all(upgrade).expect("open");
+    assert_eq!(driven.run(at(3)), [AdminCommand::Upgrade]);
+    driven.admin.upgrade_finished(&Ok("7".to_owned()), at(4));
+    driven.run(at(4));
+    assert!(read_until(&mut first, "}\n").ends_with("{ \"pid\": \"7\" }\n"));
+    // Two in one turn, and one that takes too long.
+    first.write_all(upgrade).expect("open");
+    second.write_all(upgrade).expect("open");
+    assert_eq!(driven.run(at(5)), [AdminCommand::Upgrade]);
+    assert!(read_until(&mut second, "}\n").starts_with("HTTP/1.1 409 "));
+    driven.run(at(65));
+    let text = read_until(&mut first, "}\n");
+    assert!(
+        text.starts_with("HTTP/1.1 504 ") && text.contains("the upgrade has not"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -81,6 +81,15 @@ pub struct Parts {
     pub program: Program,
 }
 
+/// Work that waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Postponed {
+    /// A reload, for the end of an upgrade.
+    Reload,
+    /// An upgrade, for the end of a reload.
+    Upgrade,
+}
+
 /// The event loop.
 pub struct EventLoop {
     executor: Executor,
@@ -99,6 +108,8 @@ pub struct EventLoop {
     access_log: AccessLog,
     notifier: Notifier,
     upgrader: Upgrader,
+    /// Work that waits for the end of a reload or an upgrade: one of them runs at a time.
+    postponed: Option<Postponed>,
     next_second: Instant,
     /// Time at which the gateway started.
     started: UnixTime,
@@ -161,6 +172,7 @@ impl EventLoop {
             access_log: AccessLog::new(parts.access),
             notifier: parts.notifier,
             upgrader: Upgrader::new(parts.program),
+            postponed: None,
             next_second: Instant::ZERO,
             started,
         })
@@ -176,6 +188,7 @@ impl EventLoop {
         self.tick(now);
         self.executor.run_commands(now);
         self.notifier.ready();
+        self.begin_postponed(now);
         loop {
             let now = self.clock.now();
             let sockets = &mut self.executor.sockets;

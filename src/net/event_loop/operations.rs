@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use log::{info, warn};
 
-use super::EventLoop;
+use super::{EventLoop, Postponed};
 use crate::config::AdminAccess;
 use crate::net::admin::{AdminCommand, Facts, GatewayState, ListenerFacts, Progress};
 use crate::net::commands::Executor;
@@ -13,9 +13,14 @@ use crate::net::listener_counters::OpenConnections;
 use crate::net::reload::{self, New, ReloadStep, Swap};
 use crate::net::signals::Request;
 use crate::net::upgrade::handover::Offer;
+use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
+use crate::proxy::carried::{export, import};
 use crate::proxy::overview::{is_idle, is_service_up};
 use crate::proxy::retire;
 use crate::time::{Instant, UnixTime};
+
+/// Error of a reload during a stop.
+const STOPS: &str = "the gateway stops: no configuration is read";
 
 impl EventLoop {
     /// Makes new connections use the certificates that were read again.
@@ -39,7 +44,7 @@ impl EventLoop {
                 Request::Reopen => {
                     info!("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
                 }
-                Request::Upgrade => self.begin_upgrade(),
+                Request::Upgrade => self.begin_upgrade("SIGUSR2", now),
             }
         }
     }
@@ -47,6 +52,7 @@ impl EventLoop {
     /// Begins to stop. `name`: what asked for it.
     pub(super) fn stop(&mut self, name: &str, now: Instant) {
         if self.shutdown.signal(name, now) {
+            self.cancel_upgrade(now);
             self.notifier.stopping();
             self.executor.acceptor.close();
             self.executor.proxy.handle_shutdown();
@@ -81,12 +87,15 @@ impl EventLoop {
             } else {
                 Progress::Running
             },
+            is_upgrading: self.upgrader.is_under_way()
+                || self.postponed == Some(Postponed::Upgrade),
         };
         let commands = self.admin.serve(&state, poll.registry(), now, wall);
         for command in commands {
             match command {
                 AdminCommand::Stop => self.stop("POST /stop", now),
                 AdminCommand::Reload => self.begin_reload(now),
+                AdminCommand::Upgrade => self.begin_upgrade("POST /upgrade", now),
                 // The admin listener changes it itself.
                 AdminCommand::LogLevel { .. } => {}
             }
@@ -95,13 +104,32 @@ impl EventLoop {
 
     // --- upgrade ---
 
-    /// Starts the binary again, which takes the sockets over.
+    /// Starts the binary again, which takes the sockets over. `name`: what asked for it.
     #[cold]
-    fn begin_upgrade(&mut self) {
+    fn begin_upgrade(&mut self, name: &str, now: Instant) {
         if self.shutdown.is_stopping() {
-            return warn!("SIGUSR2: no upgrade, the gateway stops");
+            return warn!("{name}: no upgrade, the gateway stops");
         }
-        info!("SIGUSR2: starting the new binary");
+        if self.upgrader.is_under_way() {
+            return warn!("{name}: an upgrade is under way already");
+        }
+        if self.reload.is_under_way() {
+            info!("{name}: the upgrade begins when the reload has ended");
+            self.postponed = Some(Postponed::Upgrade);
+            return;
+        }
+        info!("{name}: starting the new binary");
+        let begun = self
+            .offers()
+            .map_err(|error| error.to_string())
+            .and_then(|offers| self.upgrader.begin(offers, Arc::clone(&self.waker)));
+        if let Err(reason) = begun {
+            self.upgrade_failed(reason, now);
+        }
+    }
+
+    /// Duplicates all sockets for another process.
+    fn offers(&mut self) -> std::io::Result<Vec<Offer>> {
         let clients = self.executor.acceptor.sockets();
         let clients = clients.map(|(address, listener)| (address, listener, false));
         let admin = self.admin.sockets();
@@ -115,27 +143,35 @@ impl EventLoop {
                 socket,
             })
         });
-        let begun = offers
-            .collect::<std::io::Result<Vec<_>>>()
-            .map_err(|error| error.to_string())
-            .and_then(|offers| self.upgrader.begin(offers, Arc::clone(&self.waker)));
-        if let Err(reason) = begun {
-            warn!("no upgrade: {reason}; this process goes on");
+        offers.collect()
+    }
+
+    /// Goes on with an upgrade: the new process is ready, has the state, or failed.
+    #[cold]
+    pub(super) fn step_upgrade(&mut self, now: Instant) {
+        match self.upgrader.poll() {
+            None => {}
+            Some(News::Ready) => {
+                let state = export(&self.executor.proxy, now);
+                self.upgrader.hand_over(state);
+            }
+            Some(News::Done(successor)) => self.leave_to(successor, now),
+            Some(News::Failed(reason)) => self.upgrade_failed(reason, now),
         }
     }
 
-    /// Goes on with an upgrade: the new process is ready, or it failed.
-    #[cold]
-    pub(super) fn step_upgrade(&mut self, now: Instant) {
-        let successor = match self.upgrader.poll() {
-            None => return,
-            Some(Err(reason)) => return warn!("no upgrade: {reason}; this process goes on"),
-            Some(Ok(successor)) => successor,
-        };
+    /// Lets another process serve new clients, and stops when those of this one are done.
+    fn leave_to(&mut self, successor: Successor, now: Instant) {
         info!("process {} serves new clients", successor.pid);
+        let pid = successor.pid.to_string();
+        self.admin.upgrade_finished(&Ok(pid), now);
+        let reload = self.postponed.take().is_some();
+        if reload {
+            let why = format!("process {} serves now, and reads the file", successor.pid);
+            self.admin.reload_finished(&Err(why), now);
+        }
         self.notifier.hand_over(successor.pid);
-        let clients = self.executor.acceptor.sockets();
-        clients.for_each(|(_, listener)| listener.disown());
+        self.executor.acceptor.leave(&successor.unused);
         let admin = self.admin.sockets();
         admin.for_each(|(_, listener)| listener.disown());
         let registry = self.executor.poll.registry();
@@ -143,16 +179,77 @@ impl EventLoop {
         let _ = self
             .admin
             .set(&AdminAccess::default(), Vec::new(), registry);
-        successor.go();
-        if self.shutdown.signal("SIGUSR2", now) {
-            self.executor.acceptor.close();
+        successor.go(reload);
+        if self.shutdown.signal("upgrade", now) {
             retire(&mut self.executor.proxy);
             self.executor.run_commands(now);
         }
     }
 
+    fn upgrade_failed(&mut self, reason: String, now: Instant) {
+        warn!("no upgrade: {reason}; this process goes on");
+        self.admin.upgrade_finished(&Err(reason), now);
+        if self.postponed.take().is_some() {
+            self.begin_reload(now);
+        } else {
+            // The watch may have read the file meanwhile.
+            self.step_reload(now);
+        }
+    }
+
+    /// Ends an upgrade, and work that waits: the gateway stops.
+    fn cancel_upgrade(&mut self, now: Instant) {
+        self.upgrader.cancel();
+        self.admin
+            .upgrade_finished(&Err("the gateway stops".to_owned()), now);
+        if self.postponed.take() == Some(Postponed::Reload) {
+            self.reload_failed(vec![STOPS.to_owned()], now);
+        }
+    }
+
+    /// Follows the old process of an upgrade: takes its state over, and then the files of its unix
+    /// sockets. Returns false if the old process stops: then this one does, too.
+    pub fn succeed(&mut self, mut predecessor: Predecessor) -> bool {
+        let now = self.clock.now();
+        loop {
+            match predecessor.next() {
+                Word::State(bytes) => {
+                    self.take_over(bytes, now);
+                    predecessor.confirm();
+                }
+                Word::Go { reload } => {
+                    self.postponed = reload.then_some(Postponed::Reload);
+                    break;
+                }
+                Word::Stop => {
+                    info!("no upgrade: the old process stops, and this one with it");
+                    return false;
+                }
+            }
+        }
+        self.adopt_files();
+        true
+    }
+
+    /// Takes over what the old process of an upgrade knew of clients and targets. Without it the
+    /// gateway serves all the same.
+    fn take_over(&mut self, bytes: Option<Vec<u8>>, now: Instant) {
+        let state = bytes.as_deref().ok_or("it is too long");
+        match state.and_then(state::read) {
+            Ok(state) => {
+                let (windows, health) = import(&mut self.executor.proxy, state, now);
+                info!(
+                    "taken over from the old process: rate windows of {windows} clients, health of {health} addresses"
+                );
+            }
+            Err(reason) => warn!(
+                "rate windows and the health of targets begin again: the state of the old process cannot be used, {reason}"
+            ),
+        }
+    }
+
     /// Takes over the files of unix sockets that the old process of an upgrade has made.
-    pub fn adopt_files(&mut self) {
+    fn adopt_files(&mut self) {
         let clients = self.executor.acceptor.sockets();
         clients.for_each(|(_, listener)| listener.adopt());
         let admin = self.admin.sockets();
@@ -161,14 +258,25 @@ impl EventLoop {
 
     // --- reload ---
 
+    /// Does what the old process of an upgrade has left to do.
+    pub(super) fn begin_postponed(&mut self, now: Instant) {
+        if self.postponed.take().is_some() {
+            self.begin_reload(now);
+        }
+    }
+
     /// Has the configuration read again.
     #[cold]
     pub(super) fn begin_reload(&mut self, now: Instant) {
         if self.shutdown.is_stopping() {
-            let errors = vec!["the gateway stops: no configuration is read".to_owned()];
-            return self.reload_failed(errors, now);
+            return self.reload_failed(vec![STOPS.to_owned()], now);
         }
         self.notifier.reloading();
+        if self.upgrader.is_under_way() {
+            info!("the reload begins when the upgrade has ended");
+            self.postponed = Some(Postponed::Reload);
+            return;
+        }
         if let Err(errors) = self.reload.begin() {
             self.reload_failed(errors, now);
         }
@@ -177,9 +285,16 @@ impl EventLoop {
     /// Goes on with a reload: the file was read, or it is time to try again.
     #[cold]
     pub(super) fn step_reload(&mut self, now: Instant) {
+        if self.upgrader.is_under_way() {
+            // The new process has the sockets of before.
+            return;
+        }
         let new = match self.reload.step(now) {
             ReloadStep::Wait => return,
             ReloadStep::Failed(errors) => return self.reload_failed(errors, now),
+            _ if self.shutdown.is_stopping() => {
+                return self.reload_failed(vec![STOPS.to_owned()], now);
+            }
             ReloadStep::Swap(new) => new,
             ReloadStep::Apply(candidate) => {
                 let acceptor = &self.executor.acceptor;
@@ -205,7 +320,7 @@ impl EventLoop {
                 let wall = self.clock.wall();
                 let summary = self.reload.finish(applied.new, applied.connections, wall);
                 self.admin.reload_finished(&Ok(summary), now);
-                self.notifier.ready();
+                self.reload_ended(now);
             }
         }
     }
@@ -213,7 +328,15 @@ impl EventLoop {
     fn reload_failed(&mut self, errors: Vec<String>, now: Instant) {
         let text = self.reload.fail(errors);
         self.admin.reload_finished(&Err(text), now);
+        self.reload_ended(now);
+    }
+
+    fn reload_ended(&mut self, now: Instant) {
         self.notifier.ready();
+        if self.postponed == Some(Postponed::Upgrade) && !self.reload.is_under_way() {
+            self.postponed = None;
+            self.begin_upgrade("upgrade", now);
+        }
     }
 
     pub(super) fn stop_if_done(&mut self, now: Instant) {
@@ -227,8 +350,13 @@ impl EventLoop {
             proxy.handle_abort(now);
             self.executor.run_commands(now);
         }
+        if is_overdue {
+            self.executor.acceptor.close();
+        }
+        let clients = self.executor.proxy.holdings().clients;
+        let open = self.executor.acceptor.open();
         self.shutdown
-            .finish_if_drained(self.executor.proxy.holdings().clients);
+            .finish_if_drained(clients.saturating_add(open));
     }
 }
 

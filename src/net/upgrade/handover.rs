@@ -28,10 +28,20 @@ const ENTRY_BYTES_MAX: usize = 3 + "systemd:".len() + SOCKET_NAME_BYTES_MAX;
 const IS_ADMIN: u8 = 1;
 const OWNS_FILE: u8 = 2;
 
-/// Byte by which the new process says that it can serve.
+/// Byte by which the new process says that it can serve. The number of sockets that it does not use
+/// follows (1 byte), and their places in the list (1 byte each).
 pub(super) const READY: u8 = b'r';
+/// Byte before the state: its length (4 bytes, big-endian) and the state follow.
+pub(super) const STATE: u8 = b's';
+/// Byte by which the new process says that it has taken the state.
+pub(super) const TAKEN: u8 = b't';
 /// Byte by which the old process says that it stops to accept.
 pub(super) const GO: u8 = b'g';
+/// Byte by which the old process says that it stops to accept, and that the new one is to read the
+/// configuration again.
+pub(super) const GO_RELOAD: u8 = b'h';
+/// Byte by which the old process says that it stops, and the new one is to end.
+pub(super) const STOP: u8 = b'x';
 
 /// A socket that is handed over.
 #[derive(Debug)]

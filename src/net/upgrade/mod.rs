@@ -1,16 +1,25 @@
-//! Upgrade of the binary: a new process takes the listening sockets over.
+//! Upgrade of the binary: a new process takes the listening sockets over, and the state that is to
+//! go on: rate windows, and the health of targets.
 //!
 //! ```text
-//! old:  spawn ──> send sockets ──> wait for READY ──> GO, stop accepting, drain
-//!                                       │ exit, or UPGRADE_TIMEOUT
-//!                                       └──> go on, and say why
-//! new:  receive sockets ──> check the file, start ──> READY ──> wait for GO ──> serve
+//! old:  spawn ──> send sockets ──> wait for READY ──> STATE ──> wait for TAKEN ──> GO, stop accepting, drain
+//!                                       │ exit, or UPGRADE_TIMEOUT   │
+//!                                       └────────────────────────────┴──> go on, and say why
+//! new:  receive sockets ──> check the file, start ──> READY ──> take the state ──> TAKEN ──> wait for GO ──> serve
 //! ```
 //!
-//! Both accept from the same sockets for a moment, so no client is refused. A helper thread of the
-//! old process does what takes time. Out of scope: how the sockets travel (`handover.rs`).
+//! Both accept from the same sockets for a moment, so no client is refused. READY names the sockets
+//! that the new process does not use: the old one accepts what waits there before it closes them. A
+//! helper thread of the old process does what takes time. When the old process is asked to stop
+//! meanwhile, it says STOP, and the new one ends.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `handover` | how the sockets travel |
+//! | `state` | the state, as bytes |
 
 pub mod handover;
+pub(super) mod state;
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -22,10 +31,11 @@ use std::sync::Arc;
 
 use mio::Waker;
 
-use self::handover::{GO, Offer, READY};
-use super::workers::queue::{Receiver, unbounded};
+use self::handover::{GO, GO_RELOAD, Offer, READY, STATE, STOP, TAKEN};
+use super::workers::queue::{Receiver, Sender, unbounded};
 use super::workers::spawn as start_thread;
-use crate::limits::UPGRADE_TIMEOUT;
+use crate::limits::{UPGRADE_STATE_BYTES_MAX, UPGRADE_TIMEOUT};
+use crate::proxy::carried::CarriedState;
 
 /// Variable of the environment that tells a new process what its input is.
 const MARK: &str = "TOLLGATE_UPGRADE";
@@ -72,25 +82,42 @@ impl Program {
 pub(super) struct Successor {
     /// Id of the process.
     pub(super) pid: u32,
-    stream: UnixStream,
+    /// Addresses of clients that it does not listen on.
+    pub(super) unused: Vec<String>,
+    stream: Arc<UnixStream>,
 }
 
 impl Successor {
-    /// Has the process serve. The caller stops to accept.
-    pub(super) fn go(self) {
+    /// Has the process serve. The caller stops to accept. `reload`: a reload was asked for
+    /// meanwhile, which the process does.
+    pub(super) fn go(self, reload: bool) {
         // Where the new process is gone meanwhile, no process serves the sockets. A service manager
         // notices that.
-        let _ = (&self.stream).write_all(&[GO]);
+        let word = if reload { GO_RELOAD } else { GO };
+        let _ = (&*self.stream).write_all(&[word]);
     }
 }
 
-/// Result of an upgrade; the text says why there is no new process.
-type Outcome = Result<Successor, String>;
+/// Progress of an upgrade.
+pub(super) enum News {
+    /// The new process is ready, and waits for the state.
+    Ready,
+    /// The new process has taken the state.
+    Done(Successor),
+    /// There is no new process. The text says why.
+    Failed(String),
+}
 
 /// Upgrades of this process.
 pub(super) struct Upgrader {
     program: Arc<Program>,
-    under_way: Option<Receiver<Outcome>>,
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    news: Receiver<News>,
+    state: Sender<CarriedState>,
+    stream: Arc<UnixStream>,
 }
 
 impl Upgrader {
@@ -101,53 +128,95 @@ impl Upgrader {
         }
     }
 
+    /// Returns whether an upgrade is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// Starts a new process, to which the sockets are offered.
     ///
     /// # Errors
     /// An upgrade is under way, or cannot begin.
     pub(super) fn begin(&mut self, offers: Vec<Offer>, waker: Arc<Waker>) -> Result<(), String> {
-        if self.under_way.is_some() {
-            return Err("an upgrade is under way already".to_owned());
-        }
         if std::process::id() == 1 {
             return Err(
                 "this is process 1, and its container ends with it: replace the container"
                     .to_owned(),
             );
         }
-        let (sender, receiver) = unbounded();
+        let (stream, input) = UnixStream::pair().map_err(|error| error.to_string())?;
+        let stream = Arc::new(stream);
+        let (tell, news) = unbounded();
+        let (state, to_carry) = unbounded();
         let program = Arc::clone(&self.program);
-        let work = move || {
-            // The loop lives as long as this thread.
-            let _ = sender.send(replace(&program, &offers));
-            let _ = waker.wake();
+        let link = Link {
+            stream: Arc::clone(&stream),
+            offers,
+            state: to_carry,
+            tell: Box::new(move |news| {
+                // The loop lives as long as this thread.
+                let _ = tell.send(news);
+                let _ = waker.wake();
+            }),
         };
+        let work = move || replace(&program, link, input.into());
         start_thread("upgrade", Box::new(work)).map_err(|error| error.to_string())?;
-        self.under_way = Some(receiver);
+        self.under_way = Some(UnderWay {
+            news,
+            state,
+            stream,
+        });
         Ok(())
     }
 
-    /// Returns the result of the upgrade, once it is there.
-    pub(super) fn poll(&mut self) -> Option<Outcome> {
-        let outcome = self.under_way.as_ref()?.poll()?;
-        self.under_way = None;
-        Some(outcome)
+    /// Returns what is new of the upgrade.
+    pub(super) fn poll(&mut self) -> Option<News> {
+        let news = self.under_way.as_ref()?.news.poll()?;
+        if !matches!(news, News::Ready) {
+            self.under_way = None;
+        }
+        Some(news)
+    }
+
+    /// Gives the new process, which is ready, the state.
+    pub(super) fn hand_over(&self, state: CarriedState) {
+        if let Some(under_way) = &self.under_way {
+            let _ = under_way.state.send(state);
+        }
+    }
+
+    /// Ends the upgrade: this process stops, and so does the new one.
+    pub(super) fn cancel(&mut self) {
+        if let Some(under_way) = self.under_way.take() {
+            let _ = (&*under_way.stream).write_all(&[STOP]);
+        }
     }
 }
 
-fn replace(program: &Program, offers: &[Offer]) -> Outcome {
-    let named = |error: io::Error| format!("{}: {error}", program.path.display());
-    let (stream, input) = UnixStream::pair().map_err(named)?;
-    let mut child = spawn(program, input.into()).map_err(named)?;
-    let pid = child.id();
-    match handshake(&stream, offers) {
-        Ok(()) => Ok(Successor { pid, stream }),
-        Err(error) => Err(format!(
-            "{}: {}",
-            program.path.display(),
-            end(&mut child, &error)
-        )),
-    }
+/// Ends of the thread that does an upgrade.
+struct Link {
+    stream: Arc<UnixStream>,
+    offers: Vec<Offer>,
+    state: Receiver<CarriedState>,
+    tell: Box<dyn Fn(News) + Send>,
+}
+
+fn replace(program: &Program, link: Link, input: OwnedFd) {
+    let name = program.path.display();
+    let news = match spawn(program, input) {
+        Err(error) => News::Failed(format!("{name}: {error}")),
+        Ok(mut child) => match handshake(&link) {
+            Ok(unused) => News::Done(Successor {
+                pid: child.id(),
+                unused,
+                stream: link.stream,
+            }),
+            Err(error) => News::Failed(format!("{name}: {}", end(&mut child, &error))),
+        },
+    };
+    // A socket that is open here keeps its address.
+    drop(link.offers);
+    (link.tell)(news);
 }
 
 /// Starts the program. The command, which holds the other end of the pair, is gone afterwards.
@@ -161,14 +230,41 @@ fn spawn(program: &Program, input: OwnedFd) -> io::Result<Child> {
     command.spawn()
 }
 
-fn handshake(mut stream: &UnixStream, offers: &[Offer]) -> io::Result<()> {
+/// Hands the sockets and the state over. Returns the addresses of clients that the new process does
+/// not listen on.
+fn handshake(link: &Link) -> io::Result<Vec<String>> {
+    let mut stream = &*link.stream;
     let time = core::time::Duration::from_millis(UPGRADE_TIMEOUT.as_millis());
     stream.set_write_timeout(Some(time))?;
     stream.set_read_timeout(Some(time))?;
-    handover::send(stream, offers)?;
+    handover::send(stream, &link.offers)?;
+    expect(stream, READY)?;
+    let mut count = [0];
+    stream.read_exact(&mut count)?;
+    let [count] = count.map(usize::from);
+    let mut unused = vec![0; count];
+    stream.read_exact(&mut unused)?;
+    (link.tell)(News::Ready);
+    let state = link.state.receive(None);
+    let state = state.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    let state = state::write(&state);
+    let length = u32::try_from(state.len()).unwrap_or(u32::MAX);
+    stream.write_all(&[&[STATE][..], &length.to_be_bytes()].concat())?;
+    stream.write_all(&state)?;
+    expect(stream, TAKEN)?;
+    let unused = unused.into_iter();
+    let unused = unused.filter_map(|index| link.offers.get(usize::from(index)));
+    Ok(unused
+        .filter(|offer| !offer.is_admin)
+        .map(|offer| offer.name.clone())
+        .collect())
+}
+
+/// Reads a byte, which must be this one.
+fn expect(mut stream: &UnixStream, wanted: u8) -> io::Result<()> {
     let mut answer = [0];
     stream.read_exact(&mut answer)?;
-    if answer == [READY] {
+    if answer == [wanted] {
         Ok(())
     } else {
         Err(io::ErrorKind::InvalidData.into())
@@ -197,6 +293,19 @@ fn end(child: &mut Child, error: &io::Error) -> String {
 /// The old process, seen from the new one.
 pub struct Predecessor(UnixStream);
 
+/// Word of the old process.
+pub(super) enum Word {
+    /// Take this state over; `None`: there was more than this process reads.
+    State(Option<Vec<u8>>),
+    /// Serve.
+    Go {
+        /// Read the configuration again: a reload was asked for meanwhile.
+        reload: bool,
+    },
+    /// End: the old process stops.
+    Stop,
+}
+
 impl Predecessor {
     /// Takes the input as the way to the old process, if there is one, with its sockets.
     ///
@@ -217,11 +326,44 @@ impl Predecessor {
         Ok(Some((Predecessor(stream), offers)))
     }
 
-    /// Tells the old process that this one can serve, and waits until it stops to accept.
-    pub(super) fn announce(mut self) {
-        if self.0.write_all(&[READY]).is_ok() {
-            // If the old process is gone, this one serves all the same.
-            let _ = self.0.read_exact(&mut [0]);
+    /// Tells the old process that this one can serve. `unused`: places of the sockets that it does
+    /// not use.
+    pub(super) fn announce(&mut self, unused: &[u8]) {
+        let count = u8::try_from(unused.len()).unwrap_or_default();
+        // An old process that is gone may have said something before.
+        let _ = self.0.write_all(&[&[READY, count], unused].concat());
+    }
+
+    /// Tells the old process that the state is taken over, or cannot be.
+    pub(super) fn confirm(&mut self) {
+        let _ = self.0.write_all(&[TAKEN]);
+    }
+
+    /// Waits for a word of the old process. If that is gone, this process serves all the same.
+    pub(super) fn next(&mut self) -> Word {
+        let mut word = [0];
+        let _ = self.0.read_exact(&mut word);
+        match word {
+            [STATE] => match self.read_state() {
+                Ok(state) => Word::State(state),
+                Err(_) => Word::Go { reload: false },
+            },
+            [STOP] => Word::Stop,
+            [GO_RELOAD] => Word::Go { reload: true },
+            _ => Word::Go { reload: false },
         }
+    }
+
+    fn read_state(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length);
+        if length > UPGRADE_STATE_BYTES_MAX {
+            io::copy(&mut (&self.0).take(length.into()), &mut io::sink())?;
+            return Ok(None);
+        }
+        let mut state = vec![0; length as usize];
+        self.0.read_exact(&mut state)?;
+        Ok(Some(state))
     }
 }

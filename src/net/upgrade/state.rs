@@ -1,0 +1,330 @@
+//! State on its way from an old process to a new one, as bytes.
+//!
+//! ```text
+//! state:   version (1), number of tables (4), tables, number of addresses (4), addresses
+//! table:   owner, window in ms (4), IPv6 prefix (1), number of windows (4),
+//!          for each: client (16), requests (4), ms until its end (4)
+//! address: service, target, flags (1), address (16), port (2), checks in a row (4),
+//!          ms until the ejection ends (4)
+//! ```
+//!
+//! Owner, service and target have their length (4) before them. Numbers are big-endian.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use crate::limits::{CARRIED_WINDOWS_MAX, CHECK_RUN_MAX};
+use crate::policy::rate::WindowRecord;
+use crate::proxy::carried::{CarriedHealth, CarriedState, CarriedTable};
+use crate::time::Duration;
+use crate::upstream::health::HealthRecord;
+
+const VERSION: u8 = 1;
+const WINDOW_BYTES: usize = 24;
+/// Least bytes of an address, and of a table.
+const ADDRESS_BYTES: usize = 39;
+const TABLE_BYTES: usize = 13;
+
+const DOWN: u8 = 1;
+const EJECTED: u8 = 2;
+const ABSENT: u8 = 4;
+const SLOW_START: u8 = 8;
+const AFTER_EJECTION: u8 = 16;
+const IS_IPV4: u8 = 32;
+const KNOWN_FLAGS: u8 = 63;
+
+/// Writes a state.
+pub(super) fn write(state: &CarriedState) -> Vec<u8> {
+    let windows = state.tables.iter().map(|table| table.windows.len());
+    let windows = windows.fold(0_usize, usize::saturating_add);
+    let mut out = Vec::with_capacity(windows.saturating_mul(WINDOW_BYTES));
+    out.push(VERSION);
+    number(&mut out, state.tables.len() as u64);
+    for table in &state.tables {
+        text(&mut out, &table.owner);
+        number(&mut out, table.window.as_millis());
+        out.push(table.ipv6_prefix);
+        number(&mut out, table.windows.len() as u64);
+        for window in &table.windows {
+            out.extend_from_slice(&window.client.to_be_bytes());
+            number(&mut out, window.passed.into());
+            number(&mut out, window.left.as_millis());
+        }
+    }
+    number(&mut out, state.health.len() as u64);
+    for carried in &state.health {
+        let health = &carried.health;
+        text(&mut out, &carried.service);
+        text(&mut out, &carried.target);
+        let flag = |holds, flag| if holds { flag } else { 0 };
+        out.push(
+            flag(health.down, DOWN)
+                | flag(health.ejected.is_some(), EJECTED)
+                | flag(health.absent, ABSENT)
+                | flag(health.slow_start.is_some(), SLOW_START)
+                | flag(health.slow_start == Some(true), AFTER_EJECTION)
+                | flag(carried.address.is_ipv4(), IS_IPV4),
+        );
+        let ip = match carried.address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        out.extend_from_slice(&ip.octets());
+        out.extend_from_slice(&carried.address.port().to_be_bytes());
+        number(&mut out, health.streak.into());
+        number(&mut out, health.ejected.unwrap_or_default().as_millis());
+    }
+    out
+}
+
+/// Writes a number in 4 bytes. All numbers fit: the configuration bounds them.
+fn number(out: &mut Vec<u8>, value: u64) {
+    let value = u32::try_from(value).unwrap_or(u32::MAX);
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+    number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Reads a state.
+///
+/// # Errors
+/// The bytes are another version, or no state. The text says which.
+pub(in crate::net) fn read(bytes: &[u8]) -> Result<CarriedState, &'static str> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => Reader(rest).state().ok_or("it is malformed"),
+        _ => Err("it has another form than this version reads"),
+    }
+}
+
+/// Bytes that are not read yet.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn state(&mut self) -> Option<CarriedState> {
+        let mut room = CARRIED_WINDOWS_MAX;
+        let mut state = CarriedState::default();
+        for _ in 0..self.count(TABLE_BYTES)? {
+            let table = self.table(room)?;
+            room = room.saturating_sub(table.windows.len());
+            state.tables.push(table);
+        }
+        for _ in 0..self.count(ADDRESS_BYTES)? {
+            state.health.push(self.health()?);
+        }
+        self.0.is_empty().then_some(state)
+    }
+
+    fn table(&mut self, room: usize) -> Option<CarriedTable> {
+        let owner = self.text()?.to_vec();
+        let window = self.duration()?;
+        let ipv6_prefix = self.number(1)? as u8;
+        let count = self.count(WINDOW_BYTES)?;
+        if window == Duration::ZERO || !(1..=128).contains(&ipv6_prefix) || count > room {
+            return None;
+        }
+        let mut windows = Vec::with_capacity(count);
+        let mut last = Duration::ZERO;
+        for _ in 0..count {
+            let record = WindowRecord {
+                client: self.number(16)?,
+                passed: self.number(4)? as u32,
+                left: self.duration()?,
+            };
+            if record.left < last || record.left > window {
+                return None;
+            }
+            last = record.left;
+            windows.push(record);
+        }
+        Some(CarriedTable {
+            owner,
+            window,
+            ipv6_prefix,
+            windows,
+        })
+    }
+
+    fn health(&mut self) -> Option<CarriedHealth> {
+        let (service, target) = (self.text()?.to_vec(), self.text()?.to_vec());
+        let flags = self.number(1)? as u8;
+        let has = |flag| flags & flag != 0;
+        let ip = Ipv6Addr::from_bits(self.number(16)?);
+        let ip = match ip.to_ipv4_mapped() {
+            Some(ip) if has(IS_IPV4) => IpAddr::V4(ip),
+            None if has(IS_IPV4) => return None,
+            _ => IpAddr::V6(ip),
+        };
+        let port = self.number(2)? as u16;
+        let streak = self.number(4)? as u32;
+        let left = self.duration()?;
+        if flags & !KNOWN_FLAGS != 0 || streak > CHECK_RUN_MAX {
+            return None;
+        }
+        Some(CarriedHealth {
+            service,
+            target,
+            address: SocketAddr::new(ip, port),
+            health: HealthRecord {
+                down: has(DOWN),
+                streak,
+                ejected: has(EJECTED).then_some(left),
+                absent: has(ABSENT),
+                slow_start: has(SLOW_START).then_some(has(AFTER_EJECTION)),
+            },
+        })
+    }
+
+    /// Reads the number of items that follow, each of at least so many bytes.
+    fn count(&mut self, bytes: usize) -> Option<usize> {
+        let count = self.number(4)? as usize;
+        (count <= self.0.len().checked_div(bytes)?).then_some(count)
+    }
+
+    fn duration(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(self.number(4)? as u64))
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.number(4)? as usize;
+        self.take(length)
+    }
+
+    /// Reads a number of so many bytes, at most 16.
+    fn number(&mut self, bytes: usize) -> Option<u128> {
+        let bytes = self.take(bytes)?;
+        Some(
+            bytes
+                .iter()
+                .fold(0, |value, &byte| value << 8 | u128::from(byte)),
+        )
+    }
+
+    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(client: u128, left: u64) -> WindowRecord {
+        WindowRecord {
+            client,
+            passed: 3,
+            left: Duration::from_millis(left),
+        }
+    }
+
+    fn example() -> CarriedState {
+        let table = |owner: &[u8], windows| CarriedTable {
+            owner: owner.to_vec(),
+            window: Duration::from_secs(30 * 24 * 3600),
+            ipv6_prefix: 64,
+            windows,
+        };
+        let health = |address: &str, health| CarriedHealth {
+            service: b"/users\0\0".to_vec(),
+            target: b"http://a.test".to_vec(),
+            address: address.parse().expect("an address"),
+            health,
+        };
+        let down = HealthRecord {
+            down: true,
+            streak: 2,
+            ejected: None,
+            absent: false,
+            slow_start: None,
+        };
+        let ejected = HealthRecord {
+            down: false,
+            streak: 0,
+            ejected: Some(Duration::from_millis(u64::from(u32::MAX))),
+            absent: true,
+            slow_start: Some(true),
+        };
+        let slow = HealthRecord {
+            ejected: None,
+            absent: false,
+            slow_start: Some(false),
+            ..ejected
+        };
+        CarriedState {
+            tables: vec![
+                table(
+                    b"",
+                    vec![window(u128::MAX, 1), window(0, 1), window(7, 2_592_000_000)],
+                ),
+                table(b"/users\0\0", vec![window(1, 60_000)]),
+            ],
+            health: vec![
+                health("10.0.0.1:80", down),
+                health("[2001:db8::1]:65535", ejected),
+                health("[::ffff:10.0.0.1]:80", slow),
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_shorter_or_longer() {
+        for state in [CarriedState::default(), example()] {
+            let bytes = write(&state);
+            assert_eq!(read(&bytes), Ok(state));
+            for cut in 0..bytes.len() {
+                assert!(read(&bytes[..cut]).is_err(), "cut at {cut}");
+            }
+            assert!(read(&[&bytes[..], b"\0"].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn every_byte_may_be_another() {
+        let bytes = write(&example());
+        for at in 0..bytes.len() {
+            for change in [1, 0x7f, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] ^= change;
+                // No change of a byte makes more than the bytes can hold.
+                if let Ok(state) = read(&changed) {
+                    assert!(at > 0 && write(&state).len() == bytes.len(), "byte {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_have_bounds() {
+        assert_eq!(read(b""), read(b"\x02\0\0\0\0\0\0\0\0"), "another version");
+        let spoil = |spoil: &dyn Fn(&mut CarriedState)| {
+            let mut state = example();
+            spoil(&mut state);
+            read(&write(&state))
+        };
+        assert_eq!(spoil(&|_| {}), Ok(example()));
+        let cases: [&dyn Fn(&mut CarriedState); 7] = [
+            &|state| state.tables[0].window = Duration::ZERO,
+            &|state| state.tables[0].ipv6_prefix = 0,
+            &|state| state.tables[0].ipv6_prefix = 129,
+            &|state| state.tables[0].windows.swap(1, 2),
+            &|state| state.tables[0].windows[2].left = Duration::from_millis(2_592_000_001),
+            &|state| state.tables[1].windows = vec![window(1, 1); CARRIED_WINDOWS_MAX],
+            &|state| state.health[0].health.streak = CHECK_RUN_MAX + 1,
+        ];
+        for (number, case) in cases.into_iter().enumerate() {
+            assert_eq!(spoil(case), Err("it is malformed"), "case {number}");
+        }
+        // An IPv4 address that is none, and an unknown flag.
+        let bytes = write(&example());
+        let flags = bytes.windows(2).position(|two| two == [DOWN | IS_IPV4, 0]);
+        let flags = flags.expect("the first address");
+        for (at, byte) in [(flags + 1, 1), (flags, DOWN | IS_IPV4 | 64)] {
+            let mut changed = bytes.clone();
+            changed[at] = byte;
+            assert_eq!(read(&changed), Err("it is malformed"));
+        }
+    }
+}
