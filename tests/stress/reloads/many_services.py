@@ -9,6 +9,8 @@ from gateways import Tollgate
 from world import connect, must, read_reply
 
 SERVICES, RELOADS = 5000, {"quick": 5}
+# No turn of the loop may take longer. 19 ms were measured on 29 November 2026 (x86-64 with AVX2, static binary).
+MOST_CPU = 20
 
 
 class Large(Tollgate):
@@ -52,7 +54,8 @@ def loop_cpu(pid):
 
 
 def many(world, mode):
-    """Prints the times that a client waits. No time is checked, since a busy machine would fail it."""
+    """Prints the times that a client waits. Checks none of them, since a busy machine would fail it.
+    The CPU time of the loop's thread does not grow with other programs; the least of all is checked."""
     gateway = Large(world.upstreams, world.pair)
     reloads = RELOADS.get(mode, 20)
     alone, waits, calm = [], [], []
@@ -73,6 +76,7 @@ def many(world, mode):
     pinger.join(20)
     must(not pinger.is_alive() and pinger.wrong is None, f"the pinging client: {pinger.wrong}")
     must("2502 changed" in gateway.stderr(), gateway.stderr()[-600:])
+    must(min(alone) <= MOST_CPU, f"the loop's thread used {min(alone):.1f} ms of CPU at least for a reload, {MOST_CPU} ms are allowed")
     slow = [line for line in gateway.stderr().splitlines() if "iteration" in line]
     size = os.path.getsize(gateway.file)
     gateway.end()
