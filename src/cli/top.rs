@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::policy::auth::json::Json;
+use crate::sort;
 
 /// Widest column, in characters.
 const WIDTH_MAX: usize = 40;
@@ -89,16 +90,21 @@ pub fn render(state: &Json, rows: usize) -> String {
         let Some(Json::List(items)) = state.get(name) else {
             continue;
         };
-        let mut items = items.iter().collect::<Vec<_>>();
-        // Sorting is stable, so that the rest keeps its order.
-        match name {
-            "targets" => items.sort_by_key(|item| shown(item.get("state")) == "up"),
-            "services" => items.sort_by_key(|item| {
+        let key = |item: &Json| match name {
+            "targets" => u64::from(shown(item.get("state")) == "up"),
+            "services" => {
                 let slowness = shown(item.get("p99")).parse::<u64>();
-                core::cmp::Reverse(slowness.unwrap_or(0))
-            }),
-            _ => {}
-        }
+                u64::MAX.saturating_sub(slowness.unwrap_or(0))
+            }
+            _ => 0,
+        };
+        let keys = items.iter().map(key).collect::<Vec<_>>();
+        // Sorting is stable, so that the rest keeps its order.
+        let order = sort::order(keys.len(), &|one, other| {
+            keys.get(one).cmp(&keys.get(other))
+        });
+        let items = order.iter().filter_map(|place| items.get(*place));
+        let items = items.collect::<Vec<_>>();
         if !items.is_empty() {
             out.push('\n');
             table(&items, columns, rows, &mut out);
