@@ -583,7 +583,7 @@ fn bytes_behind_close_notify_are_ignored() {
 }
 
 #[test]
-fn a_broken_record_costs_nothing_that_came_before_it() {
+fn bytes_before_a_broken_record_are_read() {
     let authority = Authority::new();
     let server = authority.server("a.test", &BOTH);
     for room in [100_usize, 41 << 10, 64 << 10] {
@@ -1197,7 +1197,7 @@ fn roots_come_from_pem() {
 }
 
 #[test]
-fn what_cannot_be_verified_is_refused_at_once() {
+fn invalid_roots_and_names_are_refused_at_once() {
     assert!(ClientTls::new("a.test", None, &[b"no certificate".to_vec()]).is_err());
     let complaint = ClientTls::new("a.test", Some("white space"), &[])
         .err()

@@ -785,7 +785,7 @@ fn versions_and_protocols() {
 }
 
 #[test]
-fn clients_with_the_right_certificate_alone() {
+fn only_clients_with_a_trusted_certificate_are_accepted() {
     let mut site = Site::new();
     let pair = site.pair("a", &["a.test"]);
     let asking = TlsFiles {
@@ -831,7 +831,7 @@ fn clients_with_the_right_certificate_alone() {
 }
 
 #[test]
-fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
+fn sessions_are_resumed_only_at_their_listener() {
     let mut site = Site::new();
     let both = site.pair("a", &["a.test", "b.test"]);
     let plain = files(vec![both.clone()]);
@@ -879,7 +879,7 @@ fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
 
 /// The client replays the session of one name under another name.
 #[test]
-fn a_session_is_of_its_name() {
+fn a_session_belongs_to_its_server_name() {
     use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
 
     /// Session store that returns the sessions of `a.test` for every name.
@@ -991,7 +991,7 @@ fn plain_http_is_recognized_and_noise_is_refused() {
 }
 
 #[test]
-fn everything_that_is_wrong_with_the_files_at_once() {
+fn all_errors_of_the_files_are_reported_at_once() {
     let mut site = Site::new();
     let (a, b) = (site.pair("a", &["a.test"]), site.pair("b", &["b.test"]));
     site.files.insert("text.pem".into(), "hello".to_owned());

@@ -103,7 +103,7 @@ fn chunks_both_ways() {
 }
 
 #[test]
-fn an_options_of_ours() {
+fn an_options_that_the_gateway_answers() {
     assert_none(&open(""), PREFLIGHT, "", *b"204");
 }
 

@@ -98,7 +98,7 @@ fn eject(world: &mut World, client: Client, place: u8) {
 // --- choice of a target ---
 
 #[test]
-fn each_in_turn_by_weight() {
+fn round_robin_follows_the_weights() {
     let mut world = world(
         r#""targets": ["http://10.0.0.1/auth", { "url": "http://10.0.0.2/auth", "weight": 2 },
            { "url": "http://10.0.0.9/auth", "backup": true }]"#,
@@ -208,7 +208,7 @@ fn a_retry_is_written_for_its_target() {
 }
 
 #[test]
-fn the_least_busy_one() {
+fn least_connections_takes_the_least_busy_target() {
     let mut world = world(&format!(r#"{TWO}, "balance": "least-connections""#));
     let (slow, quick) = (world.connect(), world.connect());
     world.send(slow, GET);
@@ -230,7 +230,7 @@ fn the_least_busy_one() {
 /// Every end of a request lowers the count of its target: a cut, another try, or a client that has
 /// left.
 #[test]
-fn busy_is_who_has_requests_in_flight() {
+fn a_target_is_busy_while_it_has_requests_in_flight() {
     let mut world = world(&format!(
         r#"{TWO}, "balance": "least-connections", "passiveHealth": false"#
     ));
@@ -296,7 +296,7 @@ fn a_client_stays_with_its_target() {
 }
 
 #[test]
-fn pools_are_each_targets_own() {
+fn each_target_has_its_own_pool() {
     let mut world = world(TWO);
     let client = world.connect();
     let mut origins = Vec::new();
@@ -325,7 +325,7 @@ fn pools_are_each_targets_own() {
 // --- retries ---
 
 #[test]
-fn refused_a_request_of_any_method_goes_to_another_target() {
+fn after_a_refused_connection_any_method_is_retried() {
     for request in [GET, PUT, POST] {
         let mut world = world(THREE);
         let client = world.connect();
@@ -386,7 +386,7 @@ fn whatever_keeps_a_connection_from_being_made_moves_it_on() {
 }
 
 #[test]
-fn a_connection_that_is_not_made_in_time_moves_it_on() {
+fn a_connection_that_is_not_made_in_time_is_retried() {
     let mut world = world(TWO);
     let client = world.connect();
     world.send(client, POST);
@@ -402,7 +402,7 @@ fn a_connection_that_is_not_made_in_time_moves_it_on() {
 }
 
 #[test]
-fn silence_moves_an_idempotent_request_on_and_no_other() {
+fn after_a_silence_only_idempotent_requests_are_retried() {
     for (request, moves) in [(GET, true), (PUT, true), (POST, false)] {
         let mut world = world(TWO);
         let client = world.connect();
@@ -446,7 +446,7 @@ fn silence_everywhere_is_a_504_after_each_had_its_time() {
 }
 
 #[test]
-fn an_end_before_the_answer_moves_an_idempotent_request_on_and_no_other() {
+fn after_an_end_without_an_answer_only_idempotent_requests_are_retried() {
     for (request, moves) in [(GET, true), (PUT, true), (POST, false)] {
         for reset in [false, true] {
             let mut world = world(TWO);
@@ -473,7 +473,7 @@ fn an_end_before_the_answer_moves_an_idempotent_request_on_and_no_other() {
 }
 
 #[test]
-fn a_byte_of_an_answer_ends_all_moving() {
+fn after_the_first_byte_of_an_answer_nothing_is_retried() {
     for answer in [
         "HTTP/1.1 200 OK\r\nCont",
         "HTTP/1.1 103 Early Hints\r\n\r\n",
@@ -491,7 +491,7 @@ fn a_byte_of_an_answer_ends_all_moving() {
 }
 
 #[test]
-fn an_error_that_a_target_answers_is_an_answer() {
+fn an_error_status_of_a_target_is_not_retried() {
     let mut world = world(TWO);
     let client = world.connect();
     for _ in 0..20 {
@@ -509,7 +509,7 @@ fn an_error_that_a_target_answers_is_an_answer() {
 
 /// A body of which a byte was dropped cannot be sent again.
 #[test]
-fn a_body_that_went_out_stays_where_it_went() {
+fn a_body_that_was_sent_is_not_retried() {
     let mut world = world(TWO);
     let client = world.connect();
     world.send(
@@ -528,7 +528,7 @@ fn a_body_that_went_out_stays_where_it_went() {
 /// The upstream reads no more of the body, so the rest is dropped and the request is not complete
 /// any more.
 #[test]
-fn half_an_upload_is_sent_nowhere_again() {
+fn half_an_upload_is_not_retried() {
     for reused in [false, true] {
         let mut world = streaming(&format!(r#"{TWO}, "retries": 1"#));
         let client = world.connect();
@@ -668,7 +668,7 @@ fn a_client_that_left_is_not_moved() {
 // --- ejection ---
 
 #[test]
-fn requests_that_fail_put_a_target_aside_and_it_comes_back_slowly() {
+fn failures_eject_a_target_and_it_returns_slowly() {
     let mut world = world(&format!(
         r#"{TWO}, "passiveHealth": {{ "failures": 3, "window": "10s", "eject": "20s" }}"#
     ));
@@ -707,7 +707,7 @@ fn requests_that_fail_put_a_target_aside_and_it_comes_back_slowly() {
 }
 
 #[test]
-fn one_failure_on_the_way_back_puts_it_aside_again() {
+fn one_failure_during_slow_start_ejects_again() {
     let mut world = world(&format!(
         r#"{TWO}, "passiveHealth": {{ "failures": 2, "eject": "20s" }}"#
     ));
@@ -743,7 +743,7 @@ fn one_failure_on_the_way_back_puts_it_aside_again() {
 }
 
 #[test]
-fn the_last_target_is_never_put_aside() {
+fn the_last_target_is_never_ejected() {
     let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 1 }}"#));
     let client = world.connect();
     for _ in 0..10 {
@@ -758,7 +758,7 @@ fn the_last_target_is_never_put_aside() {
 
 /// An ejected target is used if no other one is left.
 #[test]
-fn a_retry_may_go_to_one_that_is_put_aside() {
+fn a_retry_may_use_an_ejected_target() {
     let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 1 }}"#));
     let client = world.connect();
     world.send(client, GET);
@@ -777,7 +777,7 @@ fn a_retry_may_go_to_one_that_is_put_aside() {
 }
 
 #[test]
-fn what_counts_against_a_target() {
+fn which_failures_count_against_a_target() {
     const RULE: &str = r#""passiveHealth": { "failures": 1 }"#;
     for (scene, counts) in [
         ("refused", true),
@@ -832,7 +832,7 @@ fn what_counts_against_a_target() {
 /// Requests of a single client hang at every target. The targets stay in use, and no further target
 /// is blamed.
 #[test]
-fn one_client_puts_nobody_aside() {
+fn failures_of_one_client_eject_no_target() {
     let mut world = world(
         r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth", "http://10.0.0.3/auth", "http://10.0.0.4/auth"],
            "passiveHealth": { "failures": 3, "window": "600s", "eject": "600s" }"#,
@@ -863,7 +863,7 @@ fn one_client_puts_nobody_aside() {
 }
 
 #[test]
-fn backups_serve_while_nobody_else_can() {
+fn backups_serve_while_no_other_target_can() {
     let mut world = world(
         r#""targets": ["http://10.0.0.1/auth", { "url": "http://10.0.0.9/auth", "backup": true }],
            "passiveHealth": { "failures": 2, "eject": "5s" }"#,
@@ -973,7 +973,7 @@ fn a_request_under_way_outlives_its_address() {
 }
 
 #[test]
-fn a_name_that_is_not_known_yet_holds_nobody_up() {
+fn an_unresolved_name_delays_no_request() {
     let mut world = world(r#""targets": ["http://name.test/auth", "http://10.0.0.5/auth"]"#);
     let client = world.connect();
     assert_eq!(places(&mut world, client, 2), [5, 5]);
@@ -985,7 +985,7 @@ fn a_name_that_is_not_known_yet_holds_nobody_up() {
 }
 
 #[test]
-fn names_that_are_not_known_are_waited_for_and_then_it_moves_on() {
+fn with_unresolved_names_only_a_request_waits_and_is_retried() {
     let mut world = world(r#""targets": ["http://one.test/auth", "http://two.test/auth"]"#);
     let client = world.connect();
     world.send(client, GET);
@@ -1058,7 +1058,7 @@ fn the_next_address_starts_after_250_ms() {
 }
 
 #[test]
-fn the_first_one_may_win_late() {
+fn the_first_address_may_win_late() {
     let mut world = world(NAMED);
     let client = world.connect();
     world.resolve(0, &[address(1), address(2)]);
@@ -1078,7 +1078,7 @@ fn the_first_one_may_win_late() {
 /// A failed connection starts the next one at once, for every address. The last failure is that of
 /// the exchange.
 #[test]
-fn who_fails_in_a_race_is_replaced_at_once() {
+fn a_failed_address_of_a_race_is_replaced_at_once() {
     for fault in [Fault::Refused, Fault::Unreachable, Fault::Tls, Fault::Reset] {
         let mut world = world(&format!(r#"{NAMED}, "retries": 0"#));
         let client = world.connect();
@@ -1102,7 +1102,7 @@ fn who_fails_in_a_race_is_replaced_at_once() {
 
 /// All addresses of a name share `timeouts.connect`; then another target is tried.
 #[test]
-fn a_race_is_over_in_time() {
+fn a_race_ends_with_the_connect_timeout() {
     let mut world = world(
         r#""targets": ["http://name.test/auth", { "url": "http://10.0.0.9/auth", "backup": true }]"#,
     );
@@ -1165,7 +1165,7 @@ fn a_pooled_connection_wins_the_race() {
 
 /// An address that does not answer is ejected like one that refuses, after several lost races.
 #[test]
-fn who_loses_races_is_put_aside() {
+fn an_address_that_loses_races_is_ejected() {
     let mut world = world(NAMED);
     let client = world.connect();
     world.resolve(0, &[address(1), address(2)]);
@@ -1190,7 +1190,7 @@ fn who_loses_races_is_put_aside() {
 
 /// Connections of a race never replace a connection of another client.
 #[test]
-fn contenders_make_room() {
+fn connections_of_a_race_make_room() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://name.test/auth" } ], "rateLimit": false,
              "limits": { "connections": 3, "connectionsPerClient": 3 } }"#,
@@ -1222,7 +1222,7 @@ fn contenders_make_room() {
 
 /// `localhost` has two addresses. A server that listens on one of them is healthy.
 #[test]
-fn the_other_address_of_localhost_is_not_missed() {
+fn one_working_address_of_localhost_is_enough() {
     let (here, gone): (SocketAddr, SocketAddr) = (
         ([127, 0, 0, 1], 80).into(),
         "[::1]:80".parse().expect("an address"),
@@ -1272,7 +1272,7 @@ fn the_other_address_of_localhost_is_not_missed() {
 
 /// If both addresses refuse, the target has failed. An address that listens again is found.
 #[test]
-fn nobody_at_either_address_of_localhost() {
+fn both_addresses_of_localhost_refuse() {
     let (v4, v6): (SocketAddr, SocketAddr) = (
         ([127, 0, 0, 1], 80).into(),
         "[::1]:80".parse().expect("an address"),
@@ -1303,7 +1303,7 @@ fn nobody_at_either_address_of_localhost() {
 
 /// One of several addresses that refuses counts as a failed server, and is logged.
 #[test]
-fn another_machine_that_refuses_is_no_absence() {
+fn a_refusal_of_another_machine_is_a_failure() {
     let mut world = world(&format!(r#"{NAMED}, "passiveHealth": {{ "failures": 1 }}"#));
     let client = world.connect();
     world.resolve(0, &[address(1), v6(1)]);
@@ -1397,7 +1397,7 @@ fn a_client_with_a_private_connection_stays_with_its_target() {
 /// A private connection is kept if other requests at its target fail. It is closed if health checks
 /// fail.
 #[test]
-fn an_ejection_does_not_part_a_client_from_its_private_connection() {
+fn an_ejection_keeps_private_connections() {
     let mut world = world(&format!("{TWO}, {EJECTS}, {CHECKED}"));
     let (ann, bob) = (world.connect(), world.connect());
     world.send(ann, NTLM);
@@ -1519,7 +1519,7 @@ fn checks_take_a_target_out_and_bring_it_back() {
 }
 
 #[test]
-fn all_down_is_a_503_that_says_when_to_come_again() {
+fn all_targets_down_is_a_503_with_retry_after() {
     let mut world = world(&format!("{TWO}, {}", CHECKED.replace("1s", "2500ms")));
     let client = world.connect();
     checks(&mut world, 6_000, |_| Some(503));
@@ -1671,7 +1671,7 @@ fn a_body_that_came_slowly_finds_all_targets_down() {
 /// Ann's private connection is still used when her body is complete, although its target was
 /// ejected. In the second round it has closed.
 #[test]
-fn a_body_that_came_slowly_goes_where_its_connection_is_kept() {
+fn a_body_that_came_slowly_uses_the_private_connection() {
     for is_kept in [true, false] {
         let mut world = world(&format!("{TWO}, {EJECTS}"));
         let (ann, bob) = (world.connect(), world.connect());

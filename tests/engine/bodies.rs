@@ -88,7 +88,7 @@ fn a_body_without_length_becomes_chunked() {
 }
 
 #[test]
-fn chunked_bodies_are_put_into_chunks_of_our_own() {
+fn chunked_bodies_get_chunks_of_the_gateway() {
     let mut world = World::plain();
     let client = world.connect();
     world.send(

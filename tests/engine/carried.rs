@@ -86,7 +86,7 @@ fn status(world: &mut World, client: Client, path: &str) -> u16 {
 }
 
 #[test]
-fn rate_windows_go_along() {
+fn rate_windows_are_taken_over() {
     let limit = |requests, window, prefix| {
         format!(
             r#""rateLimit": {{ "requests": {requests}, "window": "{window}", "ipv6Prefix": {prefix} }},"#
@@ -147,7 +147,7 @@ fn rate_windows_go_along() {
 }
 
 #[test]
-fn failed_credentials_go_along() {
+fn failed_credentials_are_taken_over() {
     let hash = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let keys = format!(
         r#""auth": {{ "keys": {{ "type": "apiKey", "header": "X-Key", "keys": {{ "a": "{hash}" }} }} }},
@@ -244,7 +244,7 @@ fn the_health_of_a_name_waits_for_its_addresses() {
 }
 
 #[test]
-fn nothing_to_say_is_nothing() {
+fn empty_state_is_not_written() {
     let keys = config(
         "\"rateLimit\": { \"requests\": 2 },",
         &service(TWO, CHECKED),

@@ -44,7 +44,7 @@ fn every_response_gets_both_blocks() {
 }
 
 #[test]
-fn what_the_upstream_says_itself_stands() {
+fn fields_of_the_upstream_stay() {
     let reply = "HTTP/1.1 200 OK\r\nDate: x\r\naccess-control-allow-origin: https://own\r\nx-frame-options: DENY\r\nX-XSS-protection: 1\r\nContent-Length: 0\r\n\r\n";
     let text = answer(DEFAULTS, reply, "");
     let rest = SECURITY
@@ -338,7 +338,7 @@ fn a_trusted_proxy_is_believed() {
 /// RFC 7239 8.1: fields about the client are trusted only from a trusted proxy. `Proxy` is never
 /// trusted (httpoxy).
 #[test]
-fn nobody_else_says_who_the_client_is() {
+fn forwarding_fields_of_an_untrusted_peer_are_replaced() {
     let said = "Forwarded: for=203.0.113.9;proto=https;host=public\r\nX-Real-IP: 203.0.113.9\r\n";
     for (config, connection, believed) in [
         (PLAIN.to_owned(), "", false),
@@ -386,7 +386,7 @@ fn nobody_else_says_who_the_client_is() {
 
 /// An empty line has no value, so the gateway sets its own.
 #[test]
-fn a_trusted_proxy_that_says_nothing() {
+fn a_trusted_proxy_without_forwarding_fields() {
     let config = PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1);
     let mut world = World::with(&config);
     let client = world.connect();

@@ -145,7 +145,7 @@ fn a_client_that_does_not_read_is_cut_after_the_idle_time() {
 
 /// The timeout blames the peer that the bytes wait for, even if the other peer is silent, too.
 #[test]
-fn the_log_names_who_was_too_slow() {
+fn the_log_names_the_peer_that_was_too_slow() {
     const HALF: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhalf";
     const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
     let answer = |world: &mut World, client, stalled| {

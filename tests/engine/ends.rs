@@ -24,7 +24,7 @@ fn a_client_that_leaves_cancels_its_request() {
 
 /// In these situations nothing is read from the client, although bytes may be there.
 #[test]
-fn a_reset_cancels_a_request_although_nobody_reads_from_its_client() {
+fn a_reset_cancels_a_request_although_its_client_is_not_read() {
     const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 200000\r\n\r\n";
     let half_close = PLAIN.replacen('{', "{ \"halfClose\": true,", 1);
     for config in [PLAIN, &half_close] {
@@ -55,7 +55,7 @@ fn a_reset_cancels_a_request_although_nobody_reads_from_its_client() {
 
 /// A complete answer in front of a reset is valid.
 #[test]
-fn a_reset_behind_an_answer_that_nobody_takes_does_not_cut_it() {
+fn a_reset_behind_an_answer_that_is_not_read_does_not_cut_it() {
     for (length, whole) in [(300_000, true), (300_001, false)] {
         let mut world = World::plain();
         let client = world.connect();
@@ -290,7 +290,7 @@ fn a_lookup_that_takes_too_long_is_a_504() {
 }
 
 #[test]
-fn one_that_gave_up_waiting_and_asked_again_is_connected_once() {
+fn a_client_that_gave_up_waiting_and_asked_again_is_connected_once() {
     let mut world = World::with(NAMED);
     let client = world.connect();
     world.send(client, GET);
@@ -334,7 +334,7 @@ fn stopping_finishes_what_is_in_flight() {
 }
 
 #[test]
-fn what_outlives_the_grace_time_is_cut_and_logged() {
+fn requests_that_outlive_the_grace_time_are_cut_and_logged() {
     let mut world = World::plain();
     let client = world.connect();
     world.send(client, GET);

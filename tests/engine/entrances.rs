@@ -84,7 +84,7 @@ fn a_failed_handshake_lingers_so_that_its_alert_is_read() {
 }
 
 #[test]
-fn what_waits_for_a_handshake_is_not_said_without_it() {
+fn a_refusal_is_not_sent_before_the_handshake() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "limits": { "connections": 1 } }"#,
     );
@@ -155,7 +155,7 @@ fn redirects_keep_the_target_and_name_the_other_port() {
 }
 
 #[test]
-fn a_redirect_is_not_counted_and_options_are_answered_as_ever() {
+fn a_redirect_is_not_counted_and_options_are_answered() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "rateLimit": { "requests": 1 } }"#,
     );
@@ -173,7 +173,7 @@ fn a_redirect_is_not_counted_and_options_are_answered_as_ever() {
 }
 
 #[test]
-fn addresses_are_let_in_or_get_403_before_anything_else() {
+fn addresses_are_accepted_or_get_a_403_first() {
     let lists = r#""allow": ["10.0.0.0/8", "2001:db8::/32"], "deny": ["10.6.0.0/16"], "trustedProxies": ["10.9.9.9"],"#;
     for (from, forwarded, admitted) in [
         ("10.1.2.3", None, true),

@@ -49,7 +49,7 @@ fn the_same_byte_by_byte() {
 /// The bytes are a 408 for an idle connection that is about to close, or excess bytes behind the
 /// last answer.
 #[test]
-fn what_comes_before_the_request_went_out_is_not_its_answer() {
+fn bytes_before_the_request_was_sent_are_not_its_answer() {
     for request in [
         GET,
         "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi",
@@ -569,7 +569,7 @@ fn keep_alive_shortens_the_time_in_the_pool() {
 
 /// A keep-alive announcement holds for the connection until the next one.
 #[test]
-fn keep_alive_is_said_once() {
+fn keep_alive_holds_until_the_next_announcement() {
     let mut world = World::plain();
     let client = world.connect();
     world.send(client, GET);

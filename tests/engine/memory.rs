@@ -22,7 +22,7 @@ fn settings(config: &str) -> tollgate::proxy::settings::Settings {
 }
 
 #[test]
-fn a_connection_stalled_both_ways_holds_what_it_says() {
+fn a_connection_stalled_both_ways_stays_within_its_bound() {
     // All at the same time: a head whose rewritten copy is largest, a body that is not read with
     // requests behind it, 1xx heads and a large head of the response, and a body in small chunks.
     let mut world = World::with(TWO);
@@ -61,7 +61,7 @@ fn a_connection_stalled_both_ways_holds_what_it_says() {
 }
 
 #[test]
-fn interim_heads_that_nobody_reads_do_not_pile_up() {
+fn interim_heads_that_are_not_read_do_not_pile_up() {
     let mut world = World::plain();
     let client = world.connect();
     world.stall(client, true);
@@ -130,7 +130,7 @@ fn short_connections_leave_a_bounded_number_of_reminders() {
 }
 
 #[test]
-fn those_who_gave_up_waiting_for_a_name_are_forgotten() {
+fn clients_that_gave_up_waiting_for_a_name_are_forgotten() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://slow.test/auth" } ], "rateLimit": false, "limits": { "connections": 2 } }"#,
     );
@@ -149,7 +149,7 @@ fn those_who_gave_up_waiting_for_a_name_are_forgotten() {
 }
 
 #[test]
-fn access_lines_that_nobody_takes_are_dropped_and_counted() {
+fn access_log_lines_that_are_not_read_are_dropped_and_counted() {
     let mut world = World::plain();
     let client = world.connect();
     let long = "a".repeat(7_000);

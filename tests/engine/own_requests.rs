@@ -68,7 +68,7 @@ fn asked(kind: Kind) -> (World, Origin, Option<Client>) {
 }
 
 #[test]
-fn what_each_of_them_sends() {
+fn the_request_of_each_kind() {
     let common = "Accept-Encoding: identity\r\n";
     for (kind, expected) in [
         (
@@ -143,7 +143,7 @@ fn heard(kind: Kind, answer: &str) -> Outcome {
 }
 
 #[test]
-fn what_of_an_answer_counts() {
+fn valid_and_invalid_answers_of_each_kind() {
     let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     // Returns a valid answer for each kind, with this status and these fields.
     let with = |kind: Kind, status: &str, fields: &str| {

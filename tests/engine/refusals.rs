@@ -267,7 +267,7 @@ fn a_small_body_of_a_refused_request_is_dropped_and_the_connection_kept() {
 }
 
 #[test]
-fn a_refused_client_that_leaves_in_the_middle_of_its_body_is_let_go_at_once() {
+fn a_refused_client_that_leaves_in_the_middle_of_its_body_is_closed_at_once() {
     let mut world = World::plain();
     let client = world.connect();
     world.send(
@@ -337,7 +337,7 @@ fn a_chunked_body_that_turns_out_to_be_large_is_a_lingering_close_too() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_told_503() {
+fn connections_beyond_the_limit_get_a_503() {
     let config = PLAIN.replacen('{', "{ \"limits\": { \"connections\": 2 },", 1);
     let mut world = World::with(&config);
     let (first, _second) = (world.connect(), world.connect());

@@ -16,7 +16,7 @@ fn with(more: &str) -> World {
 }
 
 #[test]
-fn a_small_body_is_read_whole_before_anybody_is_dialed() {
+fn a_small_body_is_read_whole_before_a_connection_is_made() {
     for length in [1_usize, 2, 100, 5_000, 64 << 10] {
         for piece in [1, 7, 1_000, 40_000]
             .into_iter()
@@ -68,7 +68,7 @@ fn a_longer_body_and_one_in_chunks_are_passed_on_as_they_come() {
 }
 
 #[test]
-fn a_small_body_that_does_not_come_in_time_is_a_408_and_no_upstream_hears_of_it() {
+fn a_small_body_that_does_not_come_in_time_is_a_408_without_an_upstream() {
     for (more, millis) in [
         ("\"accessLog\": \"json\"", 15_000),
         (
@@ -108,7 +108,7 @@ fn a_small_body_that_does_not_come_in_time_is_a_408_and_no_upstream_hears_of_it(
 }
 
 #[test]
-fn who_leaves_within_a_small_body_is_forgotten() {
+fn a_client_that_leaves_within_a_small_body_is_forgotten() {
     for half_close in [false, true] {
         for scene in ["fin", "fault", "reset", "abort", "stop"] {
             let mut world = with(&format!("\"halfClose\": {half_close}"));

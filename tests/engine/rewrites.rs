@@ -3,7 +3,7 @@
 use super::script::*;
 
 #[test]
-fn each_row() {
+fn each_row_of_the_table() {
     for (target, request, upstream) in [
         ("http://b/auth", "/auth", "/auth"),
         ("http://b/auth", "/auth/", "/auth/"),

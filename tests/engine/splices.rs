@@ -11,7 +11,7 @@ const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000\r\
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 1000\r\n\r\n";
 
 #[test]
-fn a_large_body_goes_by_each_way_and_both_connections_go_on() {
+fn a_large_body_is_spliced_each_way_and_both_connections_stay() {
     let mut world = World::splicing(500);
     let client = world.connect();
     let mut first = None;
@@ -40,7 +40,7 @@ fn a_large_body_goes_by_each_way_and_both_connections_go_on() {
 }
 
 #[test]
-fn what_is_small_or_must_be_looked_at_is_not_offered() {
+fn small_bodies_and_parsed_ones_are_not_spliced() {
     let chunked = "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     for (answer, rest) in [
         (
@@ -65,7 +65,7 @@ fn what_is_small_or_must_be_looked_at_is_not_offered() {
 }
 
 #[test]
-fn it_pays_from_a_quarter_of_a_megabyte_on() {
+fn bodies_are_spliced_from_a_quarter_of_a_megabyte_on() {
     for (left, passes) in [(SPLICE_MIN_BYTES - 1, false), (SPLICE_MIN_BYTES, true)] {
         let mut world = World::plain();
         world.splices = true;
@@ -89,7 +89,7 @@ fn it_pays_from_a_quarter_of_a_megabyte_on() {
 }
 
 #[test]
-fn until_the_end_of_the_stream_towards_a_client_that_knows_no_chunks() {
+fn a_body_until_close_is_spliced_to_an_http_1_0_client() {
     let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, "GET /auth HTTP/1.0\r\nHost: gate\r\n\r\n");
@@ -164,7 +164,7 @@ fn an_upstream_that_stalls_takes_no_more_of_the_client() {
 }
 
 #[test]
-fn an_answer_cut_short_behind_a_passage_never_looks_complete() {
+fn an_answer_cut_after_a_splice_never_looks_complete() {
     for fault in [None, Some(Fault::Reset)] {
         let mut world = World::splicing(500);
         let client = world.connect();
@@ -184,7 +184,7 @@ fn an_answer_cut_short_behind_a_passage_never_looks_complete() {
 
 /// The bytes are lost, so the request cannot be sent again.
 #[test]
-fn what_passed_is_not_replayed() {
+fn a_spliced_request_is_not_replayed() {
     let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, GET);
@@ -205,7 +205,7 @@ fn what_passed_is_not_replayed() {
 /// An upstream that answers before it has the whole request is not used again, with or without
 /// bytes in a pipe.
 #[test]
-fn an_early_answer_ends_an_upload_that_passes() {
+fn an_early_answer_ends_a_spliced_upload() {
     let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, POST);
@@ -224,7 +224,7 @@ fn an_early_answer_ends_an_upload_that_passes() {
 
 /// The upstream reads no more, and its earlier answer is valid. The bytes in the pipe are lost.
 #[test]
-fn an_upstream_that_stops_listening_is_heard_out() {
+fn an_answer_before_the_upstream_stops_reading_is_delivered() {
     let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, POST);

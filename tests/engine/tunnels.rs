@@ -51,7 +51,7 @@ fn bytes_pass_both_ways_after_the_101() {
 
 /// Envoy and Mojolicious send this field with each GET. A length of 0 is no content (RFC 9110 8.6).
 #[test]
-fn a_length_of_0_is_no_body() {
+fn a_length_of_0_does_not_prevent_an_upgrade() {
     let mut world = World::plain();
     let client = world.connect();
     let handshake = HANDSHAKE.replacen("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", 1);
@@ -181,7 +181,7 @@ fn a_tunnel_that_breaks_breaks_on_both_sides() {
 
 /// Neither side reads, so the engine reads from neither.
 #[test]
-fn a_reset_ends_a_tunnel_that_stands_still() {
+fn a_reset_ends_a_stalled_tunnel() {
     const FULL: usize = 300_000;
     let mut world = World::plain();
     let (client, origin) = open(&mut world);

@@ -200,7 +200,7 @@ fn over_tcp_the_gateway_is_only_read() {
 }
 
 #[test]
-fn health_says_why_by_its_exit_code_and_its_text() {
+fn health_reports_by_exit_code_and_text() {
     let origin = Origin::polite();
     let (mut gateway, socket) = start(&origin, "");
     let folder = gateway.folder.0.clone();
@@ -330,7 +330,7 @@ fn the_log_level_changes_and_falls_back() {
 }
 
 #[test]
-fn a_stop_is_seen_until_its_end() {
+fn a_stop_is_reported_until_its_end() {
     let origin = Origin::start(|mut client| {
         if read_head(&mut client).is_some() {
             // The request stays in flight until the client is closed.
@@ -372,7 +372,7 @@ fn a_stop_is_seen_until_its_end() {
 }
 
 #[test]
-fn hostile_clients_hold_up_nobody() {
+fn hostile_clients_delay_no_other_client() {
     let origin = Origin::polite();
     let (gateway, socket) = start(&origin, "\"rateLimit\": false,");
     // One client writes a byte a second, and one never reads the answer to its request.
@@ -426,7 +426,7 @@ fn hostile_clients_hold_up_nobody() {
 }
 
 #[test]
-fn a_reload_is_waited_for_and_its_result_is_told() {
+fn the_reload_command_waits_and_reports_the_result() {
     let origin = Origin::polite();
     let (mut gateway, socket) = start(&origin, "");
     let folder = gateway.folder.0.clone();
@@ -498,7 +498,7 @@ fn a_reload_is_waited_for_and_its_result_is_told() {
 }
 
 #[test]
-fn the_address_of_the_command_line_outlives_a_reload() {
+fn the_admin_address_of_the_command_line_outlives_a_reload() {
     let origin = Origin::polite();
     let folder = Folder::new();
     let socket = folder.0.join("given.sock");

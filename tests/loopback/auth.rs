@@ -52,7 +52,7 @@ fn basic(pair: &str) -> String {
 }
 
 #[test]
-fn hashes_are_made_and_known_again() {
+fn hashes_are_made_and_accepted() {
     let (one, two) = (hash("correct horse\n", &[]), hash("correct horse\r\n", &[]));
     assert!(
         one.starts_with("pbkdf2-sha256:600000:") && one != two,
@@ -98,7 +98,7 @@ fn hashes_are_made_and_known_again() {
 }
 
 #[test]
-fn the_loop_goes_on_while_a_password_is_verified() {
+fn the_loop_continues_while_a_password_is_verified() {
     let origin = Origin::polite();
     let slow = "pbkdf2-sha256:3000000:c2FsdA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let gateway = Gateway::start(&format!(

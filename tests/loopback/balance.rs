@@ -224,7 +224,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[test]
-fn weights_hold() {
+fn requests_follow_the_weights() {
     let sites = [Site::start(), Site::start(), Site::start()];
     let gateway = gateway(
         &[(&sites[0], 1), (&sites[1], 2), (&sites[2], 3)],
@@ -242,7 +242,7 @@ fn weights_hold() {
 }
 
 #[test]
-fn one_killed_under_load_and_back_again() {
+fn a_target_is_killed_under_load_and_returns() {
     let sites = [Site::start(), Site::start(), Site::start()];
     let gateway = gateway(
         &[(&sites[0], 1), (&sites[1], 1), (&sites[2], 1)],
@@ -261,7 +261,7 @@ fn one_killed_under_load_and_back_again() {
 }
 
 #[test]
-fn a_silent_one_costs_no_get_and_no_post_is_sent_twice() {
+fn with_a_silent_target_no_get_fails_and_no_post_is_sent_twice() {
     let sites = [Site::start(), Site::start()];
     let gateway = gateway(
         &[(&sites[0], 1), (&sites[1], 1)],
@@ -293,7 +293,7 @@ fn a_silent_one_costs_no_get_and_no_post_is_sent_twice() {
 }
 
 #[test]
-fn a_slow_one_gets_less_when_the_least_busy_is_taken() {
+fn least_connections_sends_less_to_a_slow_target() {
     let sites = [Site::start(), Site::start()];
     sites[0].set(SLOW);
     let gateway = gateway(
@@ -311,7 +311,7 @@ fn a_slow_one_gets_less_when_the_least_busy_is_taken() {
 }
 
 #[test]
-fn checks_take_one_out_before_a_request_finds_out() {
+fn health_checks_remove_a_target_before_a_request_fails() {
     let sites = [Site::start(), Site::start()];
     let check = r#""healthCheck": { "path": "/health", "interval": "100ms", "timeout": "1s", "rise": 2, "fall": 2 }"#;
     let gateway = gateway(&[(&sites[0], 1), (&sites[1], 1)], check);

@@ -208,7 +208,7 @@ fn a_short_read_has_drained_the_socket_until_the_next_edge() {
 }
 
 #[test]
-fn bytes_that_were_not_read_yet_do_not_keep_the_next_ones_edge_away() {
+fn unread_bytes_do_not_suppress_the_next_edge() {
     for mut pair in pairs() {
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         for _ in 0..10 {
@@ -263,7 +263,7 @@ fn an_end_behind_bytes_that_were_read_has_an_edge_of_its_own() {
 }
 
 #[test]
-fn registering_anew_reports_what_is_so_already() {
+fn registering_again_reports_the_present_readiness() {
     for mut pair in pairs() {
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         pair.peer.write_all(b"x").expect("taken");
@@ -296,7 +296,7 @@ fn a_short_write_is_followed_by_an_edge_once_there_is_room() {
 /// As for a client's connection: it is registered for reading only until a write is short. The free
 /// space may come before the registration for writing.
 #[test]
-fn room_that_came_before_anybody_watched_for_it_is_reported() {
+fn free_space_before_the_registration_is_reported() {
     for mut pair in pairs() {
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         let taken = write_until_short(&mut pair);
@@ -315,7 +315,7 @@ fn room_that_came_before_anybody_watched_for_it_is_reported() {
 /// A connection that is not read still reports a reset, even with unread bytes in the socket. The
 /// first call that fails takes the error: a read after a failed write looks like an end.
 #[test]
-fn a_reset_is_reported_to_one_who_does_not_read() {
+fn a_reset_is_reported_without_a_read() {
     for (mut pair, first) in pairs()
         .into_iter()
         .zip(["reads", "reads"])
@@ -353,7 +353,7 @@ fn a_reset_is_reported_to_one_who_does_not_read() {
 /// Bytes in front of a FIN can be read even after a reset. An end without them would make an
 /// incomplete body look complete.
 #[test]
-fn a_reset_behind_an_end_takes_no_bytes_away() {
+fn a_reset_behind_an_end_loses_no_bytes() {
     for mut pair in pairs() {
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         pair.ours.write_all(b"never read").expect("taken");
@@ -382,7 +382,7 @@ fn a_reset_behind_an_end_takes_no_bytes_away() {
 
 /// Both directions may have ended in order, which is no error.
 #[test]
-fn an_end_is_no_reset() {
+fn an_orderly_end_reports_no_error() {
     for mut pair in pairs() {
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         pair.peer.write_all(b"last").expect("taken");

@@ -43,7 +43,7 @@ fn help_version_and_check_speak_on_stdout() {
 }
 
 #[test]
-fn exit_codes_say_what_was_wrong() {
+fn exit_codes_show_the_kind_of_error() {
     let folder = Folder::new();
     let output = run(&folder, &[]);
     assert_eq!(
@@ -97,7 +97,7 @@ fn exit_codes_say_what_was_wrong() {
 }
 
 #[test]
-fn port_overrides_and_the_first_line_says_so() {
+fn port_overrides_listen_and_is_logged() {
     let origin = Origin::polite();
     let mut gateway = Gateway::start(&origin.config(""));
     let port = gateway.address.port();
@@ -176,7 +176,7 @@ fn sigterm_finishes_what_is_in_flight() {
 }
 
 #[test]
-fn a_second_signal_ends_it_now_and_the_grace_time_ends_it_too() {
+fn a_second_signal_and_the_grace_time_end_the_process() {
     let origin = Origin::start(|mut client| while read_head(&mut client).is_some() {});
     let mut gateway = Gateway::start(&origin.config(""));
     let mut client = gateway.connect();
@@ -441,7 +441,7 @@ fn hash_asks_at_a_terminal_and_does_not_echo() {
 }
 
 #[test]
-fn diff_says_by_its_exit_code_whether_something_changes() {
+fn diff_reports_changes_by_its_exit_code() {
     let folder = Folder::new();
     let service = |target: &str| format!(r#"[ {{ "route": "/a", "target": "{target}" }} ]"#);
     folder.write("old.json", &service("http://127.0.0.1:9000/a"));

@@ -45,7 +45,7 @@ impl Manager {
 }
 
 #[test]
-fn a_service_manager_is_told_byte_for_byte() {
+fn messages_to_a_service_manager_byte_for_byte() {
     // The second target refuses connections, so its health check fails.
     let gone_address = format!("127.0.0.1:{}", free_port());
     let origin = Origin::polite();
@@ -178,7 +178,7 @@ fn passed_sockets_replace_addresses_and_names() {
 }
 
 #[test]
-fn sockets_that_fit_nothing_are_named() {
+fn passed_sockets_that_cannot_be_used_are_reported() {
     let listening = || TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let address = |socket: &TcpListener| socket.local_addr().expect("bound");
     let datagrams = || UdpSocket::bind(("127.0.0.1", 0)).expect("a port").into();

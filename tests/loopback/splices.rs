@@ -139,7 +139,7 @@ fn large_bodies_pass_both_ways_through_pipes() {
 }
 
 #[test]
-fn who_does_not_read_holds_a_pipe_and_nobody_up() {
+fn a_client_that_does_not_read_holds_a_pipe_and_delays_no_other() {
     let origin = origin();
     let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
     let before = pipes(&gateway);

@@ -87,7 +87,7 @@ fn mirror() -> Origin {
 }
 
 #[test]
-fn https_is_served_and_plain_http_is_told() {
+fn https_is_served_and_plain_http_gets_a_400() {
     let (authority, origin) = (Authority::new(), mirror());
     let pair = pair(&authority, "a.test", "a");
     let (mut gateway, redirecting) = gateway(Folder::new(), &pair, &origin, "");
@@ -164,7 +164,7 @@ fn a_handshake_has_its_time_and_no_more() {
 }
 
 #[test]
-fn client_certificates_decide_and_their_subject_goes_up() {
+fn client_certificates_are_checked_and_their_subject_is_forwarded() {
     let (authority, origin) = (Authority::new(), mirror());
     let folder = Folder::new();
     folder.write("ca.pem", &authority.pem);
@@ -201,7 +201,7 @@ fn client_certificates_decide_and_their_subject_goes_up() {
 }
 
 #[test]
-fn a_forged_subject_is_removed_where_nobody_asks_for_one() {
+fn a_forged_subject_is_removed_without_client_certificates() {
     let origin = mirror();
     let gateway = Gateway::start(&origin.config(""));
     let answer = gateway.ask(

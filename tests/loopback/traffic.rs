@@ -46,7 +46,7 @@ fn the_rate_limit_lets_twenty_pass() {
 }
 
 #[test]
-fn upstream_trouble_has_its_statuses() {
+fn upstream_failures_have_their_statuses() {
     let silent = Origin::start(|mut client| while read_head(&mut client).is_some() {});
     let config = format!(
         "{{ \"rateLimit\": false, \"services\": [ {{ \"route\": \"/silent\", \"target\": \"http://{}\", \"timeouts\": {{ \"response\": \"200ms\" }} }},

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn no_request_is_at_an_endpoint_that_is_put_aside_while_another_is_up() {
+    fn no_request_is_at_an_ejected_endpoint_while_another_is_up() {
         let mut endpoints = endpoints();
         assert_eq!(endpoints.wrong(arrival()), Some("put aside"));
         let early = Arrival {
@@ -207,7 +207,7 @@ mod tests {
 
     /// At the time of the choice no other endpoint was up.
     #[test]
-    fn an_endpoint_that_came_back_behind_the_request_was_no_choice() {
+    fn an_endpoint_that_came_back_after_the_request_was_not_available() {
         for (millis, wrong) in [(99, Some("put aside")), (100, None), (110, None)] {
             let mut endpoints = endpoints();
             endpoints.health_changed(address(1), Change::WentDown, at(40));
@@ -242,7 +242,7 @@ mod tests {
 
     /// Found with SEED=186242 at d4bfe23.
     #[test]
-    fn a_client_stays_where_it_has_signed_in_until_checks_fail() {
+    fn a_client_keeps_its_authenticated_endpoint_until_checks_fail() {
         let mut endpoints = endpoints();
         let (end, socket) = link::connection(1);
         endpoints.signed_in(1, address(2), &end, at(30));

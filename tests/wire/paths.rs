@@ -152,7 +152,7 @@ fn check(routes: &[&str], config: &str, target: &str, literal: Option<&str>) {
 }
 
 #[test]
-fn harmless_paths_do_reach_their_service() {
+fn harmless_paths_reach_their_service() {
     for (path, seen) in [
         ("/auth", "/auth"),
         ("/auth/", "/auth/"),

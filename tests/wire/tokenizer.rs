@@ -61,7 +61,7 @@ fn bytes_above_127_in_the_target() {
 }
 
 #[test]
-fn what_httparse_leaves_to_its_caller() {
+fn checks_that_httparse_leaves_to_its_caller() {
     for (row, head) in [
         ("no Host", &b"GET /auth HTTP/1.1\r\n\r\n"[..]),
         ("two Hosts", b"GET /auth HTTP/1.1\r\nHost: gate\r\nHost: gate\r\n\r\n"),
@@ -88,7 +88,7 @@ fn tokenized_response(head: &[u8]) -> bool {
 }
 
 #[test]
-fn the_same_of_a_response() {
+fn checks_that_httparse_leaves_to_its_caller_in_a_response() {
     for head in [
         &b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n"[..],
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\r\n",

@@ -32,7 +32,7 @@ fn asks(world: &mut World, token: &str) -> (Client, Origin) {
 }
 
 #[test]
-fn the_question_byte_for_byte() {
+fn the_introspection_request_byte_for_byte() {
     let mut world = world();
     let (client, server) = asks(&mut world, "a+b/c=");
     // RFC 6749 2.3.1: "me :" is "me+%3A", "p%w" is "p%25w".
@@ -54,7 +54,7 @@ fn the_question_byte_for_byte() {
 }
 
 #[test]
-fn answers_are_remembered_good_and_bad() {
+fn active_and_inactive_answers_are_cached() {
     let mut world = world();
     let (client, server) = asks(&mut world, "good");
     world.reply(server, answer(ACTIVE));
@@ -92,7 +92,7 @@ fn answers_are_remembered_good_and_bad() {
 }
 
 #[test]
-fn no_answer_outlives_its_end_and_scopes_count() {
+fn an_answer_ends_with_its_token_and_scopes_are_checked() {
     let mut world = world();
     let (client, server) = asks(&mut world, "short");
     world.reply(
@@ -139,7 +139,7 @@ fn without_a_cache_each_request_is_asked_about() {
 }
 
 #[test]
-fn no_good_answer_is_503_and_never_lets_in() {
+fn without_a_valid_answer_the_request_gets_a_503() {
     for reply in [
         "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_owned(),
         "HTTP/1.1 401 Unauthorized\r\nContent-Length: 15\r\n\r\n{\"active\":true}".to_owned(),
@@ -198,7 +198,7 @@ fn a_token_is_asked_about_once_at_a_time() {
 
 /// The answer is still counted or cached.
 #[test]
-fn a_question_outlives_its_client() {
+fn a_question_continues_after_its_client_has_left() {
     let mut world = world();
     let (client, server) = asks(&mut world, "t");
     world.finish(client);
@@ -223,7 +223,7 @@ fn a_question_outlives_its_client() {
 
 /// A question has a cost for the authorization server, so a client that leaves is counted, too.
 #[test]
-fn who_leaves_before_the_answer_pays_for_it() {
+fn a_client_that_leaves_before_the_answer_is_charged() {
     let mut world = world();
     for number in 0..60 {
         let (client, server) = asks(&mut world, &format!("t{number}"));
@@ -239,7 +239,7 @@ fn who_leaves_before_the_answer_pays_for_it() {
 
 /// Active tokens and missing answers do not count as failures.
 #[test]
-fn who_leaves_a_good_question_does_not_pay() {
+fn a_client_that_leaves_is_not_charged_for_an_active_token() {
     let mut world = world();
     for number in 0..100 {
         let (client, server) = asks(&mut world, &format!("t{number}"));
@@ -253,7 +253,7 @@ fn who_leaves_a_good_question_does_not_pay() {
 }
 
 #[test]
-fn of_one_client_eight_questions_go_on() {
+fn a_client_has_at_most_eight_questions() {
     let mut world = world();
     for number in 0..100 {
         let (client, server) = asks(&mut world, &format!("t{number}"));
@@ -303,7 +303,7 @@ fn a_half_closed_client_may_get_its_answer() {
 }
 
 #[test]
-fn more_questions_than_may_be_asked_are_503() {
+fn questions_above_the_limit_get_a_503() {
     let mut world = world();
     let clients = (0..257).map(|_| world.connect()).collect::<Vec<_>>();
     for (number, &client) in clients.iter().enumerate() {

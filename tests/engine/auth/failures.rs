@@ -47,7 +47,7 @@ fn anns_token() -> String {
 }
 
 #[test]
-fn what_is_not_authentic_has_a_budget_for_each_client() {
+fn each_client_has_a_budget_of_failed_credentials() {
     let mut world = world(r#""main""#, MAIN, TWO);
     let (here, neighbour, other) = ("2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1");
     let known = world.connect();
@@ -97,7 +97,7 @@ fn what_is_not_authentic_has_a_budget_for_each_client() {
 }
 
 #[test]
-fn what_counts_and_what_does_not() {
+fn which_failures_count() {
     let wrong_key = "X-Api-Key: wrong\r\n".to_owned();
     let good_key = "X-Api-Key: abc\r\n";
     let expired = header(&token(&format!(r#"{{"aud":"gate","exp":{}}}"#, NOW - 60)));
@@ -229,7 +229,7 @@ fn a_refuted_token_counts_while_another_provider_is_down() {
 /// A client that guesses a credential and leaves while another one is looked up is charged for the
 /// guess.
 #[test]
-fn what_is_wrong_already_counts_for_who_leaves() {
+fn a_failed_credential_counts_although_its_client_leaves() {
     let wrong_key = "X-Api-Key: wrong\r\n".to_owned();
     for (names, lines) in [
         (
@@ -266,7 +266,7 @@ fn what_is_wrong_already_counts_for_who_leaves() {
 }
 
 #[test]
-fn a_forward_endpoint_is_asked_whatever_failed() {
+fn a_forward_endpoint_is_asked_after_every_failure() {
     let mut world = world(r#""forward""#, FORWARD, TWO);
     for _ in 0..4 {
         let client = world.connect();

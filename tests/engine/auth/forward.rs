@@ -20,7 +20,7 @@ fn asks(world: &mut World, request: &str) -> (Client, Origin) {
 }
 
 #[test]
-fn the_question_byte_for_byte() {
+fn the_forward_auth_request_byte_for_byte() {
     let mut world = world();
     let (client, server) = asks(
         &mut world,
@@ -49,7 +49,7 @@ fn the_question_byte_for_byte() {
 /// End-to-end fields of the client are sent along. Fields that describe only its own request are
 /// not.
 #[test]
-fn which_fields_the_question_has() {
+fn fields_of_the_forward_auth_request() {
     let common = "GET / HTTP/1.1\r\nHost: 10.0.0.8\r\n";
     let ends = "X-Forwarded-Method: GET\r\nX-Forwarded-Uri: /auth\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\
                 X-Forwarded-Host: gate\r\n";
@@ -161,7 +161,7 @@ fn renewed(request: &str) -> (World, Client, Origin) {
 }
 
 #[test]
-fn a_session_that_is_renewed_gets_to_the_client_whoever_answers() {
+fn a_renewed_session_reaches_the_client_with_every_answer() {
     let expected = ["session=new; Path=/", "b=2"];
     // The upstream sets a cookie of its own, too.
     let (mut world, client, server) = renewed(GET);
@@ -260,7 +260,7 @@ fn a_session_that_is_renewed_survives_a_retry_and_a_refusal() {
 }
 
 #[test]
-fn a_session_of_many_cookies_fits_and_one_without_end_does_not() {
+fn a_session_has_a_bounded_number_of_cookies() {
     let mut world = world();
     let cookie = |bytes: usize| format!("Set-Cookie: s={}\r\n", "x".repeat(bytes));
     let (client, server) = asks(&mut world, GET);
@@ -323,7 +323,7 @@ fn a_denial_has_its_representation_fields() {
 }
 
 #[test]
-fn what_it_says_to_the_client() {
+fn answers_that_are_passed_to_the_client() {
     let mut world = world();
     let (client, server) = asks(&mut world, GET);
     world.reply(
@@ -402,7 +402,7 @@ fn what_it_says_to_the_client() {
 }
 
 #[test]
-fn without_an_answer_nobody_is_let_in() {
+fn without_an_answer_every_request_is_refused() {
     for says in [
         "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
@@ -441,7 +441,7 @@ fn every_request_is_asked_about() {
 }
 
 #[test]
-fn an_answer_that_does_not_fit_is_none() {
+fn an_answer_that_does_not_fit_counts_as_missing() {
     let mut world = world();
     let (client, server) = asks(&mut world, GET);
     world.reply(

@@ -76,7 +76,7 @@ fn no_spelling_of_a_guarded_path_reaches_its_upstream_by_an_open_route() {
 
 /// A browser sends neither content nor credentials with a preflight (Fetch standard).
 #[test]
-fn options_that_carry_something_are_no_preflight() {
+fn options_with_content_or_credentials_are_no_preflight() {
     let ask = |lines: &str| {
         format!(
             "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n{lines}\r\n"

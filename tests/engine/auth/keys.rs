@@ -121,7 +121,7 @@ pub fn send(world: &mut World, token: &str) -> Client {
 }
 
 #[test]
-fn it_is_fetched_at_the_start_and_every_few_minutes() {
+fn a_key_set_is_fetched_at_the_start_and_every_few_minutes() {
     let (old, new) = (Issuer::new("1"), Issuer::new("2"));
     let mut world = with(&set(&[&old]));
     assert_eq!(
@@ -205,7 +205,7 @@ fn keys_that_change_right_after_the_start_are_found() {
 }
 
 #[test]
-fn who_joins_a_fetch_asks_once_more_and_no_more() {
+fn a_request_that_joins_a_fetch_causes_at_most_one_more() {
     let (known, unknown) = (Issuer::new("1"), Issuer::new("2"));
     let mut world = with(&set(&[&known]));
     let clients = (0..3)
@@ -226,7 +226,7 @@ fn refused_one(world: &mut World, client: Client) {
 }
 
 #[test]
-fn the_last_good_set_stays() {
+fn the_last_valid_set_stays_in_use() {
     let issuer = Issuer::new("1");
     let mut world = with(&set(&[&issuer]));
     // After a failure the next try comes soon, and each further one after twice the time.
@@ -259,7 +259,7 @@ fn the_last_good_set_stays() {
 }
 
 #[test]
-fn a_set_that_was_never_obtained_says_nothing() {
+fn without_a_set_well_formed_tokens_get_a_503() {
     let issuer = Issuer::new("1");
     let mut world = guarded(r#""auth": "main""#, MAIN);
     world.wait(100);
@@ -282,7 +282,7 @@ fn a_set_that_was_never_obtained_says_nothing() {
 }
 
 #[test]
-fn a_fetch_that_takes_too_long_lets_nobody_in() {
+fn a_fetch_that_takes_too_long_refuses_the_request() {
     let issuer = Issuer::new("1");
     let mut world = guarded(r#""auth": "main""#, MAIN);
     world.wait(100);

@@ -27,7 +27,7 @@ fn the_401_byte_for_byte() {
 }
 
 #[test]
-fn a_good_token_goes_on_with_its_claims() {
+fn a_valid_token_is_forwarded_with_its_claims() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let client = world.connect();
     let token = good();
@@ -69,7 +69,7 @@ fn a_preflight_needs_no_token() {
 }
 
 #[test]
-fn bad_tokens_are_told_so() {
+fn invalid_tokens_get_a_challenge_with_the_error() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let whole = good();
     let mut changed = whole.clone();
@@ -178,7 +178,7 @@ fn tokens_of_real_issuers_are_good() {
 }
 
 #[test]
-fn a_remembered_token_ends_when_it_says() {
+fn a_cached_token_ends_at_its_exp() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let client = world.connect();
     let token = good();
@@ -198,7 +198,7 @@ fn a_remembered_token_ends_when_it_says() {
 }
 
 #[test]
-fn what_only_the_gateway_says_cannot_be_forged() {
+fn fields_of_the_gateway_cannot_be_forged() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let client = world.connect();
     let forged = "x-user-ID: root\r\nX-User-Id: admin\r\nX_User_Id: root\r\nX-User_Id: root\r\nX-ROLES: root\r\nX-Kept: yes\r\n";
@@ -271,7 +271,7 @@ fn scopes() {
 }
 
 #[test]
-fn credentials_that_are_there_twice_are_nobodys() {
+fn duplicate_credentials_are_refused() {
     let keys = r#""keys": { "type": "apiKey", "keys": { "a": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" } }"#;
     let mut world = guarded(r#""auth": ["main", "keys"]"#, &format!("{JWT}, {keys}"));
     for lines in [
@@ -322,7 +322,7 @@ fn api_keys() {
 }
 
 #[test]
-fn what_comes_before_and_what_needs_no_token() {
+fn refusals_before_authentication_and_routes_without_it() {
     let mut world = World::with(&format!(
         r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "main" }} ], "auth": {{ {JWT} }},
               "rateLimit": {{ "requests": 3 }}, "limits": {{ "bodyBytes": 5 }} }}"#
@@ -356,7 +356,7 @@ fn what_comes_before_and_what_needs_no_token() {
 }
 
 #[test]
-fn the_rest_of_a_refused_request_is_no_request() {
+fn the_body_of_a_refused_request_is_not_read_as_a_request() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let client = world.connect();
     world.send(

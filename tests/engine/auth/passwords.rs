@@ -96,7 +96,7 @@ fn wrong_ones_are_refused_after_the_same_work() {
 }
 
 #[test]
-fn a_body_waits_with_its_head_and_what_follows_comes_next() {
+fn a_body_waits_with_its_head_and_the_next_request_follows() {
     let mut world = world();
     world.step = 7;
     let client = world.connect();
@@ -123,7 +123,7 @@ fn a_body_waits_with_its_head_and_what_follows_comes_next() {
 }
 
 #[test]
-fn expectations_are_answered_when_it_is_let_in() {
+fn a_100_is_sent_after_authentication() {
     let mut world = world();
     let client = world.connect();
     let pair = encode(b"bob:hunter2");
@@ -161,7 +161,7 @@ fn from(world: &mut World, number: u8) -> Client {
 }
 
 #[test]
-fn no_more_than_sixteen_wait() {
+fn at_most_sixteen_passwords_wait() {
     let mut world = world();
     let clients = (0..18)
         .map(|number| from(&mut world, number))
@@ -194,7 +194,7 @@ fn no_more_than_sixteen_wait() {
 }
 
 #[test]
-fn of_one_client_two_wait_and_of_one_user_name_one() {
+fn a_client_has_two_places_and_a_user_name_one() {
     let mut world = world();
     let send = |world: &mut World, number: u8, pair: &str| {
         let client = from(world, number);
@@ -266,7 +266,7 @@ fn a_wrong_pair_is_remembered_for_five_seconds() {
 }
 
 #[test]
-fn who_leaves_before_the_answer_pays_for_it() {
+fn a_client_that_leaves_before_the_result_is_charged() {
     let mut world = world();
     for guess in 0..60 {
         let client = world.connect();
@@ -285,7 +285,7 @@ fn who_leaves_before_the_answer_pays_for_it() {
 }
 
 #[test]
-fn who_leaves_or_waits_too_long_is_forgotten() {
+fn a_client_that_leaves_or_waits_too_long_is_forgotten() {
     let mut world = world();
     let (gone, broken, late) = (
         from(&mut world, 1),
@@ -317,7 +317,7 @@ fn who_leaves_or_waits_too_long_is_forgotten() {
 }
 
 #[test]
-fn a_stop_cuts_what_waits_when_its_grace_is_over() {
+fn waiting_requests_are_cut_at_the_end_of_the_grace_time() {
     let mut world = world();
     let client = world.connect();
     world.send(client, basic("ann:secret"));

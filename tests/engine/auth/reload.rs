@@ -95,7 +95,7 @@ fn a_key_set_stays_with_an_equal_definition_and_is_fetched_for_another() {
 }
 
 #[test]
-fn a_request_that_waits_is_judged_by_the_new_file_when_the_answer_comes() {
+fn a_waiting_request_is_decided_by_the_new_file_when_the_answer_comes() {
     let service = r#""auth": "opaque""#;
     for (file, status) in [
         (text(r#""auth": "opaque", "scopes": ["read"]"#, OPAQUE), 200),

@@ -19,7 +19,7 @@ fn all(service: &str) -> World {
 }
 
 #[test]
-fn any_of_them() {
+fn any_valid_credential_is_enough() {
     let mut world = all(r#""auth": ["people", "opaque", "keys", "main"]"#);
     for lines in [
         format!("Authorization: Bearer {}\r\n", anns("")),
@@ -100,7 +100,7 @@ fn a_good_credential_counts_although_another_provider_is_down() {
 }
 
 #[test]
-fn all_of_their_headers_are_the_gateways() {
+fn forwarded_claims_of_all_providers_are_protected() {
     let mut world = all(r#""auth": ["main", "opaque", "sso"]"#);
     let client = world.connect();
     world.send(
@@ -166,7 +166,7 @@ fn keys_have_no_scopes() {
 }
 
 #[test]
-fn one_behind_the_other_until_one_says_yes() {
+fn providers_are_asked_in_order_until_one_accepts() {
     let mut world = all(r#""auth": ["people", "sso"]"#);
     let client = world.connect();
     world.send(client, get("Authorization: Basic YW5uOngK\r\n"));
@@ -178,7 +178,7 @@ fn one_behind_the_other_until_one_says_yes() {
 }
 
 #[test]
-fn what_the_gateway_says_of_a_user_goes_along_to_another_target() {
+fn a_retry_has_the_same_claims_of_the_user() {
     let mut world = World::with(&format!(
         r#"{{ "services": [ {{ "route": "/auth", "targets": ["http://10.0.0.1/auth", "http://10.0.0.2/a/longer/path"], "retries": 1, "auth": "main" }} ],
               "auth": {{ {MAIN} }}, "rateLimit": false, "cors": false, "securityHeaders": false }}"#

@@ -130,7 +130,7 @@ fn the_same_token_is_verified_once_at_a_time() {
 }
 
 #[test]
-fn verdicts_come_in_any_order() {
+fn results_come_in_any_order() {
     let issuer = Issuer::costly("1");
     let mut world = with(&set(&[&issuer]));
     let first = send(&mut world, &issuer.token());
@@ -143,7 +143,7 @@ fn verdicts_come_in_any_order() {
 }
 
 #[test]
-fn of_one_client_eight_wait() {
+fn a_client_has_at_most_eight_waiting_signatures() {
     let issuer = Issuer::costly("1");
     let mut world = with(&set(&[&issuer]));
     let good = issuer.token();
@@ -178,7 +178,7 @@ fn of_one_client_eight_wait() {
 }
 
 #[test]
-fn no_more_than_sixty_four_wait() {
+fn at_most_sixty_four_signatures_wait() {
     let issuer = Issuer::costly("1");
     let mut world = with(&set(&[&issuer]));
     let good = issuer.token();
@@ -195,7 +195,7 @@ fn no_more_than_sixty_four_wait() {
 }
 
 #[test]
-fn who_leaves_before_the_verdict_pays_for_it() {
+fn a_client_that_leaves_before_the_result_is_charged() {
     let issuer = Issuer::costly("1");
     let mut world = with(&set(&[&issuer]));
     let good = issuer.token();
@@ -219,7 +219,7 @@ fn who_leaves_before_the_verdict_pays_for_it() {
 }
 
 #[test]
-fn what_is_verified_for_one_who_has_left_is_remembered() {
+fn a_token_of_a_client_that_has_left_is_cached() {
     let issuer = Issuer::costly("1");
     let mut world = with(&set(&[&issuer]));
     let client = send(&mut world, &issuer.token_with(r#""exp":9999999999"#));
@@ -276,7 +276,7 @@ fn a_key_that_is_gone_meanwhile_is_fetched_for() {
 }
 
 #[test]
-fn a_set_that_stays_the_same_needs_no_second_verdict() {
+fn an_unchanged_set_needs_no_second_verification() {
     let issuer = Issuer::costly("1");
     let mut world = with(&set(&[&issuer]));
     world.wait(295_000);
@@ -297,7 +297,7 @@ fn cheap_keys_of_a_set_come_first() {
 }
 
 #[test]
-fn a_stop_cuts_what_waits_when_its_grace_is_over() {
+fn waiting_requests_are_cut_at_the_end_of_the_grace_time() {
     let issuer = Issuer::costly("1");
     let mut world = with(&set(&[&issuer]));
     let client = send(&mut world, &issuer.token());

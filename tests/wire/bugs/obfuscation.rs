@@ -148,7 +148,7 @@ pub fn bugs() -> Vec<Bug> {
 }
 
 #[test]
-fn disguises() {
+fn disguised_transfer_encodings() {
     hold(bugs());
 }
 
@@ -283,8 +283,8 @@ fn any_byte_anywhere() {
     }
 }
 
-/// Returns the meaning by the grammar of a field line (RFC 9112 5) and of Transfer-Encoding (RFC
-/// 9112 6.1).
+/// Returns the meaning by the grammar of a field line (RFC 9112 5) and of Transfer-Encoding
+/// (RFC 9112 6.1).
 fn meaning(place: usize, byte: u8, line: &[u8]) -> Line {
     let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let in_name = place <= 2;
