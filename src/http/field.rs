@@ -44,6 +44,8 @@ names! {
     XForwardedHost = b"x-forwarded-host",
     XRealIp = b"x-real-ip",
     XRequestId = b"x-request-id",
+    Traceparent = b"traceparent",
+    Tracestate = b"tracestate",
     Forwarded = b"forwarded",
     Proxy = b"proxy",
     Origin = b"origin",
@@ -84,7 +86,7 @@ names! {
     reason = "a length below 256 and two bytes with small factors"
 )]
 const fn slot(length: usize, first: u8, last: u8) -> usize {
-    (length + (first | CASE) as usize * 5 + (last | CASE) as usize * 24) % SLOTS_LEN
+    (length + (first | CASE) as usize * 10 + (last | CASE) as usize * 9) % SLOTS_LEN
 }
 
 const SLOTS_LEN: usize = 256;

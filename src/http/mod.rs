@@ -16,3 +16,4 @@ mod head_fault;
 pub mod persistence;
 mod scan;
 pub mod target;
+pub mod trace;

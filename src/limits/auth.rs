@@ -19,6 +19,8 @@ pub const AUTH_KEYS_TRIED: usize = 4;
 /// Default of a jwt provider's `leeway`, and the tolerance for an introspection endpoint's `nbf`:
 /// clocks set by NTP differ by less than a second, and those of virtual machines by a little more.
 pub const AUTH_LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
+/// Bytes of the subject of a token that the access log shows; the rest is truncated.
+pub const AUTH_SUBJECT_BYTES: usize = 256;
 /// Bytes of a credential's scopes, with their spaces.
 pub const AUTH_SCOPE_BYTES: usize = 4 << 10;
 /// Bytes of the header lines that one credential sends upstream.

@@ -310,6 +310,8 @@ pub const DIFF_GROUPS_MAX: usize = 4096;
 pub const DIFF_GROUPS_SHOWN: usize = 50;
 /// Bytes of a text from a log that `tollgate diff` shows; the rest is truncated.
 pub const DIFF_SHOWN_BYTES: usize = 200;
+/// Listeners that the JSON access log names; of those that reloads add beyond, the lines have null.
+pub const LISTENER_NAMES_MAX: usize = 1024;
 /// Bytes of a request id that is kept as a trusted proxy gave it.
 pub const REQUEST_ID_BYTES: usize = 128;
 /// Bytes of the name of the field with the request id (`requestId`).

@@ -39,6 +39,8 @@ pub(super) struct Acceptor {
 struct Entry {
     /// Address in the configuration.
     address: ListenAddress,
+    /// The same as text, for the access log.
+    name: Box<str>,
     listener: Listener,
     /// True if the configuration does not have it any more: it closes once the clients that wait
     /// in the kernel's queue are accepted.
@@ -102,6 +104,7 @@ impl Acceptor {
             registry.register(&mut listener, token, Interest::READABLE)?;
             self.last_serial = self.last_serial.saturating_add(1);
             let entry = Some(Entry {
+                name: address.to_string().into_boxed_str(),
                 address,
                 listener,
                 retired: false,
@@ -117,6 +120,13 @@ impl Acceptor {
             }
         }
         Ok(())
+    }
+
+    /// Returns the address of a listener as the configuration has it, by its serial number.
+    pub(super) fn name(&self, serial: u32) -> Option<&str> {
+        let mut entries = self.entries.iter().flatten();
+        let entry = entries.find(|entry| entry.serial == serial)?;
+        Some(&entry.name)
     }
 
     /// Sets what new connections of a listener get: its kind and its TLS settings. Equal TLS

@@ -124,6 +124,8 @@ impl Executor {
             counters.count_connection(before, refused(&self.proxy));
         }
         if let Some(id) = accepted_by_engine {
+            let name = self.acceptor.name(listener);
+            self.proxy.note_entrance(id, name, None);
             let side = Side::Client(id);
             match self.connect_client(accepted.socket, side, id.generation(), tls) {
                 Ok(mut connection) => {

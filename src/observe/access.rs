@@ -89,6 +89,34 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Version of TLS that a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V12,
+    /// TLS 1.3.
+    V13,
+}
+
+impl TlsVersion {
+    /// Returns the name in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TlsVersion::V12 => "TLSv1.2",
+            TlsVersion::V13 => "TLSv1.3",
+        }
+    }
+}
+
+/// How a client came in.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Entrance {
+    /// Number of the listener's name in the access log; 0 without one.
+    pub listener: u16,
+    /// Version of TLS; `None` without TLS.
+    pub tls: Option<TlsVersion>,
+}
+
 /// Facts about a request for its line.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessRecord<'a> {
@@ -98,6 +126,16 @@ pub struct AccessRecord<'a> {
     pub id: Option<&'a [u8]>,
     /// User name of Basic credentials.
     pub user: Option<&'a [u8]>,
+    /// Subject of the token that let the request in.
+    pub subject: Option<&'a [u8]>,
+    /// Host that the request is for.
+    pub host: Option<&'a [u8]>,
+    /// Trace id of a valid `traceparent`.
+    pub trace: Option<&'a [u8]>,
+    /// Address of the listener.
+    pub listener: Option<&'a str>,
+    /// Version of TLS; `None` without TLS.
+    pub tls: Option<TlsVersion>,
     /// Time at which the response ended.
     pub wall: UnixTime,
     /// Request line as sent; possibly truncated, possibly empty.
@@ -269,6 +307,14 @@ fn json(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     text("end", Some(record.outcome.as_str().as_bytes()), out);
     text("reason", record.reason.map(str::as_bytes), out);
     text("id", record.id, out);
+    text("host", record.host, out);
+    text("user", record.subject.or(record.user), out);
+    text("userAgent", record.user_agent, out);
+    text("referer", record.referer, out);
+    text("listener", record.listener.map(str::as_bytes), out);
+    let tls = record.tls.map(TlsVersion::as_str);
+    text("tls", tls.map(str::as_bytes), out);
+    text("trace", record.trace, out);
     out.extend_from_slice(b"}\n");
 }
 
@@ -380,6 +426,11 @@ mod tests {
             client: Some(IpAddr::from([127, 0, 0, 1])),
             id: None,
             user: None,
+            subject: None,
+            host: None,
+            trace: None,
+            listener: None,
+            tls: None,
             wall: UnixTime::from_millis(1_795_349_743_042),
             request_line: b"GET /product HTTP/1.1",
             method: b"GET",
@@ -447,7 +498,7 @@ mod tests {
             line(&record(), AccessFormat::Json),
             "{\"time\":\"2026-11-22T12:15:43.042Z\",\"client\":\"127.0.0.1\",\"method\":\"GET\",\"path\":\"/product\",\"proto\":\"HTTP/1.1\",\
              \"status\":404,\"bytesIn\":0,\"bytesOut\":70,\"durationMs\":3,\"service\":null,\"target\":null,\"upstreamStatus\":null,\
-             \"upstreamMs\":null,\"reused\":false,\"retries\":0,\"end\":\"no_route\",\"reason\":null,\"id\":null}\n"
+             \"upstreamMs\":null,\"reused\":false,\"retries\":0,\"end\":\"no_route\",\"reason\":null,\"id\":null,\"host\":null,\"user\":null,\"userAgent\":\"curl/7.88.1\",\"referer\":null,\"listener\":null,\"tls\":null,\"trace\":null}\n"
         );
         let odd = AccessRecord {
             path: b"/\"\\\n\xff",

@@ -6,7 +6,8 @@ use super::log_entry::AccessLogEntry;
 use super::settings::{AccessLogFormat, Settings};
 use crate::http::head::RequestHead;
 use crate::limits::ACCESS_LOG_BYTES;
-use crate::observe::access::{AccessFormat, Outcome, render};
+use crate::limits::LISTENER_NAMES_MAX;
+use crate::observe::access::{AccessFormat, Entrance, Outcome, render};
 use crate::observe::date::DateCache;
 use crate::policy::request_id::RequestIds;
 use crate::time::{Instant, UnixTime};
@@ -21,6 +22,8 @@ pub(super) struct AccessLog {
     dates: DateCache,
     /// Source of the ids of requests.
     ids: RequestIds,
+    /// Names of the listeners that JSON lines name, at most [`LISTENER_NAMES_MAX`].
+    listeners: Vec<Box<str>>,
     /// Time of day at [`Instant::ZERO`], in milliseconds.
     origin: u64,
     /// Entries of requests that ended, for the next ones: a request allocates nothing.
@@ -37,6 +40,7 @@ impl AccessLog {
         AccessLog {
             format: line_format(settings.access_log),
             ids: RequestIds::new(key, settings.request_id.as_deref()),
+            listeners: Vec::new(),
             lines: Vec::new(),
             dropped: 0,
             dates: DateCache::new(),
@@ -71,9 +75,14 @@ impl AccessLog {
 
     /// Begins the entry of a request, which gets its id.
     #[inline(always)]
-    pub(super) fn begin(&mut self, client: Option<IpAddr>, now: Instant) -> Box<AccessLogEntry> {
+    pub(super) fn begin(
+        &mut self,
+        client: Option<IpAddr>,
+        entrance: Entrance,
+        now: Instant,
+    ) -> Box<AccessLogEntry> {
         let mut entry = self.free.pop().unwrap_or_default();
-        entry.restart(client, now);
+        entry.restart(client, entrance, now);
         entry.set_id(self.ids.make());
         entry
     }
@@ -84,6 +93,34 @@ impl AccessLog {
         if let Some(id) = self.ids.given(&head.fields) {
             entry.set_given_id(&self.ids, id);
         }
+    }
+
+    /// Has the entry keep what only a JSON line shows of the head.
+    #[inline]
+    pub(super) fn note_details(&self, entry: &mut AccessLogEntry, head: &RequestHead<'_>) {
+        if self.is_json() {
+            entry.note_details(head);
+        }
+    }
+
+    /// Returns true if lines are JSON.
+    #[inline]
+    pub(super) fn is_json(&self) -> bool {
+        self.format == AccessFormat::Json
+    }
+
+    /// Returns the number of a listener's name for an [`Entrance`]; 0 without one.
+    #[cold]
+    pub(super) fn listener(&mut self, name: &str) -> u16 {
+        let known = self.listeners.iter().position(|known| **known == *name);
+        let at = known.unwrap_or(self.listeners.len());
+        if known.is_none() {
+            if self.listeners.len() >= LISTENER_NAMES_MAX {
+                return 0;
+            }
+            self.listeners.push(name.into());
+        }
+        at.saturating_add(1) as u16
     }
 
     /// Keeps an entry for a later request, without what an unusual one made it grow to.
@@ -104,11 +141,14 @@ impl AccessLog {
         // A record of its own for each format: the compiler leaves out what a format does not show.
         match self.format {
             AccessFormat::Combined => {
-                let record = entry.record(false, outcome, now, wall);
+                let record = entry.record(false, None, outcome, now, wall);
                 render(&record, AccessFormat::Combined, dates, lines);
             }
             AccessFormat::Json => {
-                let record = entry.record(true, outcome, now, wall);
+                let listener = usize::from(entry.listener()).checked_sub(1);
+                let listener = listener.and_then(|at| self.listeners.get(at));
+                let listener = listener.map(|name| &**name);
+                let record = entry.record(true, listener, outcome, now, wall);
                 render(&record, AccessFormat::Json, dates, lines);
             }
             AccessFormat::Off => {}

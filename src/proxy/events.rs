@@ -12,7 +12,7 @@ use super::step::Step;
 use super::upstream::Owner;
 use super::upstream_events::{UpstreamEvent, search};
 use crate::http::error::RequestFault;
-use crate::observe::access::Outcome;
+use crate::observe::access::{Outcome, TlsVersion};
 use crate::policy::forward::Peer;
 use crate::time::{Instant, UnixTime};
 
@@ -45,6 +45,17 @@ impl Proxy {
         let id = self.clients.accept(peer, listener, &mut self.ctx);
         self.drive(None);
         id
+    }
+
+    /// Names the listener of a client, and the version of its TLS once that is known, for the access
+    /// log.
+    pub fn note_entrance(&mut self, id: ClientId, listener: Option<&str>, tls: Option<TlsVersion>) {
+        if let Some(client) = self.clients.get_mut(id) {
+            if let Some(name) = listener {
+                client.entrance.listener = self.ctx.access_log.listener(name);
+            }
+            client.entrance.tls = tls;
+        }
     }
 
     /// The TLS handshake of a client is complete. `subject`: subject of its certificate, as text of

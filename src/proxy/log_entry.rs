@@ -12,8 +12,9 @@ use super::settings::Target;
 use crate::buffer::total;
 use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
-use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
-use crate::observe::access::{AccessRecord, Outcome, basic_user};
+use crate::http::{target, trace};
+use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, AUTH_SUBJECT_BYTES};
+use crate::observe::access::{AccessRecord, Entrance, Outcome, basic_user};
 use crate::observe::metrics::counters::Ended;
 use crate::policy::request_id::{IdField, IdShape, RequestIds};
 use crate::time::{Duration, Instant, UnixTime};
@@ -22,7 +23,7 @@ use crate::time::{Duration, Instant, UnixTime};
 #[derive(Default)]
 pub(super) struct AccessLogEntry {
     /// Field line with the id of the request, request line, user, Referer and User-Agent, one behind
-    /// the other.
+    /// the other; for a JSON line also the host, the trace id and the subject of a token.
     text: Vec<u8>,
     /// Layout of the first of them.
     id: IdShape,
@@ -32,6 +33,8 @@ pub(super) struct AccessLogEntry {
     user: Option<u32>,
     referer: Option<u32>,
     user_agent: Option<u32>,
+    details: Details,
+    entrance: Entrance,
     pub(super) client: Option<IpAddr>,
     pub(super) started: Instant,
     pub(super) status: Option<u16>,
@@ -54,14 +57,23 @@ pub(super) struct AccessLogEntry {
     pub(super) reason: Option<Box<Reason>>,
 }
 
+/// Bytes of the texts that only a JSON line shows; 0 without one.
+#[derive(Clone, Copy, Default)]
+struct Details {
+    host: u16,
+    trace: u16,
+    subject: u16,
+}
+
 impl AccessLogEntry {
     /// Empties it for the next request; the string keeps its storage.
-    pub(super) fn restart(&mut self, client: Option<IpAddr>, now: Instant) {
+    pub(super) fn restart(&mut self, client: Option<IpAddr>, entrance: Entrance, now: Instant) {
         let mut text = core::mem::take(&mut self.text);
         text.clear();
         *self = AccessLogEntry {
             text,
             client,
+            entrance,
             started: now,
             ..AccessLogEntry::default()
         };
@@ -78,6 +90,11 @@ impl AccessLogEntry {
     pub(super) fn set_given_id(&mut self, ids: &RequestIds, id: &[u8]) {
         self.text.clear();
         self.id = ids.write_given(id, &mut self.text);
+    }
+
+    /// Returns the number of the listener's name; 0 without one.
+    pub(super) fn listener(&self) -> u16 {
+        self.entrance.listener
     }
 
     /// Returns the id of the request; `None` if ids are off.
@@ -122,6 +139,30 @@ impl AccessLogEntry {
         }
         self.referer = referer.map(|value| self.keep(value));
         self.user_agent = user_agent.map(|value| self.keep(value));
+    }
+
+    /// Keeps what only a JSON line shows of the head, behind all else.
+    #[cold]
+    pub(super) fn note_details(&mut self, head: &RequestHead<'_>) {
+        let mut hosts = head.fields.get_all(Name::Host);
+        let host = match (target::authority(head.target), hosts.next(), hosts.next()) {
+            (Some(authority), ..) => authority,
+            (None, Some(host), None) => host,
+            _ => b"",
+        };
+        let trace = trace::id(&head.fields).unwrap_or_default();
+        self.text
+            .reserve_exact(total([host.len(), trace.len(), AUTH_SUBJECT_BYTES]));
+        self.details.host = self.keep(host) as u16;
+        self.details.trace = self.keep(trace) as u16;
+    }
+
+    /// Keeps the subject of the token that let the request in; `note_details` comes before.
+    #[cold]
+    pub(super) fn note_subject(&mut self, subject: &str) {
+        if self.details.subject == 0 {
+            self.details.subject = self.keep(subject.as_bytes()) as u16;
+        }
     }
 
     /// Notes that the request goes to an upstream, on a `reused` connection or a fresh one.
@@ -240,10 +281,12 @@ impl AccessLogEntry {
     }
 
     /// The record, for the renderer. `in_parts`: the request line is needed in its parts, too.
+    /// `listener`: name of the listener.
     #[inline(always)]
     pub(super) fn record<'a>(
         &'a self,
         in_parts: bool,
+        listener: Option<&'a str>,
         outcome: Outcome,
         now: Instant,
         wall: UnixTime,
@@ -251,7 +294,11 @@ impl AccessLogEntry {
         let (line, rest) = split(self.parts_of_text().1, self.line);
         let (user, rest) = split(rest, self.user.unwrap_or(0));
         let (referer, rest) = split(rest, self.referer.unwrap_or(0));
-        let (user_agent, _) = split(rest, self.user_agent.unwrap_or(0));
+        let (user_agent, rest) = split(rest, self.user_agent.unwrap_or(0));
+        let (host, rest) = split(rest, self.details.host.into());
+        let (trace, rest) = split(rest, self.details.trace.into());
+        let (subject, _) = split(rest, self.details.subject.into());
+        let some = |text| Some(text).filter(|text: &&[u8]| !text.is_empty());
         let (method, path, proto) = if in_parts {
             self.parts()
         } else {
@@ -261,6 +308,11 @@ impl AccessLogEntry {
             client: self.client,
             id: self.id(),
             user: self.user.map(|_| user),
+            subject: some(subject),
+            host: some(host),
+            trace: some(trace),
+            listener,
+            tls: self.entrance.tls,
             wall,
             request_line: line,
             method,
@@ -304,7 +356,7 @@ mod tests {
         assert_eq!(log_entry.text.len(), ACCESS_FIELD_BYTES);
         log_entry.shrink();
         assert!(log_entry.text.capacity() <= ACCESS_FIELDS_RETAINED_BYTES);
-        log_entry.restart(None, Instant::ZERO);
+        log_entry.restart(None, Entrance::default(), Instant::ZERO);
         log_entry.note_line(b"GET / HTTP/1.1");
         let kept = log_entry.text.capacity();
         log_entry.shrink();

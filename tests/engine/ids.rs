@@ -337,3 +337,158 @@ fn two_gateways_make_other_ids() {
     });
     assert_ne!(ids[0], ids[1]);
 }
+
+// --- other fields of the JSON log ---
+
+/// The member of a line, as it stands there.
+#[track_caller]
+fn member<'a>(line: &'a str, name: &str) -> &'a str {
+    let start = format!("\"{name}\":");
+    let at = line
+        .find(&start)
+        .unwrap_or_else(|| panic!("no {name}: {line}"));
+    let rest = &line[at + start.len()..];
+    let mut is_text = false;
+    let mut is_escaped = false;
+    let end = rest.find(|c| {
+        is_text ^= c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        !is_text && matches!(c, ',' | '}')
+    });
+    &rest[..end.unwrap_or(rest.len())]
+}
+
+#[test]
+fn a_json_line_has_host_agent_referer_and_user() {
+    let mut world = world("false");
+    for (line, fields, expected) in [
+        (
+            "GET /auth",
+            "Host: Gate.test:8080\r\n",
+            ["\"Gate.test:8080\"", "null", "null", "null"],
+        ),
+        (
+            "GET http://a.test/auth",
+            "Host: a.test\r\nReferer: http://x/\"\\\r\nUser-Agent: \u{e9}\r\nAuthorization: Basic YW5uOnNlY3JldA==\r\n",
+            [
+                "\"a.test\"",
+                r#""\u00C3\u00A9""#,
+                r#""http://x/\"\\""#,
+                "\"ann\"",
+            ],
+        ),
+        (
+            "GET /auth",
+            "Host: a\r\nHost: b\r\n",
+            ["null", "null", "null", "null"],
+        ),
+        (
+            "GET /none",
+            "Host: a\r\n",
+            ["\"a\"", "null", "null", "null"],
+        ),
+    ] {
+        let client = world.connect();
+        world.send(client, format!("{line} HTTP/1.1\r\n{fields}\r\n"));
+        if line.ends_with("/auth") && !fields.contains("Host: b") {
+            let origin = world.accept();
+            world.take_upstream(origin);
+            world.reply(origin, ANSWER);
+            world.finish_upstream(origin);
+        }
+        world.take(client);
+        world.finish(client);
+        let line = world.log().pop().expect("a line");
+        let found = ["host", "userAgent", "referer", "user"].map(|name| member(&line, name));
+        assert_eq!(found, expected, "{fields}");
+        assert!(!line.contains("secret"), "{line}");
+    }
+}
+
+#[test]
+fn a_line_of_a_long_head_is_bounded() {
+    let text = config("false", "").replacen('{', r#"{ "limits": { "headBytes": "60KB" }, "#, 1);
+    let mut world = World::with(&text);
+    let long = "\u{1f600}".repeat(3000);
+    let fields =
+        format!("Referer: {long}\r\nUser-Agent: {long}\r\nAuthorization: Basic YW5uOg==\r\n");
+    let [_, _, line] = exchange(&mut world, trusted(), &fields, ANSWER);
+    assert!(
+        line.len() < 110_000 && line.len() > 90_000,
+        "{}",
+        line.len()
+    );
+    assert_eq!(member(&line, "host"), "\"gate\"");
+    assert_eq!(member(&line, "user"), "\"ann\"");
+}
+
+#[test]
+fn a_line_names_the_listener_and_the_version_of_tls() {
+    use tollgate::observe::access::TlsVersion;
+    let mut world = world("false");
+    for (listener, tls, expected) in [
+        (None, None, ["null", "null"]),
+        (Some("0.0.0.0:5000"), None, ["\"0.0.0.0:5000\"", "null"]),
+        (
+            Some("[::]:443"),
+            Some(TlsVersion::V13),
+            ["\"[::]:443\"", "\"TLSv1.3\""],
+        ),
+        (
+            Some("0.0.0.0:5000"),
+            Some(TlsVersion::V12),
+            ["\"0.0.0.0:5000\"", "\"TLSv1.2\""],
+        ),
+    ] {
+        let client = world.connect();
+        world.note_entrance(client, listener, tls);
+        for request in [
+            "GET /none HTTP/1.1\r\nHost: a\r\n\r\n",
+            "G\0T / HTTP/1.1\r\n\r\n",
+        ] {
+            world.send(client, request);
+            world.take(client);
+            let line = world.log().pop().expect("a line");
+            let found = ["listener", "tls"].map(|name| member(&line, name));
+            assert_eq!(found, expected, "{request:?}");
+        }
+    }
+}
+
+// --- trace context ---
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// One valid `traceparent` passes with all of `tracestate`; else neither does.
+#[test]
+fn a_trace_context_passes_whole_or_not_at_all() {
+    let mut world = world("false");
+    let parent = format!("Traceparent: {PARENT}\r\n");
+    for (fields, passes) in [
+        (parent.clone(), true),
+        (
+            format!("{parent}tracestate: a=1,b=2\r\nTracestate: c=3\r\n"),
+            true,
+        ),
+        (format!("tracestate: a=1\r\n{parent}"), true),
+        (format!("{parent}{parent}"), false),
+        (format!("{parent}{parent}tracestate: a=1\r\n"), false),
+        (
+            format!("{parent}traceparent: x\r\ntracestate: a=1\r\n"),
+            false,
+        ),
+        ("traceparent: x\r\ntracestate: a=1\r\n".to_owned(), false),
+        ("tracestate: a=1\r\n".to_owned(), false),
+    ] {
+        let [up, _, line] = exchange(&mut world, [192, 0, 2, 1].into(), &fields, ANSWER);
+        let expected = if passes { &*fields } else { "" };
+        let head = GET_UPSTREAM.replace("X-Forwarded-For", &format!("{expected}X-Forwarded-For"));
+        assert_eq!(up, head);
+        let trace = if passes {
+            "\"4bf92f3577b34da6a3ce929d0e0e4736\""
+        } else {
+            "null"
+        };
+        assert_eq!(member(&line, "trace"), trace, "{fields}");
+    }
+}

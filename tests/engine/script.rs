@@ -203,6 +203,17 @@ impl World {
         self.settle();
     }
 
+    /// Names how a client came in, for the access log.
+    pub fn note_entrance(
+        &mut self,
+        client: Client,
+        listener: Option<&str>,
+        tls: Option<tollgate::observe::access::TlsVersion>,
+    ) {
+        let id = self.clients[&client.0].0;
+        self.proxy.note_entrance(id, listener, tls);
+    }
+
     /// Makes a client send plain HTTP to a TLS listener.
     pub fn not_tls(&mut self, client: Client, bytes: &str) {
         let id = self.clients[&client.0].0;

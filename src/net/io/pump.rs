@@ -75,6 +75,7 @@ fn continue_establishing<S: RawStream>(
         (EstablishResult::Pending, _) => return false,
         (EstablishResult::Done { .. }, Side::Upstream(id)) => proxy.handle_connected(id, now),
         (EstablishResult::Done { subject }, Side::Client(id)) => {
+            proxy.note_entrance(id, None, connection.tls_version());
             proxy.handle_secured(
                 id,
                 subject.map(|text| text.into_bytes().into_boxed_slice()),

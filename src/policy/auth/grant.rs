@@ -3,7 +3,9 @@
 use super::fault::CredentialFault;
 use super::json::Json;
 use crate::http::field::is_value_byte;
-use crate::limits::{AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_SCOPE_BYTES};
+use crate::limits::{
+    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_SCOPE_BYTES, AUTH_SUBJECT_BYTES,
+};
 use crate::time::UnixTime;
 
 /// A claim, and the header that carries it to the upstream.
@@ -34,6 +36,8 @@ pub struct Grant {
     lines: Vec<u8>,
     /// Complete header lines for the final response; at most [`AUTH_CLIENT_LINES_BYTES`].
     client_lines: Vec<u8>,
+    /// Subject of the token, for the access log; at most [`AUTH_SUBJECT_BYTES`].
+    subject: Box<str>,
     /// Period of validity in milliseconds since the epoch: from `from` until before `until`.
     from: Option<i64>,
     until: Option<i64>,
@@ -51,6 +55,7 @@ impl Grant {
             scopes: scopes(claims)?,
             lines: Vec::new(),
             client_lines: Vec::new(),
+            subject: subject(claims),
             from: date("nbf")?.map(|from| from.saturating_sub(leeway.before)),
             until: date("exp")?.map(|until| until.saturating_add(leeway.after)),
         };
@@ -130,13 +135,39 @@ impl Grant {
         &self.client_lines
     }
 
+    /// Returns the subject of the token; empty without one.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
     /// Returns the bytes that the grant occupies.
     pub fn bytes(&self) -> usize {
-        let texts = [self.scopes.len(), self.lines.len(), self.client_lines.len()];
+        let texts = [
+            self.scopes.len(),
+            self.lines.len(),
+            self.client_lines.len(),
+            self.subject.len(),
+        ];
         texts
             .into_iter()
             .fold(size_of::<Grant>(), usize::saturating_add)
     }
+}
+
+/// Reads `sub` (RFC 7519 4.1.2), or `username` (RFC 7662 2.2) without it. Only the start of a long one
+/// is kept.
+fn subject(claims: &Json) -> Box<str> {
+    let claim = claims
+        .get_filled("sub")
+        .or_else(|| claims.get_filled("username"));
+    let Some(Json::Text(text)) = claim else {
+        return Box::default();
+    };
+    let mut ends = (0..=AUTH_SUBJECT_BYTES).rev();
+    let end = ends.find(|&at| text.is_char_boundary(at));
+    end.and_then(|end| text.get(..end))
+        .unwrap_or_default()
+        .into()
 }
 
 /// Reads `scope` (RFC 8693 4.2, RFC 7662 2.2), or `scp` if `scope` is empty, as a string or a list

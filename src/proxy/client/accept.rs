@@ -24,7 +24,7 @@ use super::Clients;
 use super::connection::{Client, Phase, Place};
 use super::local_reply::LocalReply;
 use crate::limits::{DENIED_CONNECTIONS, IDLE_LOOKED_AT};
-use crate::observe::access::Outcome;
+use crate::observe::access::{Entrance, Outcome};
 use crate::policy::accounts::Accounts;
 use crate::policy::forward::Peer;
 use crate::policy::reply::Reply;
@@ -144,7 +144,9 @@ impl Clients {
             .connections
             .insert(Client::new(peer, listener, Place::Overflow));
         self.overflow = self.overflow.saturating_add(1);
-        let entry = ctx.access_log.begin(peer.ip(), ctx.now);
+        let entry = ctx
+            .access_log
+            .begin(peer.ip(), Entrance::default(), ctx.now);
         let reply = LocalReply::refusal(Reply::ServiceUnavailable, Outcome::OverLimit, reason);
         self.reply(id, reply, entry, None, ctx);
         Some(id)

@@ -23,6 +23,7 @@ use super::super::outbox::Outbox;
 use super::super::transfer::Transfer;
 use crate::buffer::Buffer;
 use crate::http::head::HeadScan;
+use crate::observe::access::Entrance;
 use crate::policy::forward::Peer;
 use crate::time::Instant;
 use crate::wheel::Timer;
@@ -45,6 +46,7 @@ pub(in crate::proxy) struct Client {
     /// True if upstream connections may be kept for this client alone.
     pub(in crate::proxy) has_private: bool,
     pub(in crate::proxy) place: Place,
+    pub(in crate::proxy) entrance: Entrance,
 }
 
 /// The place that a client connection has.
@@ -108,6 +110,7 @@ impl Client {
             ended: false,
             has_private: false,
             place,
+            entrance: Entrance::default(),
         }
     }
 

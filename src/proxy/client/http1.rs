@@ -276,7 +276,9 @@ impl Clients {
         let Some(client) = self.connections.get_mut(id) else {
             return;
         };
-        let mut entry = ctx.access_log.begin(client.peer.ip(), ctx.now);
+        let mut entry = ctx
+            .access_log
+            .begin(client.peer.ip(), client.entrance, ctx.now);
         let bytes = client.inbox.filled();
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         let is_head = asks_for_head(bytes);
@@ -297,7 +299,9 @@ impl Clients {
             return;
         };
         if matches!(client.phase, Phase::ReadHead { started: true, .. }) {
-            let entry = ctx.access_log.begin(client.peer.ip(), ctx.now);
+            let entry = ctx
+                .access_log
+                .begin(client.peer.ip(), client.entrance, ctx.now);
             ctx.record(&entry, Outcome::ClientClosed);
             ctx.access_log.recycle(entry);
         }

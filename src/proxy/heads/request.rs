@@ -9,6 +9,7 @@ use crate::http::connection::Connection;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::http::field::{Name, NameSet};
 use crate::http::head::{Field, Fields, RequestHead, Version};
+use crate::http::trace;
 use crate::policy::request_id::IdField;
 
 /// Fields that belong to one connection, or that we write ourselves, in a request.
@@ -94,6 +95,7 @@ impl RequestParts<'_> {
         writer.field(b"Host: ", self.host);
         let replaced = self.replaced(&head.fields).union(self.id.replaces);
         let mut drops = REQUEST_DROPS.union(replaced);
+        drops = drops.union(trace::dropped(&head.fields));
         if self.max_forwards.is_some() {
             drops = drops.union(NameSet::of(&[Name::MaxForwards]));
         }
@@ -178,6 +180,7 @@ impl RequestParts<'_> {
         };
         let replaced = self.replaced(&head.fields).union(self.id.replaces);
         let drops = REQUEST_DROPS.union(replaced);
+        let drops = drops.union(trace::dropped(&head.fields));
         head.fields
             .runs(drops, Some(is_dropped), |lines| writer.lines(lines));
         writer.field(b"X-Forwarded-Method: ", head.method);

@@ -32,8 +32,9 @@ use super::upstream::{Endpoint, HealthNotes, ServiceState, TargetState, Upstream
 use crate::buffer::total;
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
-    CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS,
-    IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, REMINDERS_PER_TIMER, REQUEST_ID_BYTES,
+    AUTH_SUBJECT_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX,
+    DENIED_CONNECTIONS, IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, REMINDERS_PER_TIMER,
+    REQUEST_ID_BYTES,
 };
 use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
@@ -72,6 +73,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
         tried(settings),
         settings.limits.head_bytes,
         LINE_BYTES,
+        AUTH_SUBJECT_BYTES,
         CLIENT_SUBJECT_BYTES,
         auth::held(settings),
         ServiceRules::remnant_bytes(settings),
@@ -260,7 +262,7 @@ pub fn access_lines() -> usize {
 /// The longest line: every byte of four fields escaped, and the names of a service.
 pub fn access_line() -> usize {
     const ESCAPED: usize = b"\\u0000".len();
-    let fields = 4 * ACCESS_FIELD_BYTES + REQUEST_ID_BYTES;
+    let fields = 5 * ACCESS_FIELD_BYTES + REQUEST_ID_BYTES + AUTH_SUBJECT_BYTES;
     total([fields, CONFIG_PATH_BYTES_MAX, 4 * ADDED]).saturating_mul(ESCAPED)
 }
 

@@ -27,7 +27,7 @@ use super::upstream::Upstreams;
 use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::head::RequestHead;
-use crate::observe::access::Outcome;
+use crate::observe::access::{Entrance, Outcome};
 use crate::policy::admission::{
     self, AdmissionRules, Answer, Counted, Decision, Request, RouteMatch,
 };
@@ -85,6 +85,7 @@ impl Reception<'_> {
             return Received::Replied;
         };
         let (peer, listener) = (client.peer, client.listener);
+        let entrance = client.entrance;
         let rules = self.ctx.rules.clone();
         let forwarded = head.fields.get_all(Name::XForwardedFor);
         let client = rules.trusted.client_address(peer, forwarded);
@@ -94,11 +95,15 @@ impl Reception<'_> {
         let mut entry = match &mut suspended {
             Some(suspended) => core::mem::take(&mut suspended.log_entry),
             None => {
-                let mut entry = self.ctx.access_log.begin(client.ip(), self.ctx.now);
+                let mut entry = self
+                    .ctx
+                    .access_log
+                    .begin(client.ip(), entrance, self.ctx.now);
                 if rules.trusted.is_trusted(peer) {
                     self.ctx.access_log.keep_given_id(&mut entry, head);
                 }
                 entry.note_head(head);
+                self.ctx.access_log.note_details(&mut entry, head);
                 entry
             }
         };
@@ -210,11 +215,10 @@ impl Reception<'_> {
 
     /// Answers bytes that are no request.
     pub(super) fn refuse_malformed(&mut self, bytes: &[u8], error: RequestError) {
-        let client = self
-            .clients
-            .get(self.id)
-            .and_then(|client| client.peer.ip());
-        let mut entry = self.ctx.access_log.begin(client, self.ctx.now);
+        let client = self.clients.get(self.id);
+        let entrance = client.map_or(Entrance::default(), |client| client.entrance);
+        let client = client.and_then(|client| client.peer.ip());
+        let mut entry = self.ctx.access_log.begin(client, entrance, self.ctx.now);
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         entry.note_start(bytes, MALFORMED_LINE_BYTES);
         let refusal = LocalReply::refusal(error.into(), Outcome::BadRequest, error);
@@ -261,6 +265,11 @@ impl Reception<'_> {
                 grant,
                 by_authorization,
             } => {
+                if self.ctx.access_log.is_json()
+                    && let Some(grant) = &grant
+                {
+                    entry.note_subject(grant.subject());
+                }
                 let grants = Grants {
                     grant,
                     for_client: suspended.progress().take_for_client(),

@@ -410,3 +410,34 @@ fn the_json_log_names_the_end_and_no_token() {
     );
     assert!(!lines[0].contains(&token) && !format!("{:?}", world.reports).contains(&token));
 }
+
+/// The JSON log names the subject of a token that let a request in, the first time and when it is remembered; of one that did not,
+/// it says nothing.
+#[test]
+fn the_log_has_the_subject() {
+    let mut world = World::with(&format!(
+        r#"{{ "auth": {{ {JWT} }}, "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "main" }} ],
+            "rateLimit": false, "cors": false, "securityHeaders": false, "accessLog": "json" }}"#
+    ));
+    let client = world.connect();
+    let long = format!("{}\u{e9}", "x".repeat(255));
+    let long = token(&format!(
+        r#"{{"sub":"{long}","exp":1795521660,"iss":"idp","aud":"api"}}"#
+    ));
+    let short = format!("\"user\":\"{}\"", "x".repeat(255));
+    for (token, user) in [
+        (&good(), "\"user\":\"ann\""),
+        (&good(), "\"user\":\"ann\""),
+        (&long, &short),
+    ] {
+        world.send(client, bearer(token));
+        passes(&mut world, client);
+        let line = world.log().pop().expect("a line");
+        assert!(line.contains(user), "{line}");
+    }
+    world.send(client, bearer(&anns(r#","iss":"other","aud":"api""#)));
+    world.expect_status(client, 401);
+    let line = world.log().pop().expect("a line");
+    assert!(line.contains("\"user\":null"), "{line}");
+    world.expect_quiet();
+}

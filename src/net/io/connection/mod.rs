@@ -25,8 +25,10 @@ pub(super) use self::transfer::{ReadResult, WriteResult};
 use super::budget::Budget;
 use super::dial::is_no_route;
 use super::raw_stream::{RawStream, Readiness};
+use crate::observe::access::TlsVersion;
 use crate::proxy::command::Fault;
 use crate::transport::client::ClientTls;
+use crate::transport::server;
 use crate::transport::server::ServerTls;
 use crate::transport::{Handshake, TlsFacts, Transport, TransportFault};
 
@@ -90,6 +92,15 @@ impl<S: RawStream> Connection<S> {
             generation,
             Stage::Handshaking,
         ))
+    }
+
+    /// Returns the version of TLS that was negotiated.
+    pub fn tls_version(&self) -> Option<TlsVersion> {
+        let facts = self.transport.tls_facts()?;
+        Some(match facts.version {
+            server::TlsVersion::Tls12 => TlsVersion::V12,
+            server::TlsVersion::Tls13 => TlsVersion::V13,
+        })
     }
 
     /// Makes a connection to an upstream whose socket is connecting; `tls`: for an https target.
