@@ -26,6 +26,7 @@ pub(super) struct RecentFailure {
     pub(super) reason: Option<Box<Reason>>,
     /// Method and path.
     pub(super) request: String,
+    pub(super) id: Option<String>,
 }
 
 impl Recent {
@@ -68,6 +69,9 @@ impl Recent {
             outcome,
             reason: entry.reason.clone(),
             request: String::from_utf8_lossy(line).into_owned(),
+            id: entry
+                .id()
+                .map(|id| String::from_utf8_lossy(id).into_owned()),
         });
     }
 

@@ -200,7 +200,7 @@ impl Tables {
         &mut self,
         proxy: &Proxy,
         route: &str,
-        view: &EndpointView,
+        view: &EndpointView<'_>,
         flying: u64,
         out: &mut Vec<u8>,
     ) {
@@ -208,6 +208,7 @@ impl Tables {
         let state = match (view.availability, &address) {
             (Availability::Down, None) => "no address",
             (Availability::Up, None) => "unknown",
+            (Availability::Down, Some(_)) if view.in_flight.is_none() => "failing",
             (Availability::Down, Some(_)) => "down",
             (Availability::Ejected, Some(_) | None) => "put aside",
             (Availability::Up, Some(_)) => "up",
@@ -266,6 +267,7 @@ impl Tables {
                 "reason",
                 failure.reason.as_deref().map(Reason::as_str).into(),
             ),
+            ("id", failure.id.as_deref().into()),
         ];
         self.row(&cells, out);
     }

@@ -2,8 +2,10 @@
 
 use tollgate::limits::{ADMIN_PIECE_BYTES, SCRAPE_PIECE_BYTES};
 use tollgate::observe::metrics::exposition::Format;
+use tollgate::observe::report::Form;
 use tollgate::proxy::command::Fault;
 use tollgate::proxy::metrics::{Piece, Scrape};
+use tollgate::proxy::tables::{Table, Tables};
 
 use super::script::*;
 
@@ -350,4 +352,95 @@ fn five_thousand_services_come_in_pieces() {
         .lines()
         .filter(|line| line.starts_with("tollgate_target_up{"));
     assert_eq!(up.count(), 1000);
+}
+
+/// The rows of a table of the state.
+fn table(world: &World, table: Table) -> serde_json::Value {
+    let mut tables = Tables::new(&world.proxy, Form::Json, usize::MAX);
+    let mut text = b"[".to_vec();
+    assert_eq!(tables.write(&world.proxy, table, &mut text), Piece::Last);
+    text.push(b']');
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+#[test]
+fn the_state_says_what_fails_since_when_and_why() {
+    let mut world = World::with(CONFIG);
+    let client = world.connect();
+    world.send(client, "GET /open/<b> HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.refuse_because(Fault::Refused, "connection refused (os error 111)");
+    world.expect_status(client, 502);
+    let targets = table(&world, Table::Targets);
+    let first = &targets[0];
+    assert_eq!(
+        (&first["service"], &first["state"]),
+        (&"/open".into(), &"failing".into())
+    );
+    assert_eq!(first["since"], "2026-11-24T12:00:00Z");
+    assert_eq!(first["why"], "upstream_refused");
+    assert_eq!(
+        table(&world, Table::Troubles).as_array().map(Vec::len),
+        Some(1)
+    );
+    assert_eq!(
+        table(&world, Table::Usable).as_array().map(Vec::len),
+        Some(3)
+    );
+    expect(
+        &world,
+        &[(
+            "target_up{service=\"/open\",target=\"10.0.0.1\",address=\"10.0.0.1:80\"}",
+            "0",
+        )],
+    );
+    let recent = table(&world, Table::Recent);
+    assert_eq!(recent[0]["reason"], "connection refused (os error 111)");
+    assert_eq!(recent[0]["request"], "GET /open/<b>");
+    assert_eq!(recent[0]["status"], 502);
+    assert_eq!(recent[0]["id"].as_str().map(str::len), Some(32));
+    // A connection that is made ends it; what a client does wrong is no failure.
+    forward(&mut world, "/open/1", 3);
+    let client = world.connect();
+    world.send(client, "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.expect_status(client, 404);
+    assert_eq!(
+        table(&world, Table::Troubles).as_array().map(Vec::len),
+        Some(0)
+    );
+    assert_eq!(
+        table(&world, Table::Recent).as_array().map(Vec::len),
+        Some(1)
+    );
+    let services = table(&world, Table::Services);
+    let first = &services[0];
+    assert_eq!((&first["requests"], &first["5xx"]), (&2.into(), &1.into()));
+    assert_eq!(first["p99"], 4);
+    assert_eq!(table(&world, Table::Providers)[0]["provider"], "keys");
+}
+
+#[test]
+fn rates_are_those_of_the_last_minute() {
+    let mut world = World::with(CONFIG);
+    let rate = |world: &World| table(world, Table::Services)[1]["rate"].clone();
+    let tick = |world: &mut World, seconds: u64| {
+        for _ in 0..seconds {
+            world.wait(1000);
+            let wall =
+                tollgate::time::UnixTime::from_millis(1_795_521_600_000 + world.now.as_millis());
+            world.proxy.handle_clock(world.now, wall);
+        }
+    };
+    for _ in 0..30 {
+        forward(&mut world, "/guarded", 0);
+    }
+    tick(&mut world, 10);
+    assert!(
+        rate(&world).as_f64().is_some_and(|rate| rate > 2.0),
+        "{}",
+        rate(&world)
+    );
+    tick(&mut world, 100);
+    assert_eq!(rate(&world), 0.0);
+    assert!(table(&world, Table::Services)[1]["p99"].is_null());
+    assert_eq!(table(&world, Table::Services)[1]["requests"], 30);
 }

@@ -1,8 +1,6 @@
 //! State of the gateway that answers depend on, and facts about the process that metrics and the
 //! status page show beside the engine's numbers.
 
-use std::collections::BTreeMap;
-
 use crate::net::listener_counters::{ListenerCounters, OpenConnections};
 use crate::proxy::Proxy;
 use crate::time::{Duration, UnixTime};
@@ -51,12 +49,14 @@ pub struct Facts {
     pub memory_bound: usize,
     /// Listeners.
     pub listeners: Vec<ListenerFacts>,
-    /// Certificates of the listeners: their files, and their ends.
-    pub certificates: BTreeMap<String, UnixTime>,
+    /// Certificates of the listeners: their files, and their ends, the first end at the front.
+    pub certificates: Vec<(String, UnixTime)>,
 }
 
 /// Facts about a listener.
 pub struct ListenerFacts {
+    /// Number that no other listener has.
+    pub serial: u32,
     /// Address in the configuration.
     pub address: String,
     /// Connections that are open.

@@ -9,12 +9,11 @@ use crate::observe::date::DateCache;
 use crate::observe::report::{Cell, Form, html, object, row};
 use crate::proxy::metrics::Piece;
 use crate::proxy::tables::{Table, Tables};
-use crate::sort::sort_by;
 use crate::time::UnixTime;
 
 /// Value of `Content-Security-Policy` of the page: its own script and style, by their hashes, and
 /// requests to its own origin.
-pub(super) const POLICY: &str = "default-src 'none'; script-src 'sha256-H17ItmBw2P1wL6kZNsioveUEMyDjGWZgPBUbM2d7IUk='; style-src 'sha256-28feZatfckKDQ2zinqIymNf8R4o3qJ8vgX+tq7giIIg='; connect-src 'self'";
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'sha256-H17ItmBw2P1wL6kZNsioveUEMyDjGWZgPBUbM2d7IUk='; style-src 'sha256-TVxlyElrNmj41dUnwIcLYXzLiqpCeTyLxiBVg95zLgM='; connect-src 'self'";
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
@@ -141,10 +140,10 @@ static SECTIONS: [Section; 6] = [
         name: "recent",
         title: "Last failures",
         columns: &[
-            "time", "service", "target", "request", "client", "status", "end", "reason",
+            "time", "service", "target", "request", "client", "status", "end", "reason", "id",
         ],
         headings: &[
-            "Time", "Service", "Target", "Request", "Client", "Status", "End", "Reason",
+            "Time", "Service", "Target", "Request", "Client", "Status", "End", "Reason", "Id",
         ],
         in_json: &[List::Engine(Table::Recent)],
         on_page: &[List::Engine(Table::Recent)],
@@ -262,10 +261,8 @@ fn write_listeners(facts: &Facts, form: Form, out: &mut Vec<u8>) -> Piece {
 
 /// Writes the rows of the certificates, those that end first at the top.
 fn write_certificates(facts: &Facts, form: Form, out: &mut Vec<u8>) -> Piece {
-    let mut certificates = facts.certificates.iter().collect::<Vec<_>>();
-    sort_by(&mut certificates, |left, right| left.1.cmp(right.1));
     let mut dates = DateCache::new();
-    for (index, (name, end)) in certificates.into_iter().enumerate() {
+    for (index, (name, end)) in facts.certificates.iter().enumerate() {
         let days = end.as_secs().saturating_sub(facts.now.as_secs()) / 86_400;
         let date = format!("{}Z", String::from_utf8_lossy(dates.rfc3339(*end)));
         let cells = [

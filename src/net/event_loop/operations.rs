@@ -1,6 +1,5 @@
 //! Operation of the gateway while it runs: signals, the admin listener, reloads, and the stop.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use log::{info, warn};
@@ -17,6 +16,7 @@ use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
 use crate::proxy::carried::{export, import};
 use crate::proxy::overview::{is_idle, is_service_up};
 use crate::proxy::retire;
+use crate::sort::sort_by;
 use crate::time::{Instant, UnixTime};
 
 /// Error of a reload during a stop.
@@ -362,31 +362,42 @@ impl EventLoop {
 
 /// Returns what operators see of the listeners. Looks at every connection.
 fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
-    let mut open = BTreeMap::<u32, OpenConnections>::new();
+    let facts = executor.acceptor.listeners();
+    let facts = facts.map(|(serial, address, counters)| ListenerFacts {
+        serial,
+        address: address.to_string(),
+        open: OpenConnections::default(),
+        counters,
+    });
+    let mut facts = facts.collect::<Vec<_>>();
     for (id, connection) in executor.sockets.clients() {
-        let counts = open.entry(connection.listener).or_default();
+        let mut listeners = facts.iter_mut();
+        let Some(listener) = listeners.find(|listener| listener.serial == connection.listener)
+        else {
+            continue;
+        };
+        let open = &mut listener.open;
         let count = if !connection.is_open() {
-            &mut counts.handshake
+            &mut open.handshake
         } else if is_idle(&executor.proxy, id) {
-            &mut counts.idle
+            &mut open.idle
         } else {
-            &mut counts.active
+            &mut open.active
         };
         *count = count.saturating_add(1);
     }
-    let listeners = executor.acceptor.listeners();
-    let facts = listeners.map(|(serial, address, counters)| ListenerFacts {
-        address: address.to_string(),
-        open: open.remove(&serial).unwrap_or_default(),
-        counters,
-    });
-    facts.collect()
+    facts
 }
 
-/// Returns the ends of the certificates of the listeners.
-fn certificates(executor: &Executor) -> BTreeMap<String, UnixTime> {
-    let expiries = executor.acceptor.expiries();
-    expiries
+/// Returns the ends of the certificates of the listeners, those that end first at the front.
+fn certificates(executor: &Executor) -> Vec<(String, UnixTime)> {
+    let mut all = executor.acceptor.expiries().collect::<Vec<_>>();
+    sort_by(&mut all, Ord::cmp);
+    // Two listeners may have read one file at different times.
+    all.dedup_by_key(|(path, _)| *path);
+    sort_by(&mut all, |one, other| one.1.cmp(&other.1));
+    let shown = all.into_iter();
+    shown
         .map(|(path, end)| (path.display().to_string(), end))
         .collect()
 }

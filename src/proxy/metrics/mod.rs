@@ -133,14 +133,14 @@ impl Scrape {
             let route = run.first().and_then(|index| service_at(rules, *index));
             let route = route.map_or("", |service| &*service.route);
             let sums = target_sums(proxy, &scrape.in_flight, run);
-            for ((target, address), sum) in sums.iter().skip(scrape.written) {
+            for sum in sums.iter().skip(scrape.written) {
                 if out.written() >= SCRAPE_PIECE_BYTES {
                     return false;
                 }
                 let labels = [
                     ("service", route),
-                    ("target", target.as_str()),
-                    ("address", address.as_str()),
+                    ("target", sum.target.authority.as_str()),
+                    ("address", sum.address.as_str()),
                 ];
                 out.sample(&labels, value(sum));
                 scrape.written = scrape.written.saturating_add(1);

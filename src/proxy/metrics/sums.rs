@@ -1,11 +1,11 @@
 //! Numbers of the services with one route, and of their targets.
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::super::Proxy;
 use super::super::ids::row_key;
 use super::super::rules::{Rules, ServiceRules};
-use super::super::settings::ServiceRateLimit;
+use super::super::settings::{ServiceRateLimit, Target};
 use crate::observe::metrics::counters::{ServiceCounters, TargetCounters};
 use crate::observe::metrics::exposition::Label;
 use crate::sort::sort_by;
@@ -30,6 +30,8 @@ pub(in crate::proxy) struct ServiceSum<'a> {
 
 /// Numbers of one address of one target of the services with one route.
 pub(in crate::proxy) struct TargetSum {
+    pub(in crate::proxy) target: Rc<Target>,
+    pub(in crate::proxy) address: String,
     pub(in crate::proxy) is_up: bool,
     pub(in crate::proxy) counters: TargetCounters,
     pub(in crate::proxy) in_flight: u64,
@@ -121,27 +123,37 @@ pub(in crate::proxy) fn target_sums(
     proxy: &Proxy,
     in_flight: &[InFlight],
     run: &[u32],
-) -> BTreeMap<(String, String), TargetSum> {
-    let mut sums = BTreeMap::<_, TargetSum>::new();
+) -> Vec<TargetSum> {
+    let mut found = Vec::new();
     let rules = &proxy.ctx.rules;
     for service in run.iter().filter_map(|index| service_at(rules, *index)) {
         let of_service = in_flight.get(service.id.index() as usize);
         let at_target = of_service.map_or(0, |count| count.at_target);
-        for view in proxy.upstreams.view(service) {
-            let address = view.address.map_or(String::new(), |it| it.to_string());
-            let sum = sums
-                .entry((view.target.authority.clone(), address))
-                .or_insert(TargetSum {
-                    is_up: true,
-                    counters: TargetCounters::default(),
-                    in_flight: 0,
-                    idle: view.idle,
-                });
-            sum.is_up &= view.availability == Availability::Up;
-            sum.counters.merge(&view.counters);
-            let flying = view.in_flight.unwrap_or(at_target);
-            sum.in_flight = sum.in_flight.saturating_add(flying);
-        }
+        let views = proxy.upstreams.view(service).into_iter();
+        found.extend(views.map(|view| TargetSum {
+            target: view.target,
+            address: view.address.map_or(String::new(), |it| it.to_string()),
+            is_up: view.availability == Availability::Up,
+            counters: view.counters,
+            in_flight: view.in_flight.unwrap_or(at_target),
+            idle: view.idle,
+        }));
     }
-    sums
+    sort_by(&mut found, |one, other| one.key().cmp(&other.key()));
+    found.dedup_by(|one, sum| {
+        let is_same = one.key() == sum.key();
+        if is_same {
+            sum.is_up &= one.is_up;
+            sum.counters.merge(&one.counters);
+            sum.in_flight = sum.in_flight.saturating_add(one.in_flight);
+        }
+        is_same
+    });
+    found
+}
+
+impl TargetSum {
+    fn key(&self) -> (&str, &str) {
+        (&self.target.authority, &self.address)
+    }
 }

@@ -325,6 +325,12 @@ impl Upstreams {
             TargetCounters::one_more(&mut counters.connects);
             TargetCounters::one_more(&mut counters.requests);
         }
+        if let Some((service, _)) = place
+            && let Some(state) = self.services.get_mut(service)
+            && state.group.is_none()
+        {
+            state.notes.clear();
+        }
         match owner {
             Owner::Exchange(_) | Owner::Subrequest(_) => self.mark_ready(up, ctx),
             Owner::Idle | Owner::Private(_) | Owner::Contender(_) => self.close(up, ctx),

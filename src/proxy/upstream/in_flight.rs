@@ -6,6 +6,7 @@ use super::super::ids::{EndpointId, ServiceId, UpstreamId};
 use super::Upstreams;
 use super::attempts::Search;
 use super::connection::{InFlight, Stage};
+use super::notes::HealthNote;
 use super::selection::Seen;
 use crate::observe::access::Outcome;
 use crate::observe::metrics::counters::TargetCounters;
@@ -101,7 +102,7 @@ impl Upstreams {
             return;
         }
         let Some(seen) = self.counted(up) else {
-            return;
+            return self.note_only_endpoint(up, search, outcome, ctx);
         };
         let is_open = self
             .get(up)
@@ -122,6 +123,39 @@ impl Upstreams {
         };
         if let Some(change) = group.failed(endpoint, destination, blame, ctx.now) {
             self.report_health(seen, (change, Cause::Failure(outcome), None), ctx);
+        }
+    }
+
+    /// Notes that no connection was made to the one endpoint of a service without a group. It is
+    /// used all the same; operators see it as failing until a connection is made.
+    fn note_only_endpoint(
+        &mut self,
+        up: UpstreamId,
+        search: &Search<'_>,
+        outcome: Outcome,
+        ctx: &Context,
+    ) {
+        let Some(upstream) = self.connections.get(up) else {
+            return;
+        };
+        let (is_open, endpoint) = (upstream.stage == Stage::Open, upstream.endpoint);
+        let (Some((service, destination)), Some(endpoint), false) =
+            (search.place(), endpoint, is_open)
+        else {
+            return;
+        };
+        if let Some(state) = self.services.get_mut(service)
+            && state.group.is_none()
+            && state.notes.of(endpoint, destination).is_none()
+        {
+            state.notes.clear();
+            state.notes.note(HealthNote {
+                endpoint,
+                destination,
+                at: ctx.now,
+                cause: Cause::Failure(outcome),
+                reason: None,
+            });
         }
     }
 

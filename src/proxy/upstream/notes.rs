@@ -10,7 +10,6 @@ use crate::time::Instant;
 pub(in crate::proxy) struct HealthNotes(Vec<HealthNote>);
 
 /// Change of the health of an endpoint, as one service sees it.
-#[derive(Clone)]
 pub(in crate::proxy) struct HealthNote {
     pub(super) endpoint: EndpointId,
     /// Number of the destination within the service.
@@ -40,6 +39,11 @@ impl HealthNotes {
     pub(super) fn note(&mut self, note: HealthNote) {
         self.forget(note.endpoint, Some(note.destination));
         self.0.push(note);
+    }
+
+    /// Forgets all endpoints.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Forgets an endpoint, at one destination or at all.

@@ -7,13 +7,12 @@ use super::super::ids::EndpointId;
 use super::super::rules::{DestinationRules, ServiceRules};
 use super::super::settings::Target;
 use super::Upstreams;
-use super::notes::{HealthNote, HealthNotes};
+use super::notes::HealthNote;
 use crate::observe::metrics::counters::TargetCounters;
-use crate::upstream::group::Group;
 use crate::upstream::health::Availability;
 
 /// Endpoint of a service.
-pub(in crate::proxy) struct EndpointView {
+pub(in crate::proxy) struct EndpointView<'a> {
     pub(in crate::proxy) target: Rc<Target>,
     /// Address; `None`: the target's name has none.
     pub(in crate::proxy) address: Option<SocketAddr>,
@@ -22,7 +21,7 @@ pub(in crate::proxy) struct EndpointView {
     /// Number of requests in flight; `None`: the service has no group, which would count them.
     pub(in crate::proxy) in_flight: Option<u64>,
     /// Last change of its health.
-    pub(in crate::proxy) note: Option<HealthNote>,
+    pub(in crate::proxy) note: Option<&'a HealthNote>,
     /// Number of idle connections, of all services that have the target.
     pub(in crate::proxy) idle: u64,
 }
@@ -30,55 +29,53 @@ pub(in crate::proxy) struct EndpointView {
 impl Upstreams {
     /// Returns the endpoints of a service. A target without an address counts as one, and is down
     /// if its name could not be resolved.
-    pub(in crate::proxy) fn view(&self, rules: &ServiceRules) -> Vec<EndpointView> {
+    pub(in crate::proxy) fn view(&self, rules: &ServiceRules) -> Vec<EndpointView<'_>> {
         let mut found = Vec::new();
         let Some(state) = self.services.get(rules.id) else {
             return found;
         };
-        for destination in &rules.destinations {
-            let before = found.len();
-            match &state.group {
-                Some(group) => {
-                    self.view_members((group, &state.notes), destination, &mut found);
+        let Some(group) = &state.group else {
+            if let Some(destination) = rules.destinations.first() {
+                let target = self.targets.get(destination.id);
+                let endpoint = target.and_then(|target| target.endpoints.first().copied());
+                let mut view = self.view_one(destination, endpoint);
+                view.counters = state.only;
+                view.note = endpoint.and_then(|id| state.notes.of(id, destination.number));
+                if view.note.is_some() {
+                    view.availability = Availability::Down;
                 }
-                None => {
-                    let target = self.targets.get(destination.id);
-                    let endpoint = target.and_then(|target| target.endpoints.first().copied());
-                    let mut view = self.view_one(destination, endpoint);
-                    view.counters = state.only;
-                    found.push(view);
-                }
+                found.push(view);
             }
-            if found.len() == before {
+            return found;
+        };
+        let mut has_member = vec![false; state.destinations.len()];
+        for (member, load) in group.members().iter().zip(group.loads()) {
+            let Some(destination) = rules.destination(member.destination) else {
+                continue;
+            };
+            if let Some(has_member) = has_member.get_mut(member.destination) {
+                *has_member = true;
+            }
+            let mut view = self.view_one(destination, Some(member.endpoint));
+            view.availability = member.availability();
+            view.counters = *member.counters();
+            view.in_flight = Some(load.into());
+            view.note = state.notes.of(member.endpoint, member.destination);
+            found.push(view);
+        }
+        for destination in &rules.destinations {
+            if has_member.get(destination.number) != Some(&true) {
                 found.push(self.view_one(destination, None));
             }
         }
         found
     }
 
-    fn view_members(
-        &self,
-        (group, notes): (&Group<EndpointId>, &HealthNotes),
-        destination: &DestinationRules,
-        found: &mut Vec<EndpointView>,
-    ) {
-        for (member, load) in group.members().iter().zip(group.loads()) {
-            if member.destination == destination.number {
-                let mut view = self.view_one(destination, Some(member.endpoint));
-                view.availability = member.availability();
-                view.counters = *member.counters();
-                view.in_flight = Some(load.into());
-                view.note = notes.of(member.endpoint, member.destination).cloned();
-                found.push(view);
-            }
-        }
-    }
-
     fn view_one(
         &self,
         destination: &DestinationRules,
         endpoint: Option<EndpointId>,
-    ) -> EndpointView {
+    ) -> EndpointView<'_> {
         let known = endpoint.and_then(|id| self.endpoints.get(id));
         let target = self.targets.get(destination.id);
         let is_lost = known.is_none() && target.is_some_and(|target| target.has_failed());
