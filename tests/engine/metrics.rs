@@ -365,7 +365,8 @@ fn table(world: &World, table: Table) -> serde_json::Value {
 
 #[test]
 fn the_state_says_what_fails_since_when_and_why() {
-    let mut world = World::with(CONFIG);
+    let ids = CONFIG.replacen('{', r#"{ "requestId": "X-Request-Id","#, 1);
+    let mut world = World::with(&ids);
     let client = world.connect();
     world.send(client, "GET /open/<b> HTTP/1.1\r\nHost: a\r\n\r\n");
     world.refuse_because(Fault::Refused, "connection refused (os error 111)");

@@ -78,7 +78,7 @@ def samples(text, parser=prometheus_text.text_string_to_metric_families):
     return found
 
 
-def value(found, name, **labels):
+def value(found, name, /, **labels):
     return found.get((name, tuple(sorted(labels.items()))), 0)
 
 

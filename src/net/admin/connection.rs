@@ -11,12 +11,13 @@
 
 use std::io::{self, Read, Write};
 
+use super::AdminCommand;
 use super::facts::GatewayState;
 use super::paths::{Answer, answer};
 use super::request::{Access, Received, receive};
 use super::response::{Framing, Response};
 use super::stream::{Document, Stream};
-use super::{AdminCommand, Wall};
+use super::wall::Wall;
 use crate::http::head::{FieldTable, HeadScan, Version};
 use crate::limits::{
     ADMIN_BODY_BYTES, ADMIN_HEAD_BYTES, ADMIN_RELOAD_TIMEOUT, ADMIN_TIMEOUT, LINGER_IDLE,

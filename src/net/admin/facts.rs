@@ -67,7 +67,7 @@ pub struct ListenerFacts {
 
 /// Facts about the configuration.
 pub struct ConfigFacts {
-    /// Its file; empty: it has none.
+    /// File; empty: there is none.
     pub path: String,
     /// Time at which the configuration of the moment was read.
     pub read_at: UnixTime,

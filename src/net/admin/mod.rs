@@ -11,7 +11,8 @@
 //! | `log_level` | a log level for a while |
 //! | `stream` | long answers, written piece by piece |
 //! | `metrics`, `facts` | metrics of the process; what the event loop knows |
-//! | `state` | the state as JSON, and the status page |
+//! | `state`, `sections` | the state as JSON, and the status page |
+//! | `wall` | the time of day |
 //! | `client` | the client of the command line |
 //!
 //! Connections to it are few and bounded. They are not counted in `limits.connections`, not rate
@@ -29,8 +30,10 @@ mod paths;
 mod query;
 mod request;
 mod response;
+mod sections;
 mod state;
 mod stream;
+mod wall;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +51,7 @@ use self::log_level::CurrentLogLevel;
 pub use self::paths::AdminCommand;
 use self::request::Access;
 use self::response::Response;
+use self::wall::Wall;
 use super::io::socket::readiness;
 use super::listener::Listener;
 use super::token::{ADMIN, admin_connection};
@@ -57,7 +61,6 @@ use crate::limits::{
     ACCEPT_RETRY, ADMIN_CONNECTIONS, ADMIN_FIELDS, ADMIN_LISTENERS_MAX, ADMIN_PIECE_BYTES,
     ADMIN_TCP_CONNECTIONS,
 };
-use crate::observe::date::DateCache;
 use crate::time::{Instant, UnixTime};
 
 /// Bytes that the admin listener holds at most. The list of services of a scrape is counted with the
@@ -92,18 +95,6 @@ enum Accepting {
     Paused(Instant),
 }
 
-/// Time of day, for `Date`.
-struct Wall {
-    dates: DateCache,
-    now: UnixTime,
-}
-
-impl Wall {
-    fn date(&mut self) -> &[u8] {
-        self.dates.imf_fixdate(self.now)
-    }
-}
-
 impl Admin {
     /// Registers the listeners. `log_level`: that of the configuration.
     ///
@@ -120,10 +111,7 @@ impl Admin {
             connections: [const { None }; ADMIN_CONNECTIONS],
             hosts: Vec::new(),
             table: FieldTable::default(),
-            wall: Wall {
-                dates: DateCache::new(),
-                now: UnixTime::default(),
-            },
+            wall: Wall::default(),
             log_level: CurrentLogLevel::new(log_level),
             due: None,
         };

@@ -4,11 +4,12 @@
 //! its values into the same tables. Without it the page stays as it was served.
 
 use super::facts::{Facts, GatewayState, ProcessFacts};
+use super::sections::{List, SECTIONS, Section};
 use crate::limits::{PAGE_ROWS, SCRAPE_PIECE_BYTES};
 use crate::observe::date::DateCache;
 use crate::observe::report::{Cell, Form, html, object, row};
 use crate::proxy::metrics::Piece;
-use crate::proxy::tables::{Table, Tables};
+use crate::proxy::tables::Tables;
 use crate::time::UnixTime;
 
 /// Value of `Content-Security-Policy` of the page: its own script and style, by their hashes, and
@@ -22,133 +23,13 @@ const SCRIPT: &str = include_str!("page/script.js");
 pub(super) struct State {
     is_page: bool,
     facts: Facts,
-    /// The facts of the process are written.
+    /// True if the facts of the process are written.
     is_begun: bool,
     tables: Tables,
     section: usize,
     /// Next of the tables of the section; `None`: its heading is not written.
     table: Option<usize>,
 }
-
-/// Part of the state with one list.
-struct Section {
-    /// Name in JSON.
-    name: &'static str,
-    title: &'static str,
-    /// Names of the cells on the page.
-    columns: &'static [&'static str],
-    /// Their headings.
-    headings: &'static [&'static str],
-    in_json: &'static [List],
-    on_page: &'static [List],
-}
-
-/// List of a section.
-#[derive(Clone, Copy)]
-enum List {
-    Engine(Table),
-    Listeners,
-    Certificates,
-}
-
-static SECTIONS: [Section; 6] = [
-    Section {
-        name: "targets",
-        title: "Targets",
-        columns: &[
-            "state", "service", "target", "address", "since", "why", "requests", "busy", "idle",
-            "reuse",
-        ],
-        headings: &[
-            "State", "Service", "Target", "Address", "Since", "Why", "Requests", "Busy", "Idle",
-            "Reuse %",
-        ],
-        in_json: &[List::Engine(Table::Targets)],
-        on_page: &[List::Engine(Table::Troubles), List::Engine(Table::Usable)],
-    },
-    Section {
-        name: "services",
-        title: "Services",
-        columns: &[
-            "service", "hosts", "methods", "rate", "p50", "p95", "p99", "inFlight", "requests",
-            "4xx", "5xx", "limited",
-        ],
-        headings: &[
-            "Service",
-            "Hosts",
-            "Methods",
-            "Requests/s",
-            "p50 ms",
-            "p95 ms",
-            "p99 ms",
-            "In flight",
-            "Requests",
-            "4xx",
-            "5xx",
-            "Limited",
-        ],
-        in_json: &[List::Engine(Table::Services)],
-        on_page: &[List::Engine(Table::Services)],
-    },
-    Section {
-        name: "certificates",
-        title: "Certificates",
-        columns: &["name", "daysLeft", "ends"],
-        headings: &["File", "Days left", "Ends"],
-        in_json: &[List::Certificates],
-        on_page: &[List::Certificates],
-    },
-    Section {
-        name: "listeners",
-        title: "Listeners",
-        columns: &[
-            "listener",
-            "active",
-            "idle",
-            "handshake",
-            "accepted",
-            "refused",
-            "handshakes",
-            "failedHandshakes",
-        ],
-        headings: &[
-            "Listener",
-            "Active",
-            "Idle",
-            "In handshake",
-            "Accepted",
-            "Refused",
-            "Handshakes",
-            "Failed handshakes",
-        ],
-        in_json: &[List::Listeners],
-        on_page: &[List::Listeners],
-    },
-    Section {
-        name: "providers",
-        title: "Auth providers",
-        columns: &[
-            "provider", "type", "good", "missing", "bad", "denied", "down",
-        ],
-        headings: &[
-            "Provider", "Type", "Good", "Missing", "Bad", "Denied", "Down",
-        ],
-        in_json: &[List::Engine(Table::Providers)],
-        on_page: &[List::Engine(Table::Providers)],
-    },
-    Section {
-        name: "recent",
-        title: "Last failures",
-        columns: &[
-            "time", "service", "target", "request", "client", "status", "end", "reason", "id",
-        ],
-        headings: &[
-            "Time", "Service", "Target", "Request", "Client", "Status", "End", "Reason", "Id",
-        ],
-        in_json: &[List::Engine(Table::Recent)],
-        on_page: &[List::Engine(Table::Recent)],
-    },
-];
 
 impl State {
     /// Begins to write the state. `is_page`: as a page, else as JSON.

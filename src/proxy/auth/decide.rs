@@ -4,8 +4,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::super::ids::{LookupId, ProviderId, row_key};
+use super::super::ids::LookupId;
 use super::super::rules::ServiceRules;
+use super::counts::{count_result, count_verdict, provider_of};
 use super::progress::{AuthProgress, ProviderVerdict};
 use super::{Asking, AuthEnv, Authenticator, Denial};
 use crate::observe::access::Outcome;
@@ -368,38 +369,4 @@ impl Authenticator {
         let kind = self.kind_of(service, position);
         kind.is_some_and(|kind| !matches!(kind, Kind::Forward { .. }))
     }
-}
-
-/// Counts the verdict of a provider, if it is one.
-fn count_verdict(
-    service: &ServiceRules,
-    position: usize,
-    verdict: &ProviderVerdict,
-    env: &mut AuthEnv<'_>,
-) {
-    let result = match verdict {
-        ProviderVerdict::Later => return,
-        ProviderVerdict::Good(_) => AuthResult::Good,
-        ProviderVerdict::Nothing => AuthResult::Missing,
-        ProviderVerdict::Twice | ProviderVerdict::Bad(_) => AuthResult::Bad,
-        ProviderVerdict::Denied(_) => AuthResult::Denied,
-        ProviderVerdict::Down(_) => AuthResult::Down,
-    };
-    count_result(service, position, result, env);
-}
-
-fn count_result(
-    service: &ServiceRules,
-    position: usize,
-    result: AuthResult,
-    env: &mut AuthEnv<'_>,
-) {
-    if let Some(provider) = provider_of(service, position) {
-        env.ctx.counters.count_auth(row_key(provider), result);
-    }
-}
-
-/// Returns one of a service's providers.
-pub(super) fn provider_of(service: &ServiceRules, position: usize) -> Option<ProviderId> {
-    service.providers.get(position).copied()
 }

@@ -8,7 +8,7 @@ use super::super::heads::subrequest_head;
 use super::super::ids::{ClientId, LookupId, ProviderId, TargetId};
 use super::super::rules::ServiceRules;
 use super::super::subrequest::{Expects, Requester, SubrequestSpec};
-use super::decide::provider_of;
+use super::counts::provider_of;
 use super::forward::forwarded_request;
 use super::progress::AuthProgress;
 use super::{Asking, AuthEnv, AuthRequest, Authenticator, Lookup, LookupKind, Starter};

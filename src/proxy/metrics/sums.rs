@@ -16,7 +16,7 @@ use crate::upstream::health::Availability;
 pub(in crate::proxy) struct InFlight {
     /// All of them.
     pub(in crate::proxy) requests: u64,
-    /// Those that have an upstream connection.
+    /// Requests that have an upstream connection.
     pub(in crate::proxy) at_target: u64,
 }
 

@@ -1,18 +1,22 @@
 //! Health checks: when the next one is due, what it asks, and what its answer says of the endpoint.
 
 use core::net::SocketAddr;
+use std::rc::Rc;
 
-use super::super::command::{Cause, Fault};
+use super::super::command::{Cause, Fault, Report};
 use super::super::context::{Context, TimerKey};
 use super::super::heads::subrequest_head;
 use super::super::ids::{EndpointId, ServiceId, TargetId};
 use super::super::reason::Reason;
 use super::super::settings::HealthCheck;
 use super::Upstreams;
+use super::notes::HealthNote;
+use super::selection::Seen;
 use crate::observe::access::Outcome;
 use crate::observe::metrics::counters::TargetCounters;
 use crate::time::Duration;
 use crate::upstream::group::Group;
+use crate::upstream::health::Change;
 
 /// Time after which a check is tried again that there was no room for.
 const NO_ROOM: Duration = Duration::from_millis(500);
@@ -140,6 +144,40 @@ impl Upstreams {
             self.report_health(seen, (change, cause, reason), ctx);
         }
         self.arm_checks(service, ctx);
+    }
+
+    /// Tells the operator that the health of an endpoint changed.
+    pub(super) fn report_health(
+        &mut self,
+        (service, destination, endpoint): Seen,
+        (change, cause, reason): (Change, Cause, Option<Reason>),
+        ctx: &mut Context,
+    ) {
+        let Some(state) = self.services.get_mut(service) else {
+            return;
+        };
+        state.notes.note(HealthNote {
+            endpoint,
+            destination,
+            at: ctx.now,
+            cause,
+            reason: reason.clone(),
+        });
+        let Some(state) = self.services.get(service) else {
+            return;
+        };
+        let target = state.destinations.get(destination);
+        let target = target.and_then(|to| self.targets.get(to.target));
+        if let (Some(target), Some(address)) = (target, self.address_at(endpoint)) {
+            ctx.report(Report::Health {
+                route: Rc::clone(&state.route),
+                target: Rc::clone(&target.target),
+                address,
+                change,
+                cause,
+                reason,
+            });
+        }
     }
 }
 

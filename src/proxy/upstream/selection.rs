@@ -9,16 +9,15 @@ use std::rc::Rc;
 use super::super::command::{Cause, Command, Report};
 use super::super::context::Context;
 use super::super::ids::{ClientId, EndpointId, ServiceId, TargetId};
-use super::super::reason::Reason;
 use super::super::rules::{DestinationRules, ServiceRules};
 use super::super::settings::{HealthCheck, Service};
 use super::Upstreams;
-use super::notes::{HealthNote, HealthNotes};
+use super::notes::HealthNotes;
 use crate::observe::metrics::counters::TargetCounters;
 use crate::time::Duration;
 use crate::upstream::balance::identity;
 use crate::upstream::group::{Group, Member};
-use crate::upstream::health::{Availability, Change};
+use crate::upstream::health::Availability;
 use crate::upstream::rules::{Checks, Choice, Rules};
 use crate::wheel::Timer;
 
@@ -26,7 +25,7 @@ use crate::wheel::Timer;
 /// that it was made for, when a later edition has the same service.
 pub(in crate::proxy) struct ServiceState {
     /// Route, for reports.
-    route: Rc<str>,
+    pub(super) route: Rc<str>,
     /// Destinations, by their numbers. Those of earlier editions stay while a request knows them.
     pub(super) destinations: Vec<ServiceDestination>,
     pub(super) health_check: Option<HealthCheck>,
@@ -357,40 +356,6 @@ impl Upstreams {
     /// Returns the address where a selection leads.
     pub(super) fn selected_address(&self, selection: Selection) -> Option<SocketAddr> {
         self.address_at(selection.endpoint?)
-    }
-
-    /// Tells the operator that the health of an endpoint changed.
-    pub(super) fn report_health(
-        &mut self,
-        (service, destination, endpoint): Seen,
-        (change, cause, reason): (Change, Cause, Option<Reason>),
-        ctx: &mut Context,
-    ) {
-        let Some(state) = self.services.get_mut(service) else {
-            return;
-        };
-        state.notes.note(HealthNote {
-            endpoint,
-            destination,
-            at: ctx.now,
-            cause,
-            reason: reason.clone(),
-        });
-        let Some(state) = self.services.get(service) else {
-            return;
-        };
-        let target = state.destinations.get(destination);
-        let target = target.and_then(|to| self.targets.get(to.target));
-        if let (Some(target), Some(address)) = (target, self.address_at(endpoint)) {
-            ctx.report(Report::Health {
-                route: Rc::clone(&state.route),
-                target: Rc::clone(&target.target),
-                address,
-                change,
-                cause,
-                reason,
-            });
-        }
     }
 }
 
