@@ -278,7 +278,7 @@ pub fn mid_sentence(mut text: String) -> Box<str> {
 }
 
 /// Line about a request that was refused or failed, such as
-/// `/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1`
+/// `/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1, id 9f..`
 pub struct Line<'a>(pub &'a Failed);
 
 impl fmt::Display for Line<'_> {
@@ -316,6 +316,9 @@ impl fmt::Display for Line<'_> {
         if !failed.path.is_empty() {
             write!(f, " {}", failed.path.escape_ascii())?;
         }
+        if let Some(id) = &failed.id {
+            write!(f, ", id {}", id.escape_ascii())?;
+        }
         Ok(())
     }
 }
@@ -349,6 +352,7 @@ mod tests {
             status: Some(502),
             is_cut: false,
             client: "192.0.2.7".parse().ok(),
+            id: None,
             method: b"GET"[..].into(),
             path: b"/chats/1"[..].into(),
         }
@@ -381,6 +385,13 @@ mod tests {
                     ..failed()
                 },
                 "/chats -> 10.0.0.2:80: connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1",
+            ),
+            (
+                Failed {
+                    id: Some(b"9f-1"[..].into()),
+                    ..failed()
+                },
+                "/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1, id 9f-1",
             ),
             (
                 Failed {

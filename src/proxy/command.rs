@@ -205,6 +205,8 @@ pub struct Failed {
     pub is_cut: bool,
     /// Address of the client; `None` for a client on a unix socket.
     pub client: Option<IpAddr>,
+    /// Id of the request; `None` if it has none.
+    pub id: Option<Box<[u8]>>,
     /// Method as sent, at most 64 bytes; empty if it could not be parsed.
     pub method: Box<[u8]>,
     /// Path and query as sent, at most 512 bytes; empty if they could not be parsed.

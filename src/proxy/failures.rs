@@ -14,6 +14,7 @@ use super::log_entry::AccessLogEntry;
 use super::reason::{Failure, Reason, Told};
 use super::settings::ServiceRateLimit;
 use crate::http::chunked::ChunkError;
+use crate::limits::REQUEST_ID_BYTES;
 use crate::observe::access::Outcome;
 use crate::observe::dampen::{DAMPEN_TOTAL, DAMPEN_WINDOW, Kind};
 use crate::policy::forward::Peer;
@@ -27,6 +28,7 @@ const METHOD_BYTES: usize = 64;
 pub(super) const REPORTS_BYTES: usize = (DAMPEN_TOTAL as usize).saturating_mul(
     size_of::<Failed>()
         .saturating_add(PATH_BYTES)
+        .saturating_add(REQUEST_ID_BYTES)
         .saturating_add(METHOD_BYTES),
 );
 
@@ -250,6 +252,7 @@ fn failed(
         status,
         is_cut: false,
         client: entry.client,
+        id: entry.id().map(Into::into),
         method: method.get(..METHOD_BYTES).unwrap_or(method).into(),
         path: path.get(..PATH_BYTES).unwrap_or(path).into(),
     }

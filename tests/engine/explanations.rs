@@ -11,7 +11,7 @@ use tollgate::proxy::command::{Fault, ListenerKind, Report};
 
 use super::script::*;
 
-const CONFIG: &str = r#"{ "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
+const CONFIG: &str = r#"{ "requestId": false, "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
     "limits": { "bodyBytes": 100 },
     "auth": { "keys": { "type": "apiKey", "header": "X-Key", "keys": {
         "ann": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae" } } },
@@ -616,6 +616,24 @@ fn a_broken_body_of_an_answered_request_is_told() {
     assert_eq!(std::mem::take(&mut world.reports), [broken]);
     world.expect_closing(client);
     world.expect_quiet();
+}
+
+/// The id that the client and the access log have.
+#[test]
+fn a_line_ends_with_the_id_of_the_request() {
+    let mut world =
+        World::with(&CONFIG.replace(r#""requestId": false"#, r#""requestId": "X-Request-Id""#));
+    let client = ask(&mut world, "GET /open");
+    world.refuse_because(Fault::Refused, "connection refused (os error 111)");
+    let answer = world.expect_status(client, 502);
+    let (_, id) = answer.split_once("X-Request-Id: ").expect("an id");
+    let id = id.get(..32).expect("32 digits");
+    let lines = lines(&mut world);
+    assert!(
+        lines[0].ends_with(&format!("GET /open, id {id}")),
+        "{lines:?}"
+    );
+    assert_eq!(last_logged(&mut world)["id"], id);
 }
 
 /// A flood of failures of one service and reason is counted; each other one is told.

@@ -109,14 +109,7 @@ impl Reception<'_> {
         };
         let request = match Request::read(head) {
             Ok(request) => request,
-            Err(error) => {
-                let refusal = LocalReply::refusal(error.into(), Outcome::BadRequest, error);
-                let reply = LocalReply {
-                    is_head: head.method == b"HEAD",
-                    ..refusal
-                };
-                return self.reply(reply, entry, origin(head));
-            }
+            Err(error) => return self.refuse_invalid(head, error, entry),
         };
         let admission_rules = AdmissionRules {
             addresses: &rules.addresses,
@@ -211,6 +204,21 @@ impl Reception<'_> {
         reply.keep = request.keep && drain.is_some() && is_served && !is_over;
         reply.drain = drain.flatten();
         self.reply(reply, entry, origin(request.head))
+    }
+
+    /// Answers a head that can be read, but breaks a rule.
+    fn refuse_invalid(
+        &mut self,
+        head: &RequestHead<'_>,
+        error: RequestError,
+        entry: Box<AccessLogEntry>,
+    ) -> Received {
+        let refusal = LocalReply::refusal(error.into(), Outcome::BadRequest, error);
+        let reply = LocalReply {
+            is_head: head.method == b"HEAD",
+            ..refusal
+        };
+        self.reply(reply, entry, origin(head))
     }
 
     /// Answers bytes that are no request.

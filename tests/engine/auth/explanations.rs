@@ -128,7 +128,7 @@ fn each_kind_of_401_has_a_line() {
     let mut seen = BTreeSet::new();
     for (fault, provider, request, act) in rows {
         let config = format!(
-            r#"{{ "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
+            r#"{{ "requestId": false, "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
                 "auth": {{ {PROVIDERS} }},
                 "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "{provider}" }} ] }}"#
         );
