@@ -1,4 +1,4 @@
-//! An authority of the tests' own, what it signs, and clients that trust it.
+//! Certificate authority of the tests, its certificates, and clients that trust it.
 
 use std::sync::Arc;
 
@@ -34,13 +34,13 @@ impl Authority {
         }
     }
 
-    /// A certificate of these and a key of its own.
+    /// Returns a certificate with these parameters, and its new key.
     pub fn sign(&self, params: CertificateParams) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().expect("a key");
         (params.signed_by(&key, &self.issuer).expect("signed"), key)
     }
 
-    /// One for hosts, or for nobody, with this name.
+    /// Returns a certificate for these hosts (possibly none) with this common name, and its key.
     pub fn sign_for(&self, hosts: &[&str], common_name: Option<&str>) -> (Certificate, KeyPair) {
         let hosts = hosts
             .iter()
@@ -53,7 +53,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// A client that trusts this authority, and shows a certificate where it has one.
+    /// Returns a client that trusts this authority, and has a certificate if one is given.
     pub fn rustls_client(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -74,7 +74,7 @@ impl Authority {
     }
 }
 
-/// A key as rustls takes it.
+/// Returns a key in the form that rustls takes.
 pub fn private(key: &KeyPair) -> PrivateKeyDer<'static> {
     PrivateKeyDer::try_from(key.serialize_der()).expect("a key")
 }

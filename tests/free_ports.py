@@ -10,7 +10,7 @@ COUNT = 1000
 
 
 def bound(port, host="127.0.0.1"):
-    """A socket that is bound to the port. Connections that wait for their end (TIME_WAIT) do not stand in its way."""
+    """Returns a socket that is bound to the port. Connections in TIME_WAIT do not prevent this."""
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -58,10 +58,10 @@ const TENANTS: [(&str, &[&str]); 12] = [
     ("RandomState", &["net"]),
     ("httparse::", &["http"]),
     ("rustls::", &["transport"]),
-    // Tokens and key sets are JSON; one file turns it into values, and the rest of the policies sees those.
+    // Tokens and key sets are JSON. One file turns it into values, which the other policies use.
     ("serde_json::", &["config", "demo", "policy/auth/json.rs"]),
-    // Signatures and hashes are pure: bytes in, a decision out. Randomness, which ring has too, is for whoever makes a salt.
-    // `transport` has rustls' provider of that name.
+    // Signatures and hashes are pure: bytes in, a decision out. The randomness of ring is for the
+    // code that makes a salt. `transport` has rustls's provider of that name.
     ("ring::", &["policy/auth", "main", "transport"]),
     ("ring::rand", &["main"]),
 ];
@@ -103,7 +103,7 @@ fn production(text: &str) -> String {
         .join("\n")
 }
 
-/// Whether a source is this file, or in this folder, of `src`.
+/// Returns whether a source is this file, or is in this folder, of `src`.
 fn is_below(path: &Path, home: &str) -> bool {
     path.starts_with(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(home))
 }
@@ -250,7 +250,7 @@ fn path_length(text: &str) -> usize {
                 }
             }
             _ if depth > 0 || letter.is_ascii_alphanumeric() || "_:".contains(letter) => {}
-            // A path that rustfmt has broken goes on behind its `::`.
+            // rustfmt may break a path behind its `::`.
             _ if letter.is_whitespace() && text[..at].trim_end().ends_with("::") => {}
             _ => return at,
         }

@@ -1,9 +1,9 @@
 //! tollgate's integration tests, one binary.
 //!
-//! `engine` drives the whole gateway without sockets, with virtual time; `wire` holds it against the rows of the protocol's
-//! tables, cut at every byte; `sim` has it in a simulated network where everything goes wrong; `loopback` runs the real
-//! binary; `layering` reads the sources; `pipes` and
-//! `server_pipes` carry bytes over TLS in memory; `budgets` counts what a request costs.
+//! `engine` drives the whole gateway without sockets, with virtual time; `wire` runs the tables of
+//! the protocol, cut at every byte; `sim` runs the gateway in a simulated network with faults;
+//! `loopback` runs the real binary; `layering` reads the sources; `pipes` and `server_pipes` move
+//! bytes over TLS in memory; `budgets` counts the costs of a request.
 
 #![allow(
     unreachable_pub,

@@ -1,9 +1,9 @@
-//! The README's tables say what the constants and the table of keys say.
+//! Tables of the README: their numbers are those of the constants and of the table of keys.
 
 use tollgate::config::schema;
 use tollgate::limits::*;
 
-/// A number as the README writes it.
+/// Returns a number in the form of the README.
 fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -16,7 +16,7 @@ fn count(number: usize) -> String {
     text
 }
 
-/// A number of bytes as the README writes it.
+/// Returns a number of bytes in the form of the README.
 fn bytes(number: usize) -> String {
     match number {
         _ if number.is_multiple_of(1 << 20) => format!("{} MB", number >> 20),
@@ -28,7 +28,8 @@ fn millis(duration: tollgate::time::Duration) -> String {
     format!("{} ms", duration.as_millis())
 }
 
-/// Each row's first words, and the numbers in its first two columns, or where they stand in the third one, in all three.
+/// Returns the first words of each row, with the numbers of its first two columns. If these have
+/// none, the numbers of all three columns.
 fn bounds() -> Vec<(&'static str, Vec<String>)> {
     vec![
         (
@@ -227,7 +228,7 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-/// The numbers of a text, each with its unit.
+/// Returns the numbers of a text, each with its unit.
 fn numbers(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -275,7 +276,7 @@ fn bounds_of_the_readme_are_those_of_the_code() {
         if expected.len() > found.len() {
             found = numbers(row);
         }
-        // What else a row says, such as "two numbers of 1 a try", may stand between.
+        // Other words and numbers of a row may stand between, such as "two numbers of 1 a try".
         let mut rest = found.iter();
         let missing = expected
             .iter()
@@ -284,12 +285,12 @@ fn bounds_of_the_readme_are_those_of_the_code() {
     }
 }
 
-/// The texts between backticks.
+/// Returns the texts between backticks.
 fn code(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// A default as JSON, with durations and sizes as numbers.
+/// Returns a default as JSON, with durations and sizes as numbers.
 fn plain(json: &str) -> serde_json::Value {
     fn walk(value: serde_json::Value) -> serde_json::Value {
         use serde_json::Value;
@@ -402,7 +403,7 @@ fn options_of_the_readme_are_those_of_the_table_of_keys() {
     });
 }
 
-/// "8 and 16 KB" says KB once: the number before has it, too, or none.
+/// Returns true if the unit is shared: in "8 and 16 KB" the first number has no unit of its own.
 fn unit_is_shared(found: &str, expected: &str) -> bool {
     expected
         .split_once(' ')

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 const KEYS: &str = r#""rateLimit": false, "cors": false, "securityHeaders": false, "accessLog": "json",
     "trustedProxies": ["10.9.0.0/16"]"#;
 
-/// A gateway with this `requestId`, and further keys of its service.
+/// Returns a configuration with this `requestId`, and further keys of its service.
 fn config(request_id: &str, service: &str) -> String {
     format!(
         r#"{{ "requestId": {request_id}, {KEYS}, "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth" {service} }} ] }}"#
@@ -21,7 +21,7 @@ fn trusted() -> IpAddr {
     [10, 9, 0, 1].into()
 }
 
-/// Values of a field of a head.
+/// Returns the values of a field of a head.
 fn values(head: &str, name: &str) -> Vec<String> {
     let lines = head
         .split("\r\n")
@@ -32,7 +32,7 @@ fn values(head: &str, name: &str) -> Vec<String> {
     named.map(|(_, value)| value.trim().to_owned()).collect()
 }
 
-/// The only id of a head, which is one of the gateway's own.
+/// Returns the only id of a head, and checks that the gateway has made it.
 #[track_caller]
 fn own(head: &str, name: &str) -> String {
     let ids = values(head, name);
@@ -106,7 +106,7 @@ fn each_request_of_a_connection_has_its_own_id_pipelined_or_not() {
     assert_ne!(ids[0], ids[1]);
 }
 
-/// The row of the table: who sends it, what is sent, and whether that is kept.
+/// Rows of the table: peer, field of the request, and whether the id is kept.
 #[test]
 fn only_a_single_valid_id_of_a_trusted_proxy_is_kept() {
     let long = "x".repeat(128);
@@ -203,7 +203,7 @@ fn without_ids_the_field_is_any_other() {
         assert_eq!(down, answer);
         assert!(log.contains(r#""id":null"#), "{log}");
     }
-    // Where another field has the id, X-Request-Id is any other, too.
+    // If another field has the id, X-Request-Id is an ordinary field.
     let mut world = self::world(r#""X-Own""#);
     let [up, down, _] = exchange(&mut world, trusted(), "X-Request-Id: a b\r\n", answer);
     assert_eq!(values(&up, "X-Request-Id"), ["a b"]);
@@ -240,7 +240,7 @@ fn replies_of_the_gateways_own_have_an_id() {
         assert!(log.contains(&format!(r#""id":"{id}""#)), "{log}");
         world.finish(client);
     }
-    // A head that does not come.
+    // The head never comes.
     let client = world.connect();
     world.send(client, "GET /auth HTTP/1.1\r\n");
     world.wait(60_000);
@@ -340,7 +340,7 @@ fn two_gateways_make_other_ids() {
 
 // --- other fields of the JSON log ---
 
-/// The member of a line, as it stands there.
+/// Returns the member of a line with its exact text.
 #[track_caller]
 fn member<'a>(line: &'a str, name: &str) -> &'a str {
     let start = format!("\"{name}\":");

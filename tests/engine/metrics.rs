@@ -1,4 +1,4 @@
-//! Metrics of the engine: what is counted, and that only the configuration adds series.
+//! Metrics of the engine: the counters, and the proof that only the configuration adds series.
 
 use tollgate::limits::{ADMIN_PIECE_BYTES, SCRAPE_PIECE_BYTES};
 use tollgate::observe::metrics::exposition::Format;
@@ -34,7 +34,7 @@ fn scrape(world: &World, format: Format) -> String {
     }
 }
 
-/// The value of a series.
+/// Returns the value of a series.
 #[track_caller]
 fn value(text: &str, series: &str) -> String {
     let found = text
@@ -57,7 +57,7 @@ fn expect(world: &World, values: &[(&str, &str)]) {
     }
 }
 
-/// A request on a connection of its own, answered by its target.
+/// Sends a request on a new connection. Its target answers.
 fn forward(world: &mut World, path: &str, millis: u64) {
     let client = world.connect();
     world.send(client, format!("POST {path} HTTP/1.1\r\nHost: a\r\nX-Key: foo\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"));
@@ -222,7 +222,7 @@ fn nothing_that_a_client_chooses_adds_a_series() {
         2 => format!("M{n} /x HTTP/1.1\r\nHost: a\r\n\r\n"),
         _ => format!("GET /guarded/{n}?\"}}{n} HTTP/1.1\r\nHost: a\r\nX-Key: {n}\r\n\r\n"),
     };
-    // Each kind once, then many of them.
+    // Each kind comes once first, and then many times.
     for n in 0..4 {
         world.send(client, odd(n));
         world.take(client);
@@ -271,7 +271,7 @@ fn a_reload_keeps_the_rows_of_services_that_stay() {
         ],
     );
     assert!(!scrape(&world, Format::Text).contains("/guarded"));
-    // One that comes back is a new one.
+    // A service that comes back starts at zero.
     world.reload(CONFIG);
     expect(
         &world,
@@ -337,7 +337,7 @@ fn five_thousand_services_come_in_pieces() {
         }
     }
     assert!(seen.len() > 5000 * 15, "{}", seen.len());
-    // One route for all of them.
+    // All services have the same route.
     let service = |n: usize| {
         format!(
             r#"{{ "route": "/", "hosts": ["h{n}.example"], "target": "http://10.{}.{}.1" }}"#,

@@ -1,4 +1,4 @@
-//! What the operator is told of a request that was refused or failed: where, why, and whose it was.
+//! Reports to the operator about refused and failed requests: place, reason and request.
 
 use tollgate::observe::access::Outcome;
 use tollgate::proxy::command::{Failed, Fault, Reason, Report};
@@ -14,7 +14,7 @@ const CONFIG: &str = r#"{ "accessLog": "json", "rateLimit": { "requests": 3 }, "
         { "route": "/guarded", "target": "http://10.0.0.2", "auth": ["keys"], "rateLimit": false },
         { "route": "/limited", "target": "http://10.0.0.3" } ] }"#;
 
-/// The one report there is.
+/// Returns the only report.
 #[track_caller]
 fn only(world: &mut World) -> Report {
     let mut reports = std::mem::take(&mut world.reports);
@@ -42,7 +42,7 @@ fn reason(failed: &Failed) -> &str {
     failed.reason.as_ref().map_or("", Reason::as_str)
 }
 
-/// A member of the one line of the access log.
+/// Returns a member of the only line of the access log.
 #[track_caller]
 fn logged(log: &str, member: &str) -> serde_json::Value {
     let line: serde_json::Value = serde_json::from_str(log).expect("a line is JSON");
@@ -245,7 +245,7 @@ fn silence_is_told_by_what_did_not_come() {
     world.expect_status(client, 504);
 }
 
-/// What is wrong, the status, and what the log has of the request: service, method, path, proto.
+/// Request, reason, status, and the members of the access log line: service, method, path, proto.
 type Refusal<'a> = (&'a str, &'a str, u16, [Option<&'a str>; 4]);
 
 #[test]
@@ -447,7 +447,7 @@ fn what_is_wrong_with_a_request_is_told() {
     }
 }
 
-/// Heads that never came whole: no cut piece stands for the whole.
+/// An incomplete head is logged only as far as its parts are complete.
 #[test]
 fn a_head_that_did_not_come_is_logged_as_far_as_it_did() {
     for (start, method, path) in [

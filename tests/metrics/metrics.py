@@ -29,7 +29,7 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0
 
 
 class Upstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """Answers with the status that stands in the path; counts what it answered."""
+    """Answers with the status in the path, and counts its answers."""
 
     daemon_threads = True
 
@@ -90,7 +90,7 @@ def request(connection, method, target, body=None, headers=None):
 
 
 def load(gateway, rounds):
-    """A load of known numbers. Returns what must have been counted, by service and class of the status."""
+    """Sends a known load. Returns the expected counts by service and class of the status."""
     wanted, bytes_in = Counter(), 0
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
     for _ in range(rounds):
@@ -113,7 +113,7 @@ def load(gateway, rounds):
 
 
 def odd_requests(gateway, count):
-    """Paths, hosts and methods that nobody configured."""
+    """Sends paths, hosts and methods that are not configured."""
     sock = socket.create_connection(("127.0.0.1", gateway.port), 20)
     lines = []
     for n in range(count):
@@ -298,7 +298,7 @@ def check_many():
 
 
 def check_page(gateway, admin):
-    """The page in a browser, and again after a failed reload."""
+    """Checks the page in a browser, and again after a failed reload."""
     shots = os.path.join(KEPT, "shots")
     os.makedirs(shots, exist_ok=True)
 

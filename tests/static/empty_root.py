@@ -24,7 +24,7 @@ GATEWAY_PORT = 5000
 
 
 def loopback_up():
-    """What `ip link set lo up` does, without needing ip."""
+    """Sets the loopback interface up, as `ip link set lo up` does, without the program ip."""
     get_flags, set_flags, up = 0x8913, 0x8914, 0x1
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sh14x", b"lo", 0)
@@ -33,7 +33,7 @@ def loopback_up():
 
 
 def answer(query):
-    """One DNS answer: A for NAME, nothing for its other types, NXDOMAIN for any other name."""
+    """Returns a DNS answer: A for NAME, nothing for its other types, NXDOMAIN for any other name."""
     labels, at = [], 12
     while query[at]:
         labels.append(query[at + 1:at + 1 + query[at]].decode("ascii", "replace"))
@@ -109,7 +109,8 @@ def main():
             os.chroot(folder)
             os.chdir("/")
 
-        # No --config: ./tollgate.json is where it looks first. No environment: an empty root has none.
+        # Without --config the binary reads ./tollgate.json. The environment is empty, as in an
+        # empty root.
         checked = subprocess.run(["/tollgate", "check"], preexec_fn=enter, env={}, capture_output=True, text=True, timeout=20)
         if checked.returncode:
             raise SystemExit(f"static: tollgate check in the empty root: {checked.returncode} {checked.stderr}")
