@@ -56,6 +56,16 @@ pub fn route(path: &[u8]) {
     }
 }
 
+/// Arbitrary bytes come to the admin listener.
+pub fn admin(bytes: &[u8]) {
+    crate::net::admin::property::admin(bytes);
+}
+
+/// Arbitrary bytes are state of an old process, for a new one.
+pub fn handover(bytes: &[u8]) {
+    crate::net::upgrade::state::property(bytes);
+}
+
 /// Arbitrary bytes are a configuration or a list of errors, each with its place.
 pub fn config(bytes: &[u8]) {
     let env = |name: &str| (name == "A").then(|| "value".to_owned());
@@ -106,13 +116,15 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 10] = [
+    const TARGETS: [(&str, Check); 12] = [
         ("request_head", request_head),
         ("response_head", response_head),
         ("chunked", chunked),
         ("route", route),
         ("config", config),
         ("access_log", access_log),
+        ("admin", admin),
+        ("handover", handover),
         ("exchange", exchange),
         ("token", token),
         ("jwks", jwks),

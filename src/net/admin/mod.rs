@@ -14,6 +14,7 @@
 //! | `state`, `sections` | the state as JSON, and the status page |
 //! | `wall` | the time of day |
 //! | `client` | the client of the command line |
+//! | `property` | what the fuzz target checks |
 //!
 //! Connections to it are few and bounded. They are not counted in `limits.connections`, not rate
 //! limited, and not in the access log. Without listeners nothing of this runs. Out of scope: what a
@@ -27,6 +28,7 @@ mod listener;
 mod log_level;
 pub mod metrics;
 mod paths;
+pub(crate) mod property;
 mod query;
 mod request;
 mod response;

@@ -19,7 +19,7 @@
 //! | `state` | the state, as bytes |
 
 pub mod handover;
-pub(super) mod state;
+pub(crate) mod state;
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};

@@ -98,6 +98,16 @@ pub(in crate::net) fn read(bytes: &[u8]) -> Result<CarriedState, &'static str> {
     }
 }
 
+/// Property for the fuzz target: arbitrary bytes are no state, or one that is the same when it is
+/// written and read again.
+#[expect(clippy::expect_used, reason = "a property that does not hold panics")]
+pub(crate) fn property(bytes: &[u8]) {
+    if let Ok(state) = read(bytes) {
+        let again = read(&write(&state)).expect("what is written can be read");
+        assert!(again == state, "{state:?} is written as {again:?}");
+    }
+}
+
 /// Bytes that are not read yet.
 struct Reader<'a>(&'a [u8]);
 
