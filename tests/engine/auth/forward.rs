@@ -65,7 +65,7 @@ fn fields_of_the_forward_auth_request() {
         "DPoP: x.y.z",
         "authorization: Bearer x",
         "Via: 1.1 other",
-        "Traceparent: 00-1-2-01",
+        "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ] {
         let mut world = guarded(
             r#""auth": "sso""#,
