@@ -108,6 +108,12 @@ impl End {
         self.0.borrow().sent
     }
 
+    /// Returns true if the gateway has read all that the peer has sent.
+    pub fn is_read(&self) -> bool {
+        let link = self.0.borrow();
+        link.in_flight.is_empty() && link.arrived.is_empty()
+    }
+
     /// Number of bytes that the peer has received.
     pub fn received(&self) -> usize {
         self.0.borrow().received

@@ -297,23 +297,27 @@ impl Oracle {
         id
     }
 
-    /// Checks the connection on which a request has arrived: `user` is the client that the
-    /// connection belongs to, `kept_until` the end of the idle timeout that its upstream has
-    /// announced.
-    pub fn arrived_on(&mut self, id: u64, user: Option<u64>, kept_until: Option<Instant>) {
+    /// Checks a connection on which the first bytes of another request have arrived. `kept_until`:
+    /// the end of the idle timeout that its upstream has announced.
+    pub fn begun_on(&self, kept_until: Option<Instant>) {
+        let late =
+            kept_until.is_some_and(|until| self.now.after(Duration::from_millis(500)) > until);
+        assert!(
+            !(self.calm && late),
+            "a request is on a connection that is about to close"
+        );
+    }
+
+    /// Checks the connection on which the head of a request has arrived: `user` is the client that
+    /// the connection belongs to. `is_kept`: its upstream has announced an idle timeout.
+    pub fn arrived_on(&mut self, id: u64, user: Option<u64>, is_kept: bool) {
         let principal = self.plan(id).principal;
         assert!(
             user.is_none_or(|user| user == principal),
             "request {id} of {principal} is on the connection of {user:?}"
         );
-        let late =
-            kept_until.is_some_and(|until| self.now.after(Duration::from_millis(500)) > until);
-        assert!(
-            !(self.calm && late),
-            "request {id} is on a connection that is about to close"
-        );
         self.stats.private += usize::from(user.is_some());
-        self.stats.kept += usize::from(kept_until.is_some());
+        self.stats.kept += usize::from(is_kept);
     }
 
     /// Records a change of health that the gateway has reported.

@@ -150,6 +150,11 @@ impl Upstream {
         if self.tunnel.is_some() && self.end.is_ended() && self.end.unread() == 0 {
             self.finish(true);
         }
+        // The gateway counts the idle time from the end of the answer as it has read it. A slow
+        // client delays that; the gateway cannot know when the bytes were sent.
+        if self.kept_until.is_some() && !self.end.is_read() {
+            self.keep(oracle.now);
+        }
         let is_idle =
             self.answering.is_none() && self.received.is_empty() && self.then == AfterAnswer::Next;
         if self.closes_when_idle && is_idle && rng.hits(100) {
@@ -161,6 +166,7 @@ impl Upstream {
     }
 
     fn receive(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
+        let was_idle = self.answering.is_none() && self.received.is_empty();
         let bytes = self.end.receive(rng.size(64 << 10));
         if let Some(id) = self.begun.filter(|_| !bytes.is_empty()) {
             oracle.touch(id);
@@ -182,6 +188,9 @@ impl Upstream {
                 }
                 flush(session, &self.end);
             }
+        }
+        if was_idle && !self.received.is_empty() {
+            oracle.begun_on(self.kept_until);
         }
     }
 
@@ -206,7 +215,7 @@ impl Upstream {
                 return self.answer_check(&head);
             }
             let id = oracle.arrived(&head, tls, &self.place);
-            oracle.arrived_on(id, self.user, self.kept_until.take());
+            oracle.arrived_on(id, self.user, self.kept_until.take().is_some());
             self.begun = Some(id);
         }
         match reference::request(&self.received) {
@@ -346,6 +355,11 @@ impl Upstream {
         }
     }
 
+    /// Begins the idle time that the answer has announced.
+    fn keep(&mut self, now: Instant) {
+        self.kept_until = Some(now.after(Duration::from_secs(KEPT_SECONDS)));
+    }
+
     fn end_answer(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
         let Some(plan) = self.answering.take() else {
             return;
@@ -360,7 +374,7 @@ impl Upstream {
             }
         }
         if plan.answer == Answer::KeptAlive {
-            self.kept_until = Some(oracle.now.after(Duration::from_secs(KEPT_SECONDS)));
+            self.keep(oracle.now);
         }
         if plan.answer == Answer::UntilClose {
             oracle.answered_whole(plan.id, &self.end);
