@@ -12,6 +12,7 @@ import crowds
 import faults
 import logs
 import stops
+import upgrades
 from checks import carry_out
 from world import Gateway, Origin
 
@@ -25,6 +26,7 @@ CHECKS = [
     *faults.CHECKS,
     *logs.CHECKS,
     *stops.CHECKS,
+    *upgrades.CHECKS,
 ]
 
 
