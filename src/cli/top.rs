@@ -181,7 +181,8 @@ mod tests {
         assert!(lines[6].starts_with("STATE  SERVICE  TARGET  ADDRESS "));
         assert!(lines[7].starts_with("down   /c ") && lines[7].ends_with(" status 503"));
         assert_eq!(lines[8..10], ["up     /a", "and 1 more"]);
-        assert!(lines[12].starts_with("/slow            12"), "{screen}");
+        let slowest = lines[12].split_whitespace().collect::<Vec<_>>();
+        assert_eq!(slowest, ["/slow", "12", "4096"], "{screen}");
         assert!(!screen.contains('\u{1b}') && !screen.contains("FAILED AT"));
     }
 }
