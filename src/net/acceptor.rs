@@ -39,7 +39,7 @@ pub(super) struct Acceptor {
 struct Entry {
     /// Address in the configuration.
     address: ListenAddress,
-    /// The same as text, for the access log.
+    /// Address as text, for the access log.
     name: Box<str>,
     listener: Listener,
     /// True if the configuration does not have it any more: it closes once the clients that wait

@@ -108,7 +108,7 @@ impl TlsVersion {
     }
 }
 
-/// How a client came in.
+/// Way in which a client came in.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Entrance {
     /// Number of the listener's name in the access log; 0 without one.
