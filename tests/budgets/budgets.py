@@ -44,17 +44,19 @@ FORGED = {name: f"plain requests that a forged token costs the loop as much as: 
 # engine in parts took 12,065 instructions (glibc) and 12,343 (static) at 64 connections, 13,121 and
 # 13,479 at one. Both increases were removed later: 11,138 and 11,421 at 64 connections, 12,343 and
 # 12,652 at one. A busy machine adds up to 250 at 64 connections, since iterations above 50 ms are
-# timed part by part.
+# timed part by part. Later on that day ids of requests (a line to the upstream, to the client and
+# into the log) and counters for metrics came: with glibc 11,641 and 12,977, static 11,855 and 13,302.
+# That is 4 % more, of which the counters were allowed 80 instructions. The budgets are these figures and about 1 %, at 64
+# connections of the static binary 2 %, for a busy machine. The debt is to be paid back.
 BUDGETS = {
     CALLS: (4.1, 4.1),
     # The calls of the access log thread depend on when it runs; there are only a few in all.
     MALLOC: (0.01, 0.01),
-    MANY: (11_400, 11_700),
-    ONE: (12_470, 12_780),
+    MANY: (11_760, 12_100),
+    ONE: (13_110, 13_440),
     # 225,280 bytes of the static binary on 29 November 2026: 74 KB less than before, since the
-    # queue of the log no longer writes all its places at the start. The figure with glibc was not
-    # measured again.
-    EMPTY: (371_000, 230_000),
+    # queue of the log no longer writes all its places at the start. With glibc 376,832.
+    EMPTY: (386_000, 234_000),
     IDLE: (415, 318),
     # Hostile bytes are a multiple of honest ones; a refused handshake must cost no more than an
     # accepted one. Most of a handshake is ring's code, with the instructions that valgrind
