@@ -105,6 +105,8 @@ async function ours(name, upstreamPort, more = {}) {
   const base = `http://127.0.0.1:${upstreamPort}`;
   const config = {
     listen: `127.0.0.1:${port}`,
+    // The original has no ids of requests; tests/engine/ids.rs has what tollgate sends with them.
+    requestId: false,
     services: [
       { route: '/auth', target: `${base}/auth` },
       { route: '/users', target: `${base}/users/` },
