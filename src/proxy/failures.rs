@@ -145,14 +145,16 @@ impl Context {
     /// the client reached.
     #[cold]
     pub(super) fn report_rate_limited(&mut self, entry: &AccessLogEntry) {
-        let is_first = self.messages.limited.insert(service_of(entry));
+        if !self.messages.limited.insert(service_of(entry)) {
+            return;
+        }
         let service = entry.service.as_ref();
         let own = service.and_then(|rules| match &rules.service.rate_limit {
             ServiceRateLimit::Own(limit) => Some(limit),
             ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
         });
         let rules = Rc::clone(&self.rules);
-        if is_first && let Some(limit) = own.or(rules.settings.rate_limit.as_ref()) {
+        if let Some(limit) = own.or(rules.settings.rate_limit.as_ref()) {
             self.report(Report::FirstRateLimited {
                 route: service.map(|rules| Rc::clone(&rules.route)),
                 client: entry.client,

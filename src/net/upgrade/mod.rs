@@ -329,7 +329,8 @@ impl Predecessor {
     /// Tells the old process that this one can serve. `unused`: places of the sockets that it does
     /// not use.
     pub(super) fn announce(&mut self, unused: &[u8]) {
-        let count = u8::try_from(unused.len()).unwrap_or_default();
+        let unused = unused.get(..usize::from(u8::MAX)).unwrap_or(unused);
+        let count = unused.len() as u8;
         // An old process that is gone may have said something before.
         let _ = self.0.write_all(&[&[READY, count], unused].concat());
     }
