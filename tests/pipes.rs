@@ -855,7 +855,7 @@ impl rustls::server::ProducesTickets for LargeTickets {
     }
 }
 
-/// One call reads only its share of records without plaintext, reports that more can be read, and
+/// `read` takes only a share of records without plaintext, reports that more can be read, and
 /// counts the bytes of the socket.
 #[test]
 fn records_without_plaintext_are_read_in_shares() {

@@ -167,7 +167,7 @@ impl Acceptor {
     }
 
     /// Leaves the listeners to another process, which has the same sockets, and closes them here.
-    /// Those of the `unused` addresses close once the clients that wait there are accepted.
+    /// Listeners of the `unused` addresses close once the clients that wait there are accepted.
     pub(super) fn leave(&mut self, unused: &[String]) {
         for slot in &mut self.entries {
             let Some(entry) = slot else { continue };

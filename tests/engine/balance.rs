@@ -1301,7 +1301,7 @@ fn both_addresses_of_localhost_refuse() {
     }
 }
 
-/// One of several addresses that refuses counts as a failed server, and is logged.
+/// An address that refuses, one of several, counts as a failed server and is logged.
 #[test]
 fn a_refusal_of_another_machine_is_a_failure() {
     let mut world = world(&format!(r#"{NAMED}, "passiveHealth": {{ "failures": 1 }}"#));

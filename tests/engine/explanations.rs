@@ -598,7 +598,7 @@ fn an_ignored_x_forwarded_for_from_a_private_address_is_told_once() {
     assert_eq!(told(&mut world, "10.0.0.7", forwarded), [""; 0]);
 }
 
-/// Its answer and its line in the access log are out.
+/// The answer to the request and its line in the access log were written before.
 #[test]
 fn a_broken_body_of_an_answered_request_is_told() {
     let mut world = World::plain();

@@ -459,7 +459,7 @@ fn a_line_names_the_listener_and_the_version_of_tls() {
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// One valid `traceparent` passes with all of `tracestate`; else neither does.
+/// `traceparent` passes with all of `tracestate` if it is valid and single; otherwise both are dropped.
 #[test]
 fn a_trace_context_passes_whole_or_not_at_all() {
     let mut world = world("false");

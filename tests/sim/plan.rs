@@ -16,7 +16,7 @@ pub enum Answer {
     UntilClose,
     NoContent,
     NotModified,
-    /// One 100 and two 103, then a sized answer.
+    /// A 100 and two 103, then a sized answer.
     Interim,
     /// Sized, and sent before the body of the request is read.
     Early,

@@ -6,7 +6,7 @@ use tollgate::properties::reference;
 use super::link::End;
 use super::rng::Rng;
 
-/// One connection to the authorization server.
+/// Connection to the authorization server.
 pub struct Provider {
     end: End,
     received: Vec<u8>,

@@ -17,7 +17,7 @@ const PROVIDERS: &str = r#"
     "asked": { "type": "introspection", "url": "http://10.0.0.9/introspect", "clientId": "me", "clientSecret": "p" },
     "other": { "type": "forward", "url": "http://10.0.0.9/ask" }"#;
 
-/// Who answers for the provider, and how.
+/// Answer of the provider, and what gives it.
 enum Act {
     Nothing,
     /// The password is verified.
