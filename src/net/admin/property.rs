@@ -26,8 +26,8 @@ pub(crate) fn admin(bytes: &[u8]) {
     let access = [Access::Commands, Access::ReadOnly][usize::from(kind & 1)];
     let progress = [Progress::Running, Progress::Reloading, Progress::Stopping];
     let progress = progress[usize::from(kind >> 1) % progress.len()];
-    let whole = answers(bytes, bytes.len(), access, progress);
-    let pieces = answers(bytes, usize::from(*piece) + 1, access, progress);
+    let whole = in_pieces(bytes, bytes.len().max(1), access, progress);
+    let pieces = in_pieces(bytes, usize::from(*piece) + 1, access, progress);
     let commands = |all: &[Answer]| all.iter().filter_map(|one| one.command).collect::<Vec<_>>();
     assert_eq!(commands(&whole), commands(&pieces), "a command by its cuts");
     if access == Access::ReadOnly {
@@ -45,9 +45,8 @@ pub(crate) fn admin(bytes: &[u8]) {
     }
 }
 
-/// Answers to the requests of a connection. The last one is that to a request which ends the
-/// connection, if there is one.
-fn answers(bytes: &[u8], piece: usize, access: Access, progress: Progress) -> Vec<Answer> {
+/// Answers to the bytes in pieces of one length.
+fn in_pieces(bytes: &[u8], piece: usize, access: Access, progress: Progress) -> Vec<Answer> {
     let text = br#"[ { "route": "/a", "target": "http://127.0.0.1:9" } ]"#;
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
     let config = crate::config::load(text, "a.json", &|_: &str| None, &read);
@@ -59,17 +58,29 @@ fn answers(bytes: &[u8], piece: usize, access: Access, progress: Progress) -> Ve
         progress,
         is_upgrading: false,
     };
+    let cuts = (piece..bytes.len()).step_by(piece).collect::<Vec<_>>();
+    let found = answers(bytes, &cuts, access, &state);
+    found.into_iter().map(|(answer, _)| answer).collect()
+}
+
+/// Answers to the requests of a connection whose bytes come in parts that end at `cuts`, and whether
+/// the connection stays open behind each. The last answer is that to a request which ends the
+/// connection, if there is one.
+pub(super) fn answers(
+    bytes: &[u8],
+    cuts: &[usize],
+    access: Access,
+    state: &GatewayState<'_>,
+) -> Vec<(Answer, bool)> {
     let hosts = ["status.lan".to_owned()];
     let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
-    let (mut start, mut end, mut found) = (0, 0, Vec::new());
-    while end < bytes.len() {
-        end = bytes.len().min(end + piece);
-        while start < end {
-            let part = &bytes[start..end];
-            match receive(part, &mut scan, &mut table, access, &hosts) {
+    let (mut start, mut found) = (0, Vec::new());
+    for &cut in cuts.iter().chain([&bytes.len()]) {
+        while start < cut {
+            match receive(&bytes[start..cut], &mut scan, &mut table, access, &hosts) {
                 Received::Incomplete => break,
                 Received::Refused(response) => {
-                    found.push(response.into());
+                    found.push((response.into(), false));
                     return found;
                 }
                 Received::Request {
@@ -78,7 +89,7 @@ fn answers(bytes: &[u8], piece: usize, access: Access, progress: Progress) -> Ve
                     body,
                     keeps_alive,
                 } => {
-                    found.push(answer(&request, access, &state));
+                    found.push((answer(&request, access, state), keeps_alive));
                     if !keeps_alive {
                         return found;
                     }

@@ -3,10 +3,8 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use super::paths::{Answer, answer};
-use super::request::{Received, receive};
+use super::paths::Answer;
 use super::*;
-use crate::http::head::HeadScan;
 use crate::limits::{ADMIN_HEAD_BYTES, ADMIN_LOG_LEVEL_DEFAULT, ADMIN_TIMEOUT};
 use crate::policy::auth::json::Json;
 use crate::proxy::Proxy;
@@ -73,34 +71,7 @@ fn answers(
     access: Access,
     progress: Progress,
 ) -> Vec<(Answer, bool)> {
-    let hosts = ["status.lan".to_owned()];
-    let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
-    let (mut start, mut found) = (0, Vec::new());
-    for &cut in cuts.iter().chain([&bytes.len()]) {
-        while start < cut {
-            match receive(&bytes[start..cut], &mut scan, &mut table, access, &hosts) {
-                Received::Incomplete => break,
-                Received::Refused(response) => {
-                    found.push((response.into(), false));
-                    return found;
-                }
-                Received::Request {
-                    request,
-                    head,
-                    body,
-                    keeps_alive,
-                } => {
-                    found.push((answer(&request, access, &state(progress)), keeps_alive));
-                    start += head + body;
-                    scan = HeadScan::default();
-                    if !keeps_alive {
-                        return found;
-                    }
-                }
-            }
-        }
-    }
-    found
+    property::answers(bytes, cuts, access, &state(progress))
 }
 
 /// The only answer to the bytes, which come whole, byte by byte, and cut in two at each byte.
