@@ -1,6 +1,7 @@
 //! Observation: events as values and as text. No decisions.
 
 pub mod access;
+pub mod basic_user;
 pub mod dampen;
 pub mod date;
 pub mod metrics;

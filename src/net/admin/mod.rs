@@ -3,6 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | `listener` | sockets on which it accepts |
+//! | `accept` | which client gets a connection |
 //! | `connection` | a connection |
 //! | `request` | what a head asks for, and who may ask |
 //! | `paths` | the table of paths, and the answer of each |
@@ -20,6 +21,7 @@
 //! limited, and not in the access log. Without listeners nothing of this runs. Out of scope: what a
 //! command does, which the event loop knows.
 
+mod accept;
 pub mod client;
 mod connection;
 mod facts;
@@ -42,7 +44,7 @@ mod tests;
 
 use std::io;
 
-use log::{info, warn};
+use log::info;
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
 
@@ -59,10 +61,7 @@ use super::listener::Listener;
 use super::token::{ADMIN, admin_connection};
 use crate::config::{AdminAccess, ListenAddress, LogLevel};
 use crate::http::head::FieldTable;
-use crate::limits::{
-    ACCEPT_RETRY, ADMIN_CONNECTIONS, ADMIN_FIELDS, ADMIN_LISTENERS_MAX, ADMIN_PIECE_BYTES,
-    ADMIN_TCP_CONNECTIONS,
-};
+use crate::limits::{ADMIN_CONNECTIONS, ADMIN_FIELDS, ADMIN_LISTENERS_MAX, ADMIN_PIECE_BYTES};
 use crate::time::{Instant, UnixTime};
 
 /// Bytes that the admin listener holds at most. The list of services of a scrape is counted with the
@@ -321,83 +320,6 @@ impl Admin {
             .chain(connections)
             .chain(self.log_level.due())
             .min()
-    }
-
-    // --- accepting ---
-
-    fn accept(&mut self, registry: &Registry, now: Instant) {
-        for index in 0..self.listeners.len() {
-            while let Some(slot) = self.slot_for(index, now) {
-                let Some(Some(entry)) = self.listeners.get_mut(index) else {
-                    break;
-                };
-                let accepted = match entry.listener.accept() {
-                    Ok(accepted) => accepted,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        entry.state = Accepting::Idle;
-                        break;
-                    }
-                    // The client has gone already.
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                    Err(error) => {
-                        warn!("the admin listener cannot accept: {error}");
-                        entry.state = Accepting::Paused(now.after(ACCEPT_RETRY));
-                        break;
-                    }
-                };
-                let access = entry.listener.access();
-                let mut connection = Connection::new(accepted.socket, access, index, now);
-                let token = Token(
-                    ADMIN
-                        .saturating_add(ADMIN_LISTENERS_MAX)
-                        .saturating_add(slot),
-                );
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                if let Err(error) = registry.register(connection.socket(), token, interest) {
-                    warn!("the admin listener cannot watch a connection: {error}");
-                    continue;
-                }
-                if let Some(place) = self.connections.get_mut(slot) {
-                    *place = Some(connection);
-                }
-            }
-        }
-    }
-
-    /// Returns the slot for the next client of a listener; `None`: no client is to be accepted now.
-    fn slot_for(&mut self, listener: usize, now: Instant) -> Option<usize> {
-        let entry = self.listeners.get_mut(listener)?.as_mut()?;
-        match entry.state {
-            Accepting::Idle => return None,
-            Accepting::Paused(until) if until > now => return None,
-            Accepting::Paused(_) | Accepting::Ready => entry.state = Accepting::Ready,
-        }
-        let access = entry.listener.access();
-        self.free_slot(access).or_else(|| self.longest_idle(access))
-    }
-
-    /// Returns a slot that clients with this access may use.
-    fn free_slot(&self, access: Access) -> Option<usize> {
-        let others = self.connections.iter().flatten();
-        let over_tcp = others
-            .filter(|connection| connection.access == Access::ReadOnly)
-            .count();
-        if access == Access::ReadOnly && over_tcp >= ADMIN_TCP_CONNECTIONS {
-            return None;
-        }
-        self.connections.iter().position(Option::is_none)
-    }
-
-    /// Returns the slot of the connection that has waited longest for its next request. A client
-    /// over TCP takes no slot of a unix socket.
-    fn longest_idle(&self, access: Access) -> Option<usize> {
-        let connections = self.connections.iter().enumerate();
-        let idle = connections.filter_map(|(slot, connection)| {
-            let connection = connection.as_ref()?;
-            let is_usable = access == Access::Commands || connection.access == access;
-            (is_usable && connection.is_idle()).then_some((connection.deadline, slot))
-        });
-        idle.min().map(|(_, slot)| slot)
     }
 }
 

@@ -12,74 +12,46 @@
 //! of upstreams are recorded before those of clients.
 //!
 //! Out of scope: the life of a listener (`acceptor.rs`), of a stop (`shutdown.rs`), of a connection
-//! (`io/`), and the commands (`commands.rs`). `operations.rs` has what a signal or a command changes.
+//! (`io/`), and the commands (`commands.rs`). `operations.rs` has what a signal or a command changes, `upgrade.rs` an
+//! upgrade.
 
 mod operations;
+mod start;
+mod upgrade;
 
 use std::io;
 use std::sync::Arc;
 
 use log::warn;
 use mio::event::Event;
-use mio::{Events, Poll, Token};
+use mio::{Events, Token};
 
-use crate::config::ListenAddress;
-use crate::limits::{ACCEPTS_PER_ITERATION, SCRATCH_BYTES, SPLICE_MIN_READ};
-use crate::net::acceptor::{AcceptResult, Acceptor};
+pub use self::start::Parts;
+use crate::limits::ACCEPTS_PER_ITERATION;
+use crate::net::acceptor::AcceptResult;
 use crate::net::access_log::AccessLog;
-use crate::net::admin::{Admin, AdminListener};
+use crate::net::admin::Admin;
 use crate::net::clock::Clock;
 use crate::net::commands::Executor;
 use crate::net::io::pump::{self, PumpResult};
 use crate::net::io::run_queue::RunQueue;
 use crate::net::io::socket::readiness;
-use crate::net::io::sockets::Sockets;
-use crate::net::io::splice_pipes::Pipes;
-use crate::net::listener::Listener;
-use crate::net::messages::Messages;
 use crate::net::notify::Notifier;
-use crate::net::reload::{self, ConfigSource, Loaded, Reload};
+use crate::net::reload::Reload;
 use crate::net::shutdown::Shutdown;
 pub use crate::net::shutdown::Stopped;
 use crate::net::signals::Signals;
 use crate::net::slow_iterations::{Phase, SlowIterations};
 use crate::net::token::{ADMIN, CONNECTIONS, SIGNALS, WAKER, connection_of, is_upstream};
-use crate::net::upgrade::{Program, Upgrader};
+use crate::net::upgrade::Upgrader;
 use crate::net::workers::access_log::AccessLogWriter;
 use crate::net::workers::certificate_watcher::CertificateWatcher;
-use crate::net::workers::dns::Resolver;
-use crate::net::workers::verifier::{Kinds, Verifier};
-use crate::proxy::Proxy;
 use crate::proxy::command::Side;
 use crate::proxy::overview::overview;
 use crate::time::{Duration, Instant, UnixTime};
 
 /// Longest wait. The poll counts milliseconds in 32 bits; one wake-up an hour costs nothing.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
-/// Arguments of [`EventLoop::new`].
-pub struct Parts {
-    /// The engine, before its first command was polled.
-    pub proxy: Proxy,
-    /// Kinds of credentials that helper threads verify.
-    pub verifies: Kinds,
-    /// The configuration, its certificates, and the TLS settings of its targets.
-    pub loaded: Loaded,
-    /// File of the configuration.
-    pub source: Option<ConfigSource>,
-    /// Bound listeners, each with its address in the configuration.
-    pub listeners: Vec<(ListenAddress, Listener)>,
-    /// Bound sockets of the admin listener.
-    pub admin: Vec<AdminListener>,
-    /// Largest number of pipes at once.
-    pub pipes: usize,
-    /// Writer of the access log.
-    pub access: AccessLogWriter,
-    /// Messages to the service manager.
-    pub notifier: Notifier,
-    /// Program that an upgrade starts.
-    pub program: Program,
-}
 
 /// Work that waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,68 +88,6 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// Registers everything with a new poll, and starts the helper threads.
-    ///
-    /// # Errors
-    /// The kernel has no epoll instance or descriptor left, or a helper thread does not start.
-    pub fn new(parts: Parts) -> io::Result<EventLoop> {
-        let Loaded {
-            config,
-            server_tls,
-            client_tls,
-        } = parts.loaded;
-        let poll = Poll::new()?;
-        let mut acceptor = Acceptor::new();
-        acceptor.add(parts.listeners, poll.registry())?;
-        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        let admin = Admin::register(
-            parts.admin,
-            &config.admin,
-            config.log_level,
-            poll.registry(),
-        )?;
-        let signals = Signals::register(poll.registry(), SIGNALS)?;
-        let verifier = Verifier::new(parts.verifies, &waker)?;
-        let resolver = Resolver::new(Arc::clone(&waker));
-        let watched = reload::set_listeners(&mut acceptor, &config, server_tls);
-        let certificates = (!watched.is_empty())
-            .then(|| CertificateWatcher::watch(watched, Arc::clone(&waker)))
-            .transpose()?;
-        let clock = Clock::new();
-        let shutdown = Shutdown::new(config.settings.timeouts.shutdown);
-        let started = clock.wall();
-        let reload = Reload::new(config, parts.source, started, Arc::clone(&waker))?;
-        Ok(EventLoop {
-            executor: Executor {
-                poll,
-                proxy: parts.proxy,
-                sockets: Sockets::new(Pipes::new(parts.pipes, SPLICE_MIN_READ)),
-                acceptor,
-                messages: Messages::default(),
-                resolver,
-                verifier,
-                tls: client_tls,
-            },
-            run_queue: RunQueue::default(),
-            slow_iterations: SlowIterations::default(),
-            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
-            clock,
-            certificates,
-            signals,
-            shutdown,
-            admin,
-            reload,
-            waker,
-            is_reopen_explained: false,
-            access_log: AccessLog::new(parts.access),
-            notifier: parts.notifier,
-            upgrader: Upgrader::new(parts.program),
-            postponed: None,
-            next_second: Instant::ZERO,
-            started,
-        })
-    }
-
     /// Runs until a signal ends it.
     ///
     /// # Errors

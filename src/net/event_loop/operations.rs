@@ -1,26 +1,19 @@
 //! Operation of the gateway while it runs: signals, the admin listener, reloads, and the stop.
 
-use std::sync::Arc;
-
 use log::{info, warn};
 
 use super::{EventLoop, Postponed};
-use crate::config::AdminAccess;
 use crate::net::admin::{AdminCommand, Facts, GatewayState, ListenerFacts, Progress};
 use crate::net::commands::Executor;
 use crate::net::listener_counters::OpenConnections;
 use crate::net::reload::{self, New, ReloadStep, Swap};
 use crate::net::signals::Request;
-use crate::net::upgrade::handover::Offer;
-use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
-use crate::proxy::carried::{export, import};
 use crate::proxy::overview::{is_idle, is_service_up};
-use crate::proxy::retire;
 use crate::sort::sort_by;
 use crate::time::{Instant, UnixTime};
 
 /// Error of a reload during a stop.
-const STOPS: &str = "the gateway stops: no configuration is read";
+pub(super) const STOPS: &str = "the gateway stops: no configuration is read";
 
 impl EventLoop {
     /// Makes new connections use the certificates that were read again.
@@ -102,160 +95,6 @@ impl EventLoop {
         }
     }
 
-    // --- upgrade ---
-
-    /// Starts the binary again, which takes the sockets over. `name`: what asked for it.
-    #[cold]
-    fn begin_upgrade(&mut self, name: &str, now: Instant) {
-        if self.shutdown.is_stopping() {
-            return warn!("{name}: no upgrade, the gateway stops");
-        }
-        if self.upgrader.is_under_way() {
-            return warn!("{name}: an upgrade is under way already");
-        }
-        if self.reload.is_under_way() {
-            info!("{name}: the upgrade begins when the reload has ended");
-            self.postponed = Some(Postponed::Upgrade);
-            return;
-        }
-        info!("{name}: starting the new binary");
-        let begun = self
-            .offers()
-            .map_err(|error| error.to_string())
-            .and_then(|offers| self.upgrader.begin(offers, Arc::clone(&self.waker)));
-        if let Err(reason) = begun {
-            self.upgrade_failed(reason, now);
-        }
-    }
-
-    /// Duplicates all sockets for another process.
-    fn offers(&mut self) -> std::io::Result<Vec<Offer>> {
-        let clients = self.executor.acceptor.sockets();
-        let clients = clients.map(|(address, listener)| (address, listener, false));
-        let admin = self.admin.sockets();
-        let admin = admin.map(|(address, listener)| (address, listener, true));
-        let offers = clients.chain(admin).map(|(address, listener, is_admin)| {
-            let (socket, owns_file) = listener.duplicate()?;
-            Ok(Offer {
-                name: address.to_string(),
-                is_admin,
-                owns_file,
-                socket,
-            })
-        });
-        offers.collect()
-    }
-
-    /// Goes on with an upgrade: the new process is ready, has the state, or failed.
-    #[cold]
-    pub(super) fn step_upgrade(&mut self, now: Instant) {
-        match self.upgrader.poll() {
-            None => {}
-            Some(News::Ready) => {
-                let state = export(&self.executor.proxy, now);
-                self.upgrader.hand_over(state);
-            }
-            Some(News::Done(successor)) => self.leave_to(successor, now),
-            Some(News::Failed(reason)) => self.upgrade_failed(reason, now),
-        }
-    }
-
-    /// Lets another process serve new clients, and stops when those of this one are done.
-    fn leave_to(&mut self, successor: Successor, now: Instant) {
-        info!("process {} serves new clients", successor.pid);
-        let pid = successor.pid.to_string();
-        self.admin.upgrade_finished(&Ok(pid), now);
-        let reload = self.postponed.take().is_some();
-        if reload {
-            let why = format!("process {} serves now, and reads the file", successor.pid);
-            self.admin.reload_finished(&Err(why), now);
-        }
-        self.notifier.hand_over(successor.pid);
-        self.executor.acceptor.leave(&successor.unused);
-        let admin = self.admin.sockets();
-        admin.for_each(|(_, listener)| listener.disown());
-        let registry = self.executor.poll.registry();
-        // Without sockets to add, nothing can fail.
-        let _ = self
-            .admin
-            .set(&AdminAccess::default(), Vec::new(), registry);
-        successor.go(reload);
-        if self.shutdown.signal("upgrade", now) {
-            retire(&mut self.executor.proxy);
-            self.executor.run_commands(now);
-        }
-    }
-
-    fn upgrade_failed(&mut self, reason: String, now: Instant) {
-        warn!("no upgrade: {reason}; this process goes on");
-        self.admin.upgrade_finished(&Err(reason), now);
-        if self.postponed.take().is_some() {
-            self.begin_reload(now);
-        } else {
-            // The watch may have read the file meanwhile.
-            self.step_reload(now);
-        }
-    }
-
-    /// Ends an upgrade, and work that waits: the gateway stops.
-    fn cancel_upgrade(&mut self, now: Instant) {
-        self.upgrader.cancel();
-        self.admin
-            .upgrade_finished(&Err("the gateway stops".to_owned()), now);
-        if self.postponed.take() == Some(Postponed::Reload) {
-            self.reload_failed(vec![STOPS.to_owned()], now);
-        }
-    }
-
-    /// Follows the old process of an upgrade: takes its state over, and then the files of its unix
-    /// sockets. Returns false if the old process stops: then this one does, too.
-    pub fn succeed(&mut self, mut predecessor: Predecessor) -> bool {
-        let now = self.clock.now();
-        loop {
-            match predecessor.next() {
-                Word::State(bytes) => {
-                    self.take_over(bytes, now);
-                    predecessor.confirm();
-                }
-                Word::Go { reload } => {
-                    self.postponed = reload.then_some(Postponed::Reload);
-                    break;
-                }
-                Word::Stop => {
-                    info!("no upgrade: the old process stops, and this one with it");
-                    return false;
-                }
-            }
-        }
-        self.adopt_files();
-        true
-    }
-
-    /// Takes over what the old process of an upgrade knew of clients and targets. Without it the
-    /// gateway serves all the same.
-    fn take_over(&mut self, bytes: Option<Vec<u8>>, now: Instant) {
-        let state = bytes.as_deref().ok_or("it is too long");
-        match state.and_then(state::read) {
-            Ok(state) => {
-                let (windows, health) = import(&mut self.executor.proxy, state, now);
-                info!(
-                    "taken over from the old process: rate windows of {windows} clients, health of {health} addresses"
-                );
-            }
-            Err(reason) => warn!(
-                "rate windows and the health of targets begin again: the state of the old process cannot be used, {reason}"
-            ),
-        }
-    }
-
-    /// Takes over the files of unix sockets that the old process of an upgrade has made.
-    fn adopt_files(&mut self) {
-        let clients = self.executor.acceptor.sockets();
-        clients.for_each(|(_, listener)| listener.adopt());
-        let admin = self.admin.sockets();
-        admin.for_each(|(_, listener)| listener.adopt());
-    }
-
     // --- reload ---
 
     /// Does what the old process of an upgrade has left to do.
@@ -325,7 +164,7 @@ impl EventLoop {
         }
     }
 
-    fn reload_failed(&mut self, errors: Vec<String>, now: Instant) {
+    pub(super) fn reload_failed(&mut self, errors: Vec<String>, now: Instant) {
         let text = self.reload.fail(errors);
         self.admin.reload_finished(&Err(text), now);
         self.reload_ended(now);
