@@ -326,7 +326,7 @@ impl Connection {
         let response = Response::document(document.kind(), document.policy());
         response.write_head(framing, keeps_alive, shared.wall.date(), &mut self.outbox);
         if !is_head {
-            append(&body, framing, &mut self.outbox);
+            framing.append(&body, &mut self.outbox);
             if piece != Piece::Last {
                 self.stream = Some(Box::new((stream, framing)));
             }
@@ -360,14 +360,11 @@ impl Connection {
             let (document, framing) = &mut *stream;
             let mut body = Vec::new();
             let piece = document.write(state, &mut body);
-            append(&body, *framing, &mut self.outbox);
+            framing.append(&body, &mut self.outbox);
             match piece {
                 // Without its end the client knows that the document is not whole.
                 Piece::Stale => return Ok(Turn::Gone),
-                Piece::Last if *framing == Framing::Chunked => {
-                    self.outbox.extend_from_slice(b"0\r\n\r\n");
-                }
-                Piece::Last => {}
+                Piece::Last => framing.end(&mut self.outbox),
                 Piece::More => self.stream = Some(stream),
             }
             if !self.outbox.is_empty() {
@@ -392,18 +389,5 @@ impl Connection {
     fn discard(&mut self) -> io::Result<Turn> {
         let bytes = self.socket.read(&mut [0; READ_BYTES])?;
         Ok(if bytes == 0 { Turn::Gone } else { Turn::Again })
-    }
-}
-
-/// Appends a piece of a body.
-fn append(body: &[u8], framing: Framing, out: &mut Vec<u8>) {
-    // A chunk of no bytes would be the end.
-    let is_chunk = framing == Framing::Chunked && !body.is_empty();
-    if is_chunk {
-        out.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
-    }
-    out.extend_from_slice(body);
-    if is_chunk {
-        out.extend_from_slice(b"\r\n");
     }
 }

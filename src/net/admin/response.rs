@@ -14,6 +14,28 @@ pub(super) enum Framing {
     Close,
 }
 
+impl Framing {
+    /// Appends a piece of a body.
+    pub(super) fn append(self, piece: &[u8], out: &mut Vec<u8>) {
+        // A chunk of no bytes would be the end.
+        let is_chunk = self == Framing::Chunked && !piece.is_empty();
+        if is_chunk {
+            out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        }
+        out.extend_from_slice(piece);
+        if is_chunk {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Appends what follows the last piece.
+    pub(super) fn end(self, out: &mut Vec<u8>) {
+        if self == Framing::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+}
+
 /// Response to one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Response {
