@@ -10,6 +10,7 @@
 //! * `values`: single values, whatever their key is.
 //! * `keys`: a file for each top-level key.
 //! * `check` and `advice`: the report of `tollgate check`.
+//! * `shown`: values of the keys, as text.
 //!
 //! Nothing here reads a file or the environment: both come in as functions. A [`Config`] that
 //! exists is valid.
@@ -20,6 +21,7 @@ pub mod check;
 mod keys;
 mod model;
 pub mod schema;
+pub(crate) mod shown;
 mod syntax;
 mod values;
 

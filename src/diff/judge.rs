@@ -1,7 +1,7 @@
 //! Decisions about logged requests, made by the code that decides about real ones.
 
 use super::logged::Logged;
-use super::service_values::{destinations, providers};
+use crate::config::shown::service::{destinations, providers};
 use crate::config::{Config, ListenKind};
 use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
 use crate::policy::addresses::AddressRules;

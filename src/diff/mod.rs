@@ -1,8 +1,7 @@
 //! Command `tollgate diff`: changes between two configurations, and logged requests that would go
 //! elsewhere.
 //!
-//! * `text`, `service_values` and `top_values`: what changes, with the old and the new value of each
-//!   key.
+//! * `text`: what changes, with the old and the new value of each key.
 //! * `replay`: requests of an access log, line by line (`lines`, `logged`, `combined_line`,
 //!   `json_line`), each judged by both configurations (`judge`) and counted (`groups`).
 
@@ -13,9 +12,7 @@ mod judge;
 mod lines;
 mod logged;
 mod replay;
-mod service_values;
 mod text;
-mod top_values;
 
 #[cfg(test)]
 mod tests;

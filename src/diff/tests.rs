@@ -41,7 +41,7 @@ fn each_key_of_a_service_has_a_text() {
         if matches!(key.name, "route" | "hosts" | "methods" | "tls") {
             continue;
         }
-        let parts = service_values::parts(key.name, service, &config.settings);
+        let parts = crate::config::shown::service::parts(key.name, service, &config.settings);
         let is_shown = parts.iter().all(|(_, text)| !text.is_empty());
         assert!(is_shown && !parts.is_empty(), "{}: {parts:?}", key.name);
     }

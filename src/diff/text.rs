@@ -2,9 +2,9 @@
 
 use core::fmt::Write;
 
-use super::{service_values, top_values};
 use crate::config::Config;
 use crate::config::changes::{Changed, Changes, name, service_keys};
+use crate::config::shown::{service, top};
 use crate::proxy::settings::Service;
 use crate::sort::Index;
 
@@ -21,7 +21,7 @@ pub fn describe(old: &Config, new: &Config) -> Option<String> {
     names("listen", &changes.listeners, &mut out);
     names("target", &changes.targets, &mut out);
     for key in &changes.keys {
-        let (before, after) = (top_values::parts(key, old), top_values::parts(key, new));
+        let (before, after) = (top::parts(key, old), top::parts(key, new));
         values("~ ", key, (&before, &after), &mut out);
     }
     // Writing to a string does not fail.
@@ -36,12 +36,12 @@ fn services(old: &Config, new: &Config, out: &mut String) {
     let stays = Index::new(after.services.iter().map(Service::identity).collect());
     let removed = before.services.iter();
     for service in removed.filter(|service| !stays.contains(&service.identity())) {
-        let to = service_values::destinations(service, before);
+        let to = service::destinations(service, before);
         let _ = writeln!(out, "- {} -> {to}", name(service));
     }
     let added = after.services.iter();
     for service in added.filter(|service| !known.contains(&service.identity())) {
-        let to = service_values::destinations(service, after);
+        let to = service::destinations(service, after);
         let _ = writeln!(out, "+ {} -> {to}", name(service));
     }
     for service in &after.services {
@@ -55,13 +55,13 @@ fn services(old: &Config, new: &Config, out: &mut String) {
         }
         let _ = writeln!(out, "~ {}", name(service));
         for key in keys {
-            let owned = |parts: service_values::Parts| {
+            let owned = |parts: service::Parts| {
                 let parts = parts.into_iter();
                 let parts = parts.map(|(name, text)| (name.to_owned(), text));
                 parts.collect::<Vec<_>>()
             };
-            let one = owned(service_values::parts(key, earlier, before));
-            let other = owned(service_values::parts(key, service, after));
+            let one = owned(service::parts(key, earlier, before));
+            let other = owned(service::parts(key, service, after));
             values("    ", key, (&one, &other), out);
         }
     }

@@ -1,6 +1,6 @@
 //! Values of the top-level keys, as text. No text has a secret in it.
 
-use super::service_values::{Parts, list, off, one, rate, span};
+use super::service::{Parts, list, off, one, rate, span};
 use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::{Config, ListenKind};
@@ -10,7 +10,7 @@ use crate::proxy::settings::{AccessLogFormat, Limits, PeerSet};
 
 /// Returns the value of a key by the name that [`changes`](crate::config::changes) has for it. A
 /// part may occur several times.
-pub(super) fn parts(key: &str, config: &Config) -> Vec<(String, String)> {
+pub(crate) fn parts(key: &str, config: &Config) -> Vec<(String, String)> {
     let settings = &config.settings;
     let named = |parts: Parts| {
         let parts = parts.into_iter();

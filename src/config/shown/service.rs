@@ -10,10 +10,10 @@ use crate::proxy::settings::{
 use crate::time::Duration;
 
 /// Parts of a key's value: the name of the part, empty for a value without parts, and its text.
-pub(super) type Parts = Vec<(&'static str, String)>;
+pub(crate) type Parts = Vec<(&'static str, String)>;
 
 /// Returns the value of a key by the name that [`changes`](crate::config::changes) has for it.
-pub(super) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts {
+pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts {
     match key {
         "timeouts" => return exchange_timeouts(&service.timeouts),
         "healthCheck" => return service.health_check.as_ref().map_or_else(off, health_check),
@@ -41,7 +41,7 @@ pub(super) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
 }
 
 /// Returns where requests go, such as `http://a.test/users or http://b.test/users (backup)`.
-pub(super) fn destinations(service: &Service, settings: &Settings) -> String {
+pub(crate) fn destinations(service: &Service, settings: &Settings) -> String {
     let is_single = service.destinations.len() == 1;
     let shown = service.destinations.iter().filter_map(|destination| {
         let url = url(service, destination, settings)?;
@@ -70,7 +70,7 @@ fn url(service: &Service, destination: &Destination, settings: &Settings) -> Opt
 }
 
 /// Returns the names of the providers of `auth`.
-pub(super) fn providers<'s>(
+pub(crate) fn providers<'s>(
     service: &Service,
     settings: &'s Settings,
 ) -> impl Iterator<Item = &'s String> {
@@ -78,7 +78,7 @@ pub(super) fn providers<'s>(
     indices.filter_map(|index| Some(&settings.auth.get(*index)?.name))
 }
 
-pub(super) fn rate(limit: &RateLimit) -> String {
+pub(crate) fn rate(limit: &RateLimit) -> String {
     format!(
         "{} requests in {} for each client",
         limit.requests,
@@ -87,7 +87,7 @@ pub(super) fn rate(limit: &RateLimit) -> String {
 }
 
 /// Returns a list, or "none".
-pub(super) fn list<'s>(items: impl IntoIterator<Item = &'s String>) -> String {
+pub(crate) fn list<'s>(items: impl IntoIterator<Item = &'s String>) -> String {
     let items = items.into_iter().map(String::as_str).collect::<Vec<_>>();
     if items.is_empty() {
         "none".to_owned()
@@ -97,15 +97,15 @@ pub(super) fn list<'s>(items: impl IntoIterator<Item = &'s String>) -> String {
 }
 
 /// Returns a value without parts.
-pub(super) fn one(text: String) -> Parts {
+pub(crate) fn one(text: String) -> Parts {
     vec![("", text)]
 }
 
-pub(super) fn off() -> Parts {
+pub(crate) fn off() -> Parts {
     one("off".to_owned())
 }
 
-pub(super) fn span(duration: Option<Duration>) -> String {
+pub(crate) fn span(duration: Option<Duration>) -> String {
     duration.map_or_else(|| "off".to_owned(), show_duration)
 }
 

@@ -1,0 +1,4 @@
+//! Values of the keys, as text for an operator: `tollgate diff` and `tollgate explain` print them.
+
+pub(crate) mod service;
+pub(crate) mod top;
