@@ -14,6 +14,7 @@ use tollgate::http::target::parse_target;
 use tollgate::observe::access::{AccessFormat, AccessRecord, Outcome, render};
 use tollgate::observe::date::DateCache;
 use tollgate::policy::rate::{RateLimit, RateTable};
+use tollgate::policy::rate_fields::RateHeaders;
 use tollgate::policy::rewrite::Rewrite;
 use tollgate::policy::route::RouteTable;
 use tollgate::time::{Duration, Instant, UnixTime};
@@ -161,6 +162,7 @@ fn rate(name: &'static str, clients: u32) -> Case {
             window: Duration::from_secs(60),
             ipv6_prefix: 64,
             max_clients: 65536,
+            headers: RateHeaders::Off,
         };
         let mut table = RateTable::new(limit, 7);
         let mut nth: u32 = 0;

@@ -240,10 +240,12 @@ fn rate(limit: &RateLimit) -> String {
         window,
         ipv6_prefix,
         max_clients,
+        headers,
     } = limit;
     let window = show_duration(*window);
+    let fields = headers.note();
     format!(
-        "{requests} requests in {window} for each client (IPv6: each /{ipv6_prefix}), {max_clients} clients at once"
+        "{requests} requests in {window} for each client (IPv6: each /{ipv6_prefix}), {max_clients} clients at once{fields}"
     )
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::policy::rate::RateLimit;
+use crate::policy::rate_fields::RateHeaders;
 use crate::proxy::settings::{AccessLogFormat, Network, Service, ServiceRateLimit, TargetHost};
 use crate::time::Duration;
 
@@ -234,6 +235,7 @@ fn the_documented_defaults_are_the_defaults() {
         window: Duration::from_secs(60),
         ipv6_prefix: 64,
         max_clients: 65536,
+        headers: RateHeaders::Off,
     };
     assert_eq!(settings.rate_limit, Some(rate));
     assert_eq!(settings.services[0].rate_limit, ServiceRateLimit::Inherited);
@@ -331,6 +333,8 @@ fn top_level_keys() {
         (r#""authFailures":{"requests":0}"#, "2:28: authFailures.requests: 0 must be a whole number from 1 to 1000000000".to_owned()),
         (r#""authFailures":{"window":"1d"}"#, format!("2:26: authFailures.window: \"1d\" {RANGE}")),
         (r#""authFailures":{"maxClients":9}"#, "2:17: authFailures.maxClients: unknown key; the keys here are requests, window".to_owned()),
+        (r#""rateLimit":{"headers":true}"#, "2:24: rateLimit.headers: must be one of \"draft\", \"x\", or false, not true".to_owned()),
+        (r#""rateLimit":{"headers":"draft-8"}"#, "2:24: rateLimit.headers: \"draft-8\" must be one of \"draft\", \"x\", or false; did you mean \"draft\"?".to_owned()),
         (r#""rateLimit":{"request":1}"#, "2:14: rateLimit.request: unknown key, did you mean \"requests\"?".to_owned()),
         (r#""timeouts":false"#, "2:12: timeouts: false must be an object; turn off a single one, as in { \"response\": false }".to_owned()),
         (r#""timeouts":{"conect":1}"#, "2:13: timeouts.conect: unknown key, did you mean \"connect\"?".to_owned()),
@@ -683,6 +687,7 @@ fn services_override_the_top() {
         window: Duration::from_secs(60),
         ipv6_prefix: 48,
         max_clients: 65536,
+        headers: RateHeaders::Off,
     };
     assert_eq!(
         (a.route.as_str(), &a.rate_limit),
@@ -716,6 +721,7 @@ fn services_override_the_top() {
         window: Duration::from_secs(60),
         ipv6_prefix: 64,
         max_clients: 65536,
+        headers: RateHeaders::Off,
     };
     assert_eq!(
         off.settings.services[0].rate_limit,
@@ -1146,6 +1152,7 @@ fn failures_are_counted_for_each_client() {
         window: Duration::from_secs(60),
         ipv6_prefix: 64,
         max_clients: 65536,
+        headers: RateHeaders::Off,
     };
     assert_eq!(limit(""), Some(sixty.clone()));
     assert_eq!(limit(r#","authFailures":false"#), None);

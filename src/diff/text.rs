@@ -243,6 +243,10 @@ mod tests {
                 r#""rateLimit": { "requests": 7 }"#,
                 "~ rateLimit: 20 requests in 1m for each client => 7 requests in 1m for each client",
             ),
+            (
+                r#""rateLimit": { "headers": "draft" }"#,
+                "~ rateLimit: 20 requests in 1m for each client => 20 requests in 1m for each client, headers draft",
+            ),
             (r#""authFailures": false"#, "~ authFailures: "),
             (r#""timeouts": { "head": "1s" }"#, "~ timeouts head: "),
             (

@@ -9,6 +9,7 @@ pub mod forward;
 pub mod guard;
 pub mod path;
 pub mod rate;
+pub mod rate_fields;
 pub mod redirect;
 pub mod reply;
 pub mod request_id;

@@ -12,6 +12,7 @@ use core::net::IpAddr;
 use std::collections::HashMap;
 use std::hash::DefaultHasher;
 
+use super::rate_fields::{Quota, RateHeaders, RateLines};
 use crate::slab::{Key, Slab};
 use crate::time::{Duration, Instant};
 use crate::wheel::{Timer, Wheel};
@@ -27,6 +28,16 @@ pub struct RateLimit {
     pub ipv6_prefix: u8,
     /// Upper bound of the windows in the table, at least 1. A full table evicts the oldest.
     pub max_clients: usize,
+    /// Fields that tell clients what they have left.
+    pub headers: RateHeaders,
+}
+
+impl RateLimit {
+    /// Returns the field lines of the limit; `None`: it has none. `name`: name of the limit.
+    /// `exposed`: see [`RateLines::new`].
+    pub fn lines(&self, name: &str, exposed: bool) -> Option<RateLines> {
+        RateLines::new(self.headers, (self.requests, self.window), name, exposed)
+    }
 }
 
 /// The windows of one limit.
@@ -201,6 +212,27 @@ impl RateTable {
         }
     }
 
+    /// Returns what a client has left that was just counted; `None` if clients are not told.
+    #[inline(always)]
+    pub fn quota(&self, client: IpAddr) -> Option<Quota> {
+        match self.limit.headers {
+            RateHeaders::Off => None,
+            RateHeaders::Draft | RateHeaders::X => self.left(client),
+        }
+    }
+
+    #[cold]
+    fn left(&self, client: IpAddr) -> Option<Quota> {
+        let key = self
+            .index
+            .get(&client_key(client, self.limit.ipv6_prefix))?;
+        let window = self.windows.get(*key)?;
+        Some(Quota {
+            remaining: self.limit.requests.saturating_sub(window.passed),
+            end: window.end,
+        })
+    }
+
     /// Removes the clients whose windows have ended.
     pub fn expire(&mut self, now: Instant) {
         while let Some(reminder) = self.wheel.pop_due(now) {
@@ -364,6 +396,7 @@ mod tests {
             window: Duration::from_secs(60),
             ipv6_prefix: 64,
             max_clients,
+            headers: RateHeaders::Off,
         }
     }
 

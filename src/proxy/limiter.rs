@@ -9,6 +9,7 @@ use super::rules::{Rules, StateKeys};
 use super::settings::{ServiceRateLimit, Settings};
 use crate::limits::CARRIED_WINDOWS_MAX;
 use crate::policy::rate::{RateLimit, RateTable};
+use crate::policy::rate_fields::Quota;
 use crate::slab::Slab;
 use crate::sort::Index;
 use crate::time::{Duration, Instant};
@@ -142,7 +143,8 @@ impl Limiter {
         count
     }
 
-    /// Counts a request in a table; `None`: there is no limit.
+    /// Counts a request in a table; `None`: there is no limit. Returns what the client has left, if
+    /// clients are told.
     ///
     /// # Errors
     /// The client has no request left; the value is the time until its window ends.
@@ -152,11 +154,13 @@ impl Limiter {
         table: Option<RateTableId>,
         client: Option<IpAddr>,
         now: Instant,
-    ) -> Result<(), Duration> {
-        match table.and_then(|table| self.tables.get_mut(table)) {
-            Some(table) => table.count(counted(client), now),
-            None => Ok(()),
-        }
+    ) -> Result<Option<Quota>, Duration> {
+        let Some(table) = table.and_then(|table| self.tables.get_mut(table)) else {
+            return Ok(None);
+        };
+        let client = counted(client);
+        table.count(client, now)?;
+        Ok(table.quota(client))
     }
 
     /// Counts a credential that is not authentic. `failures`: the table of the rules.

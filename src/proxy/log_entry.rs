@@ -17,6 +17,7 @@ use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, AUTH_SUBJE
 use crate::observe::access::{AccessRecord, Entrance, Outcome};
 use crate::observe::basic_user::basic_user;
 use crate::observe::metrics::counters::Ended;
+use crate::policy::rate_fields::Quota;
 use crate::policy::request_id::{IdField, IdShape, RequestIds};
 use crate::time::{Duration, Instant, UnixTime};
 
@@ -41,6 +42,8 @@ pub(super) struct AccessLogEntry {
     pub(super) status: Option<u16>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// Requests that the client has left, for the fields of the response.
+    pub(super) quota: Option<Quota>,
     /// Rules of the service that the request has a route to: those of the edition that the request
     /// was judged by.
     pub(super) service: Option<Rc<ServiceRules>>,

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::bounds::Bounds;
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
-use super::settings::{Service, ServiceAuth, Settings, Target};
+use super::settings::{Service, ServiceAuth, ServiceRateLimit, Settings, Target};
 use crate::buffer::total;
 use crate::http::head::HeadLimits;
 use crate::limits::EDITIONS_MAX;
@@ -18,6 +18,7 @@ use crate::policy::addresses::AddressRules;
 use crate::policy::auth::provider::Kind;
 use crate::policy::cors::Cors;
 use crate::policy::forward::TrustedProxies;
+use crate::policy::rate_fields::RateLines;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
 use crate::policy::security::SecurityBlock;
@@ -109,6 +110,9 @@ pub(super) struct CommonRules {
     pub(super) edition: u64,
     /// CORS policy; `None` if off.
     pub(super) cors: Option<Cors>,
+    /// Rate limit fields of requests without a service, and of services without a limit of their
+    /// own; `None` if off.
+    pub(super) rate_lines: Option<Rc<RateLines>>,
     /// Security headers of every response; `None` if off.
     pub(super) security: Option<SecurityBlock>,
     /// A client that half-closed its connection still gets the response.
@@ -132,6 +136,8 @@ pub(super) struct ServiceRules {
     pub(super) destinations: Vec<DestinationRules>,
     /// Rate table of the requests; `None`: no limit.
     pub(super) rate_table: Option<RateTableId>,
+    /// Rate limit fields of the responses; `None` if off.
+    pub(super) rate_lines: Option<Rc<RateLines>>,
     /// Providers, in the order of the service.
     pub(super) providers: Rc<[ProviderId]>,
     /// Headers that the upstream gets from the gateway alone.
@@ -160,8 +166,12 @@ impl Rules {
             mut settings,
             routes,
         } = prepared;
+        let exposed = settings.cors.is_some();
+        let rate_lines = settings.rate_limit.as_ref();
+        let rate_lines = rate_lines.and_then(|limit| limit.lines("default", exposed));
         let common = Rc::new(CommonRules {
             edition: state.edition,
+            rate_lines: rate_lines.map(Rc::new),
             cors: settings.cors.as_ref().map(Cors::new),
             security: settings.security_headers.as_ref().map(SecurityBlock::new),
             half_close: settings.half_close,
@@ -179,6 +189,13 @@ impl Rules {
                 id: of_service.id,
                 destinations: destinations(&service, of_service, &targets, &state),
                 rate_table: of_service.rate_table,
+                rate_lines: match &service.rate_limit {
+                    ServiceRateLimit::Inherited => common.rate_lines.clone(),
+                    ServiceRateLimit::Off => None,
+                    ServiceRateLimit::Own(limit) => {
+                        limit.lines(&service.route, exposed).map(Rc::new)
+                    }
+                },
                 providers: providers(&service.auth, &state),
                 gateway_headers: gateway_headers(&settings, &service.auth.providers),
                 credential_headers: credential_headers(&settings, &service.auth),
@@ -266,12 +283,14 @@ impl ServiceRules {
             id: self.id,
             destinations: destination.into_iter().collect(),
             rate_table: None,
+            rate_lines: None,
             providers: Rc::new([]),
             gateway_headers: Vec::new(),
             credential_headers: Vec::new(),
             common: Rc::new(CommonRules {
                 edition: u64::MAX,
                 cors: None,
+                rate_lines: None,
                 security: None,
                 ..*self.common
             }),

@@ -18,6 +18,7 @@ mod ids;
 mod memory;
 mod metrics;
 mod own_requests;
+mod rate_fields;
 mod reasons;
 mod refusals;
 mod reload;

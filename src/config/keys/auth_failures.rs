@@ -1,6 +1,7 @@
 //! `authFailures`: how many credentials of a client may turn out not to be authentic.
 
 use crate::policy::rate::RateLimit;
+use crate::policy::rate_fields::RateHeaders;
 
 use crate::config::schema::AUTH_FAILURES;
 use crate::config::syntax::located::{Located, Object};
@@ -27,6 +28,7 @@ pub(crate) fn compile(
     Some(RateLimit {
         requests: scalars::small_of(&object, "requests", report),
         window: scalars::duration_of(&object, "window", report),
+        headers: RateHeaders::Off,
         ..clients
     })
 }

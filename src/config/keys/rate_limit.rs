@@ -1,6 +1,7 @@
 //! `rateLimit`, of the whole gateway and of a service.
 
 use crate::policy::rate::RateLimit;
+use crate::policy::rate_fields::RateHeaders;
 use crate::proxy::settings::ServiceRateLimit;
 
 use crate::config::schema::RATE_LIMIT;
@@ -16,6 +17,7 @@ pub(crate) fn defaults(report: &mut Report<'_>) -> RateLimit {
         window: scalars::duration_of(&object, "window", report),
         ipv6_prefix: prefix(scalars::number_of(&object, "ipv6Prefix", report)),
         max_clients: scalars::count_of(&object, "maxClients", report),
+        headers: RateHeaders::Off,
     }
 }
 
@@ -57,12 +59,23 @@ fn rate_limit(place: &Located<'_>, base: RateLimit, report: &mut Report<'_>) -> 
             .and_then(|place| scalars::number(place, report))
     };
     let requests = given("requests").and_then(|requests| u32::try_from(requests).ok());
+    let headers = object.get("headers");
     RateLimit {
         requests: requests.unwrap_or(base.requests),
         window: window.unwrap_or(base.window),
         ipv6_prefix: given("ipv6Prefix").map_or(base.ipv6_prefix, prefix),
         max_clients: given("maxClients").map_or(base.max_clients, scalars::as_usize),
+        headers: headers.map_or(base.headers, |place| form(place, report)),
     }
+}
+
+/// Reads `headers`.
+fn form(place: &Located<'_>, report: &mut Report<'_>) -> RateHeaders {
+    if place.is_false() {
+        return RateHeaders::Off;
+    }
+    let forms = [("draft", RateHeaders::Draft), ("x", RateHeaders::X)];
+    place.choice(report, &forms).unwrap_or_default()
 }
 
 fn prefix(bits: u64) -> u8 {

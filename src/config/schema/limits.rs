@@ -60,6 +60,15 @@ pub static RATE_LIMIT: Table = Table {
             default: Fallback::Number(bound::RATE_CLIENTS_DEFAULT as u64),
             about: "Clients that are counted at once.",
         },
+        Key {
+            name: "headers",
+            kind: Kind::Any(
+                r#"one of "draft", "x", or false"#,
+                &[Kind::Word(&["draft", "x"]), Kind::Off],
+            ),
+            default: Fallback::Flag(false),
+            about: "Fields that tell clients what they have left: RateLimit and RateLimit-Policy, or X-RateLimit-*.",
+        },
     ],
 };
 

@@ -79,8 +79,9 @@ pub(crate) fn providers<'s>(
 }
 
 pub(crate) fn rate(limit: &RateLimit) -> String {
+    let fields = limit.headers.note();
     format!(
-        "{} requests in {} for each client",
+        "{} requests in {} for each client{fields}",
         limit.requests,
         show_duration(limit.window)
     )

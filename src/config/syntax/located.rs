@@ -151,14 +151,9 @@ impl<'a> Located<'a> {
         choices: &[(&str, T)],
     ) -> Option<T> {
         let words = choices.iter().map(|(word, _)| *word).collect::<Vec<_>>();
-        let listed = words
-            .iter()
-            .map(|word| format!("{word:?}"))
-            .collect::<Vec<_>>()
-            .join(", ");
         debug_assert_eq!(self.kind.words(), Some(words.as_slice()), "{}", self.path);
         let Value::Text(text) = &self.node.value else {
-            self.mismatch_with(report, &format!("one of {listed}"));
+            self.mismatch(report);
             return None;
         };
         let found = choices
@@ -168,7 +163,8 @@ impl<'a> Located<'a> {
         if found.is_none() {
             let hint = suggestions::nearest(text, &words)
                 .map_or(String::new(), |word| format!("; did you mean {word:?}?"));
-            self.fail(report, format!("must be one of {listed}{hint}"));
+            let expected = self.kind.expected();
+            self.fail(report, format!("must be {expected}{hint}"));
         }
         found
     }

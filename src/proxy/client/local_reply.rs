@@ -11,6 +11,7 @@ use super::super::transfer::Transfer;
 use super::Clients;
 use super::connection::Phase;
 use crate::observe::access::Outcome;
+use crate::policy::rate_fields::RateFields;
 use crate::policy::reply::Reply;
 use crate::time::Duration;
 
@@ -93,6 +94,10 @@ impl Clients {
             Some(rules) => &rules.common,
             None => &ctx.rules.common,
         };
+        let rate_lines = match &entry.service {
+            Some(rules) => rules.rate_lines.as_deref(),
+            None => common.rate_lines.as_deref(),
+        };
         let parts = ReplyParts {
             blocks: Blocks {
                 cors: common.cors.as_ref(),
@@ -104,6 +109,7 @@ impl Clients {
             retry_after: reply.retry_after,
             lines: &reply.lines,
             id_line: entry.id_field().line,
+            rate: RateFields::of(rate_lines, entry.quota, ctx.now),
             is_head: reply.is_head,
         };
         let bound = parts.bound(reply.content);

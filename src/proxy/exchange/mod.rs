@@ -48,7 +48,9 @@ use super::transfer::Transfer;
 use super::upstream::{AllDown, Attempts};
 use crate::observe::access::Outcome;
 use crate::policy::auth::grant::Grant;
+use crate::policy::rate_fields::RateFields;
 use crate::slab::Slab;
+use crate::time::Instant;
 use crate::wheel::{Timer, Wheel};
 
 /// A request in flight.
@@ -156,6 +158,12 @@ impl Exchange {
     /// Returns whether it became a tunnel.
     pub(super) fn is_tunnel(&self) -> bool {
         matches!(self.response, Response::Tunnel(_))
+    }
+
+    /// Returns the rate limit fields of a response that is written at `now`.
+    #[inline(always)]
+    fn rate_fields(&self, now: Instant) -> Option<RateFields<'_>> {
+        RateFields::of(self.rules.rate_lines.as_deref(), self.log_entry.quota, now)
     }
 
     /// Returns how the request's body stands.

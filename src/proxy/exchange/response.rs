@@ -128,9 +128,11 @@ impl Relay<'_> {
             .as_ref()
             .map_or(&[][..], |grant| grant.client_lines());
         let id = self.exchange.log_entry.id_field();
-        let bound = total([interim_bound(head), lines.len(), id.line.len()]);
+        let rate = self.exchange.rate_fields(self.ctx.now);
+        let of_rate = rate.map_or(0, |rate| rate.bound());
+        let bound = total([interim_bound(head), lines.len(), id.line.len(), of_rate]);
         let room = self.client.outbox.head_room(bound, &mut self.ctx.buffers);
-        if write_interim(head, connection, (lines, id), room).is_err() {
+        if write_interim(head, connection, (lines, id, rate), room).is_err() {
             self.exchange.for_client = for_client;
             return Err(ResponseError::HeadTooLarge);
         }
@@ -155,7 +157,8 @@ impl Relay<'_> {
             let bound = interim_bound(head);
             let room = self.client.outbox.head_room(bound, &mut self.ctx.buffers);
             let id = exchange.log_entry.id_field();
-            if write_interim(head, connection, (b"", id), room).is_err() {
+            let rate = exchange.rate_fields(self.ctx.now);
+            if write_interim(head, connection, (b"", id, rate), room).is_err() {
                 return Err(ResponseError::HeadTooLarge);
             }
             self.mark_client_ready();
@@ -192,6 +195,7 @@ impl Relay<'_> {
             framing: plan.framing,
             lines: lines.map_or(&[], |grant| grant.client_lines()),
             id: exchange.log_entry.id_field(),
+            rate: exchange.rate_fields(self.ctx.now),
         };
         let outbox = &mut self.client.outbox;
         let room = outbox.head_room(parts.bound(head), &mut self.ctx.buffers);

@@ -1,9 +1,10 @@
 //! Replies of the gateway's own: head and body.
 
-use super::response::Blocks;
+use super::response::{Blocks, write_rate};
 use crate::buffer::{Buffer, total};
 use crate::digits;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
+use crate::policy::rate_fields::RateFields;
 use crate::policy::reply::Reply;
 
 /// Content of a reply.
@@ -64,6 +65,8 @@ pub(in crate::proxy) struct ReplyParts<'a> {
     pub(in crate::proxy) lines: &'a [u8],
     /// Field line with the id of the request.
     pub(in crate::proxy) id_line: &'a [u8],
+    /// Fields of the rate limit.
+    pub(in crate::proxy) rate: Option<RateFields<'a>>,
     /// True for a HEAD request, whose reply has no body.
     pub(in crate::proxy) is_head: bool,
 }
@@ -75,7 +78,8 @@ impl ReplyParts<'_> {
     /// Returns an upper bound of the bytes of head and body.
     pub(in crate::proxy) fn bound(&self, content: Content<'_>) -> usize {
         let blocks = self.blocks.bound();
-        let lines = total([self.lines.len(), self.id_line.len()]);
+        let rate = self.rate.map_or(0, |rate| rate.bound());
+        let lines = total([self.lines.len(), self.id_line.len(), rate]);
         total([blocks, lines, content.variable_bytes(), 512])
     }
 
@@ -143,6 +147,7 @@ impl ReplyParts<'_> {
     fn write_rest(&self, mut writer: HeadWriter<'_>, body_bytes: u64) -> Result<(), HeadTooLarge> {
         writer.lines(self.lines);
         writer.lines(self.id_line);
+        write_rate(self.rate, &mut writer);
         self.blocks.write(None, &mut writer);
         if self.close {
             writer.field(b"Connection: ", b"close");

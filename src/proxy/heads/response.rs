@@ -6,6 +6,7 @@ use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::http::field::{Name, NameSet};
 use crate::http::head::{Field, Fields, ResponseHead};
 use crate::policy::cors::Cors;
+use crate::policy::rate_fields::RateFields;
 use crate::policy::request_id::IdField;
 use crate::policy::security::SecurityBlock;
 
@@ -87,13 +88,16 @@ pub(in crate::proxy) struct ResponseParts<'a> {
     pub(in crate::proxy) lines: &'a [u8],
     /// Field line with the id of the request.
     pub(in crate::proxy) id: IdField<'a>,
+    /// Fields of the rate limit.
+    pub(in crate::proxy) rate: Option<RateFields<'a>>,
 }
 
 impl ResponseParts<'_> {
     /// The most bytes the head can take, given the upstream's.
     #[inline(always)]
     pub(in crate::proxy) fn bound(&self, head: &ResponseHead<'_>) -> usize {
-        let lines = total([self.lines.len(), self.id.line.len()]);
+        let rate = self.rate.map_or(0, |rate| rate.bound());
+        let lines = total([self.lines.len(), self.id.line.len(), rate]);
         total([head.len, self.blocks.bound(), lines, 192])
     }
 
@@ -109,9 +113,11 @@ impl ResponseParts<'_> {
         if !is_dated {
             drops.insert(Name::Date);
         }
-        copy_lines(&mut writer, &head.fields, drops, self.connection, self.id);
+        let ours = (self.id, self.rate);
+        copy_lines(&mut writer, &head.fields, drops, self.connection, ours);
         writer.lines(self.lines);
         writer.lines(self.id.line);
+        write_rate(self.rate, &mut writer);
         if !is_dated {
             writer.field(b"Date: ", self.date);
         }
@@ -129,39 +135,51 @@ pub(in crate::proxy) fn interim_bound(head: &ResponseHead<'_>) -> usize {
 }
 
 /// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes
-/// it one: whole `lines` that go behind the upstream's own, and the id of the request.
+/// it one: whole `lines` that go behind the upstream's own, the id of the request, and the fields of
+/// the rate limit.
 pub(in crate::proxy) fn write_interim(
     head: &ResponseHead<'_>,
     connection: &Connection<'_>,
-    (lines, id): (&[u8], IdField<'_>),
+    (lines, id, rate): (&[u8], IdField<'_>, Option<RateFields<'_>>),
     out: &mut Buffer,
 ) -> Result<(), HeadTooLarge> {
     let mut writer = HeadWriter::response(out, head.status, head.reason);
-    copy_lines(&mut writer, &head.fields, RESPONSE_DROPS, connection, id);
+    let ours = (id, rate);
+    copy_lines(&mut writer, &head.fields, RESPONSE_DROPS, connection, ours);
     writer.lines(lines);
     if head.status == 101 {
         writer.lines(id.line);
+        write_rate(rate, &mut writer);
         writer.field(b"Connection: ", b"Upgrade");
         writer.field(b"Upgrade: ", b"websocket");
     }
     writer.finish(Framing::None)
 }
 
-/// Copies the lines of a response that stay.
+/// Writes the fields of the rate limit.
+#[inline(always)]
+pub(super) fn write_rate(rate: Option<RateFields<'_>>, writer: &mut HeadWriter<'_>) {
+    if let Some(rate) = rate {
+        rate.write(&mut |part| writer.lines(part));
+    }
+}
+
+/// Copies the lines of a response that stay. Lines with the id and of the rate limit are replaced.
 fn copy_lines(
     writer: &mut HeadWriter<'_>,
     fields: &Fields<'_>,
     drops: NameSet,
     connection: &Connection<'_>,
-    id: IdField<'_>,
+    (id, rate): (IdField<'_>, Option<RateFields<'_>>),
 ) {
     let nominated = connection.nominated();
-    let looks = nominated.is_some() || !id.name.is_empty();
+    let looks = nominated.is_some() || !id.name.is_empty() || rate.is_some();
     let is_dropped = looks.then_some(|field: &Field<'_>| {
         nominated
             .as_ref()
             .is_some_and(|nominated| nominated.has(field.name))
             || id.replaces_named(field.name)
+            || rate.is_some_and(|rate| rate.replaces(field.name))
     });
     let drops = drops.union(id.replaces);
     fields.runs(drops, is_dropped, |lines| writer.lines(lines));

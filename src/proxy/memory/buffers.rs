@@ -122,5 +122,14 @@ fn blocks(settings: &Settings) -> usize {
         .security_headers
         .as_ref()
         .map_or(0, |headers| SecurityBlock::new(headers).whole().len());
-    total([cors, security])
+    total([cors, security, rate_fields(settings)])
+}
+
+/// Bytes of the rate limit fields of a response.
+fn rate_fields(settings: &Settings) -> usize {
+    let routes = settings.services.iter();
+    let own = routes.map(super::rate_lines);
+    let top = settings.rate_limit.as_ref();
+    let top = top.map_or(0, |limit| super::lines_of("default", limit));
+    own.chain([top]).max().unwrap_or(0)
 }

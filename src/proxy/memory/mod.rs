@@ -40,6 +40,7 @@ use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
 use crate::policy::accounts::Accounts;
 use crate::policy::rate::{RateLimit, RateTable};
+use crate::policy::rate_fields::{RateHeaders, RateLines};
 use crate::policy::request_id::LINE_BYTES;
 use crate::slab::Slab;
 use crate::upstream::group::Group;
@@ -172,6 +173,22 @@ pub fn rate_table(limit: &RateLimit) -> usize {
     RateTable::bytes(limit.max_clients)
 }
 
+/// Bytes of the rate limit fields of a service with a limit of its own.
+fn rate_lines(service: &Service) -> usize {
+    match &service.rate_limit {
+        ServiceRateLimit::Own(limit) => lines_of(&service.route, limit),
+        ServiceRateLimit::Inherited | ServiceRateLimit::Off => 0,
+    }
+}
+
+/// Bytes of the fields of a limit with this name.
+fn lines_of(name: &str, limit: &RateLimit) -> usize {
+    match limit.headers {
+        RateHeaders::Off => 0,
+        RateHeaders::Draft | RateHeaders::X => RateLines::bytes(name),
+    }
+}
+
 /// The limits that have a table of their own.
 pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
     let own = settings
@@ -199,7 +216,8 @@ pub fn routes(settings: &Settings) -> usize {
             .health_check
             .as_ref()
             .map_or(0, |check| check.path.len());
-        let row = total(paths.chain([service.route.len(), check, size_of::<Service>()]));
+        let lines = rate_lines(service);
+        let row = total(paths.chain([service.route.len(), check, size_of::<Service>(), lines]));
         let members = if service.has_group(&settings.targets) {
             endpoints_of(service, settings)
         } else {

@@ -32,6 +32,7 @@ use crate::policy::admission::{
     self, AdmissionRules, Answer, Counted, Decision, Request, RouteMatch,
 };
 use crate::policy::auth::grant::Grant;
+use crate::policy::rate_fields::Quota;
 use crate::policy::reply::Reply;
 
 /// Bytes of a malformed request's first line that are logged.
@@ -121,13 +122,20 @@ impl Reception<'_> {
         let admission = admission::decide(&admission_rules, &request, client, redirects);
         if let Counted::For(service) = admission.counted
             && suspended.is_none()
-            && let Err(wait) =
-                self.limiter
-                    .count(rules.rate_table(service), client.ip(), self.ctx.now)
         {
-            entry.service = service.and_then(|service| rules.service(service));
-            self.ctx.report_rate_limited(&entry);
-            return self.reply_and_drain(&request, rate_limited_reply(wait), entry);
+            let (table, now) = (rules.rate_table(service), self.ctx.now);
+            match self.limiter.count(table, client.ip(), now) {
+                Ok(quota) => entry.quota = quota,
+                Err(wait) => {
+                    entry.quota = Some(Quota {
+                        remaining: 0,
+                        end: now.after(wait),
+                    });
+                    entry.service = service.and_then(|service| rules.service(service));
+                    self.ctx.report_rate_limited(&entry);
+                    return self.reply_and_drain(&request, rate_limited_reply(wait), entry);
+                }
+            }
         }
         let route = match admission.decision {
             Decision::Forward(route) => route,
