@@ -94,7 +94,7 @@ impl Context {
             .as_ref()
             .map_or(failure.outcome.as_str(), Reason::what);
         if self.admits(Subject::Service(service_of(entry)), what) {
-            let status_told = status.or(entry.status);
+            let status_told = status.or(entry.numbers.status);
             let failed = Failed {
                 address,
                 is_cut: status.is_none(),
@@ -120,7 +120,7 @@ impl Context {
                 Told::Info | Told::Elsewhere => Subject::Refusal(service),
             };
             if self.admits(subject, reason.what()) {
-                let failed = failed(entry, outcome, Some(reason.clone()), entry.status);
+                let failed = failed(entry, outcome, Some(reason.clone()), entry.numbers.status);
                 let failed = Box::new(failed);
                 self.report(match told {
                     Told::Warn => Report::UpstreamFailed(failed),
@@ -157,7 +157,7 @@ impl Context {
         if let Some(limit) = own.or(rules.settings.rate_limit.as_ref()) {
             self.report(Report::FirstRateLimited {
                 route: service.map(|rules| Rc::clone(&rules.route)),
-                client: entry.client,
+                client: entry.numbers.client,
                 requests: limit.requests,
                 window: limit.window,
             });
@@ -253,7 +253,7 @@ fn failed(
         reason,
         status,
         is_cut: false,
-        client: entry.client,
+        client: entry.numbers.client,
         id: entry.id().map(Into::into),
         method: method.get(..METHOD_BYTES).unwrap_or(method).into(),
         path: path.get(..PATH_BYTES).unwrap_or(path).into(),

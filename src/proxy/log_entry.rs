@@ -36,7 +36,19 @@ pub(super) struct AccessLogEntry {
     referer: Option<u32>,
     user_agent: Option<u32>,
     details: Details,
-    entrance: Entrance,
+    pub(super) numbers: Numbers,
+    /// Rules of the service that the request has a route to: those of the edition that the request
+    /// was judged by.
+    pub(super) service: Option<Rc<ServiceRules>>,
+    /// Reason why the request was refused or failed, where its outcome does not say it all. In a
+    /// box: most requests have none.
+    pub(super) reason: Option<Box<Reason>>,
+}
+
+/// Facts about a request that are not text. The ring of decisions copies them as one value.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Numbers {
+    pub(super) entrance: Entrance,
     pub(super) client: Option<IpAddr>,
     pub(super) started: Instant,
     pub(super) status: Option<u16>,
@@ -44,21 +56,15 @@ pub(super) struct AccessLogEntry {
     pub(super) bytes_out: u64,
     /// Requests that the client has left, for the fields of the response.
     pub(super) quota: Option<Quota>,
-    /// Rules of the service that the request has a route to: those of the edition that the request
-    /// was judged by.
-    pub(super) service: Option<Rc<ServiceRules>>,
     /// Number of the destination that the request went to last.
     pub(super) sent_to: Option<u32>,
-    upstream_status: Option<u16>,
+    pub(super) upstream_status: Option<u16>,
     /// Milliseconds from the start until it went up last; with 32 bits a line says of what takes
     /// weeks that it took 49 days.
-    went_up: Option<u32>,
-    upstream_millis: Option<u32>,
-    reused: bool,
+    pub(super) went_up: Option<u32>,
+    pub(super) upstream_millis: Option<u32>,
+    pub(super) reused: bool,
     pub(super) retries: u32,
-    /// Reason why the request was refused or failed, where its outcome does not say it all. In a
-    /// box: most requests have none.
-    pub(super) reason: Option<Box<Reason>>,
 }
 
 /// Bytes of the texts that only a JSON line shows; 0 without one.
@@ -76,9 +82,12 @@ impl AccessLogEntry {
         text.clear();
         *self = AccessLogEntry {
             text,
-            client,
-            entrance,
-            started: now,
+            numbers: Numbers {
+                client,
+                entrance,
+                started: now,
+                ..Numbers::default()
+            },
             ..AccessLogEntry::default()
         };
     }
@@ -98,7 +107,7 @@ impl AccessLogEntry {
 
     /// Returns the number of the listener's name; 0 without one.
     pub(super) fn listener(&self) -> u16 {
-        self.entrance.listener
+        self.numbers.entrance.listener
     }
 
     /// Returns the id of the request; `None` if ids are off.
@@ -171,15 +180,16 @@ impl AccessLogEntry {
 
     /// Notes that the request goes to an upstream, on a `reused` connection or a fresh one.
     pub(super) fn goes_up(&mut self, reused: bool, now: Instant) {
-        self.reused = reused;
-        self.went_up = Some(self.millis_since_start(now));
+        self.numbers.reused = reused;
+        self.numbers.went_up = Some(self.millis_since_start(now));
     }
 
     /// The final head of the upstream, or its 101, has come.
     pub(super) fn is_answered(&mut self, status: u16, now: Instant) {
-        self.status = Some(status);
-        self.upstream_status = Some(status);
-        self.upstream_millis = self
+        self.numbers.status = Some(status);
+        self.numbers.upstream_status = Some(status);
+        self.numbers.upstream_millis = self
+            .numbers
             .went_up
             .map(|at| self.millis_since_start(now).saturating_sub(at));
     }
@@ -187,7 +197,10 @@ impl AccessLogEntry {
     /// Returns the target that the request went to last.
     #[inline(always)]
     pub(super) fn target(&self) -> Option<&Rc<Target>> {
-        let destination = self.service.as_ref()?.destination(self.sent_to? as usize)?;
+        let destination = self
+            .service
+            .as_ref()?
+            .destination(self.numbers.sent_to? as usize)?;
         Some(&destination.target)
     }
 
@@ -195,18 +208,18 @@ impl AccessLogEntry {
     #[inline(always)]
     pub(super) fn ended(&self, outcome: Outcome, now: Instant) -> Ended {
         Ended {
-            status: self.status,
+            status: self.numbers.status,
             outcome,
-            millis: now.since(self.started).as_millis(),
-            upstream_millis: self.upstream_millis,
-            request_bytes: self.bytes_in,
-            response_bytes: self.bytes_out,
-            retries: self.retries,
+            millis: now.since(self.numbers.started).as_millis(),
+            upstream_millis: self.numbers.upstream_millis,
+            request_bytes: self.numbers.bytes_in,
+            response_bytes: self.numbers.bytes_out,
+            retries: self.numbers.retries,
         }
     }
 
     fn millis_since_start(&self, now: Instant) -> u32 {
-        u32::try_from(now.since(self.started).as_millis()).unwrap_or(u32::MAX)
+        u32::try_from(now.since(self.numbers.started).as_millis()).unwrap_or(u32::MAX)
     }
 
     /// Gives back storage that few requests need.
@@ -309,37 +322,38 @@ impl AccessLogEntry {
             Default::default()
         };
         AccessRecord {
-            client: self.client,
+            client: self.numbers.client,
             id: self.id(),
             user: self.user.map(|_| user),
             subject: some(subject),
             host: some(host),
             trace: some(trace),
             listener,
-            tls: self.entrance.tls,
+            tls: self.numbers.entrance.tls,
             wall,
             request_line: line,
             method,
             path,
             proto,
-            status: self.status,
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            duration: now.since(self.started),
+            status: self.numbers.status,
+            bytes_in: self.numbers.bytes_in,
+            bytes_out: self.numbers.bytes_out,
+            duration: now.since(self.numbers.started),
             service: self.service.as_deref().map(|rules| &*rules.route),
             target: self.target().map(|target| target.authority.as_str()),
-            upstream_status: self.upstream_status,
+            upstream_status: self.numbers.upstream_status,
             upstream_time: self
+                .numbers
                 .upstream_millis
                 .map(|millis| Duration::from_millis(millis.into())),
-            reused: self.reused,
-            retries: self.retries,
+            reused: self.numbers.reused,
+            retries: self.numbers.retries,
             referer: self.referer.map(|_| referer),
             user_agent: self.user_agent.map(|_| user_agent),
             outcome,
             reason: match &self.reason {
                 Some(reason) => Some(reason.as_str()),
-                None => of_outcome(outcome, self.status),
+                None => of_outcome(outcome, self.numbers.status),
             },
         }
     }

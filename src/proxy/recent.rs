@@ -51,7 +51,7 @@ impl Recent {
                 | Outcome::Unauthorized
                 | Outcome::Shutdown
         );
-        if is_client || entry.status.is_some_and(|status| status / 100 == 4) {
+        if is_client || entry.numbers.status.is_some_and(|status| status / 100 == 4) {
             return;
         }
         if self.0.len() >= RECENT_FAILURES {
@@ -64,8 +64,8 @@ impl Recent {
             at: now,
             route: entry.service.as_ref().map(|rules| Rc::clone(&rules.route)),
             target: entry.target().map(Rc::clone),
-            client: entry.client,
-            status: entry.status,
+            client: entry.numbers.client,
+            status: entry.numbers.status,
             outcome,
             reason: entry.reason.clone(),
             request: String::from_utf8_lossy(line).into_owned(),

@@ -127,7 +127,7 @@ pub(super) fn search<R>(
             .map(|exchange| Search::Exchange {
                 id,
                 client_id: exchange.client,
-                client: exchange.log_entry.client,
+                client: exchange.log_entry.numbers.client,
                 rules: &exchange.rules,
                 attempts: &mut exchange.attempts,
             }),

@@ -75,7 +75,7 @@ impl Authenticator {
         };
         let is_decided = !self.is_about_token(lookup);
         if suspended.progress.is_forged_so_far(is_decided) {
-            let client = suspended.log_entry.client;
+            let client = suspended.log_entry.numbers.client;
             env.count_failure(client);
         }
         self.leave_lookup(id, lookup, env);

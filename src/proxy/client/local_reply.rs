@@ -109,7 +109,7 @@ impl Clients {
             retry_after: reply.retry_after,
             lines: &reply.lines,
             id_line: entry.id_field().line,
-            rate: RateFields::of(rate_lines, entry.quota, ctx.now),
+            rate: RateFields::of(rate_lines, entry.numbers.quota, ctx.now),
             is_head: reply.is_head,
         };
         let bound = parts.bound(reply.content);
@@ -117,9 +117,9 @@ impl Clients {
         let written = parts.write(reply.content, room);
         debug_assert!(written.is_ok(), "the bound covers every reply");
         let status = reply.content.status();
-        entry.status = Some(status);
+        entry.numbers.status = Some(status);
         ctx.counters.count_reply(status);
-        entry.bytes_out = if reply.is_head {
+        entry.numbers.bytes_out = if reply.is_head {
             0
         } else {
             reply.content.body_bytes()

@@ -140,7 +140,7 @@ impl Relay<'_> {
             let attempts = &mut self.exchange.attempts;
             attempts.retried_same_endpoint = true;
             let entry = &mut self.exchange.log_entry;
-            entry.retries = entry.retries.saturating_add(1);
+            entry.numbers.retries = entry.numbers.retries.saturating_add(1);
             return self.start_over(up, ConnectTime::Fresh);
         }
         let (upstreams, search, ctx) = self.search();
@@ -221,7 +221,7 @@ impl Relay<'_> {
         attempts.retried = attempts.retried.saturating_add(u32::from(!is_free));
         attempts.retried_same_endpoint = false;
         let entry = &mut self.exchange.log_entry;
-        entry.retries = entry.retries.saturating_add(1);
+        entry.numbers.retries = entry.numbers.retries.saturating_add(1);
         let Some(mut outbox) = self.take_request_back(up) else {
             return ExchangeStep::Fail(failure);
         };
@@ -247,7 +247,7 @@ impl Relay<'_> {
         let attempts = &self.exchange.attempts;
         let (rules, from) = (&self.exchange.rules, attempts.destination as usize);
         let may_retry = attempts.retried < limit;
-        let client = self.exchange.log_entry.client;
+        let client = self.exchange.log_entry.numbers.client;
         self.upstreams
             .choose_among(rules, client, self.ctx, |member: &Member<_>| {
                 let is_allowed = may_retry || is_failover && member.destination == from;
@@ -259,7 +259,7 @@ impl Relay<'_> {
     pub(super) fn readdress(&mut self, selection: Selection, outbox: &mut Outbox) -> bool {
         let destination = selection.destination as u32;
         let from = core::mem::replace(&mut self.exchange.attempts.destination, destination);
-        self.exchange.log_entry.sent_to = Some(destination);
+        self.exchange.log_entry.numbers.sent_to = Some(destination);
         if from == destination {
             return true;
         }

@@ -66,7 +66,7 @@ impl Relay<'_> {
         let search = Search::Exchange {
             id: self.id,
             client_id: self.exchange.client,
-            client: self.exchange.log_entry.client,
+            client: self.exchange.log_entry.numbers.client,
             rules: &self.exchange.rules,
             attempts: &mut self.exchange.attempts,
         };

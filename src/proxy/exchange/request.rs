@@ -93,7 +93,7 @@ impl Relay<'_> {
         let (inbox, buffers) = (&mut self.client.inbox, &mut self.ctx.buffers);
         let step = transfer.step(inbox, &mut upstream.outbox, buffers);
         let moved = transfer.moved();
-        self.exchange.log_entry.bytes_in = moved;
+        self.exchange.log_entry.numbers.bytes_in = moved;
         if let Some(pace) = &mut self.exchange.pace
             && !self.client.inbox.is_empty()
         {
@@ -135,7 +135,7 @@ impl Relay<'_> {
         let n = gathering.outbox.gather(inbox, gathering.left, buffers);
         gathering.left = gathering.left.saturating_sub(n);
         let entry = &mut self.exchange.log_entry;
-        entry.bytes_in = entry.bytes_in.saturating_add(n as u64);
+        entry.numbers.bytes_in = entry.numbers.bytes_in.saturating_add(n as u64);
         if gathering.left > 0 {
             return ExchangeStep::Wait;
         }
@@ -175,7 +175,7 @@ impl Relay<'_> {
             return Ok(selection);
         }
         let private = self.client.has_private.then_some(self.exchange.client);
-        let client = self.exchange.log_entry.client;
+        let client = self.exchange.log_entry.numbers.client;
         self.upstreams.choose(rules, client, private, self.ctx)
     }
 

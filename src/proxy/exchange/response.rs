@@ -242,7 +242,7 @@ impl Relay<'_> {
         let (outbox, buffers) = (&mut self.client.outbox, &mut self.ctx.buffers);
         let step = transfer.step(&mut upstream.inbox, outbox, buffers);
         let moved = transfer.moved();
-        self.exchange.log_entry.bytes_out = moved;
+        self.exchange.log_entry.numbers.bytes_out = moved;
         let reusable = *reusable && upstream.inbox.is_empty();
         match step {
             Ok(Progress::Complete) => return self.response_read(reusable),

@@ -73,7 +73,7 @@ impl Relay<'_> {
         };
         upstream.outbox.spliced(n);
         let progress = transfer.spliced(n);
-        self.exchange.log_entry.bytes_in = transfer.moved();
+        self.exchange.log_entry.numbers.bytes_in = transfer.moved();
         self.request_moved(progress)
     }
 
@@ -85,7 +85,7 @@ impl Relay<'_> {
         let reusable = *reusable;
         self.client.outbox.spliced(n);
         let progress = transfer.spliced(n);
-        self.exchange.log_entry.bytes_out = transfer.moved();
+        self.exchange.log_entry.numbers.bytes_out = transfer.moved();
         match progress {
             Progress::Complete => self.response_read(reusable),
             Progress::More => {

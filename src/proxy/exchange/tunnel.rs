@@ -64,7 +64,7 @@ impl Relay<'_> {
                 let n = inbox.len();
                 let moved = upstream.outbox.take(inbox, n, buffers) as u64;
                 let entry = &mut self.exchange.log_entry;
-                entry.bytes_in = entry.bytes_in.saturating_add(moved);
+                entry.numbers.bytes_in = entry.numbers.bytes_in.saturating_add(moved);
             }
             self.tunnel_moved();
         }
@@ -81,7 +81,7 @@ impl Relay<'_> {
                 let n = inbox.len();
                 let moved = self.client.outbox.take(inbox, n, buffers) as u64;
                 let entry = &mut self.exchange.log_entry;
-                entry.bytes_out = entry.bytes_out.saturating_add(moved);
+                entry.numbers.bytes_out = entry.numbers.bytes_out.saturating_add(moved);
             }
             self.tunnel_moved();
         }

@@ -47,7 +47,7 @@ impl Reception<'_> {
         let private = client.has_private.then_some(id);
         let chosen = self
             .upstreams
-            .choose(&rules, entry.client, private, self.ctx);
+            .choose(&rules, entry.numbers.client, private, self.ctx);
         let selection = match chosen {
             Ok(selection) => selection,
             Err(AllDown(wait)) => {
@@ -55,7 +55,7 @@ impl Reception<'_> {
                 return self.reply(reply, entry, origin(request.head));
             }
         };
-        entry.sent_to = Some(selection.destination as u32);
+        entry.numbers.sent_to = Some(selection.destination as u32);
         let is_websocket = wants_websocket(request.head, &request.body);
         let headers = rules.dropped(grants.by_authorization);
         let destination = selection.destination;

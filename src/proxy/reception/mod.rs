@@ -125,9 +125,9 @@ impl Reception<'_> {
         {
             let (table, now) = (rules.rate_table(service), self.ctx.now);
             match self.limiter.count(table, client.ip(), now) {
-                Ok(quota) => entry.quota = quota,
+                Ok(quota) => entry.numbers.quota = quota,
                 Err(wait) => {
-                    entry.quota = Some(Quota {
+                    entry.numbers.quota = Some(Quota {
                         remaining: 0,
                         end: now.after(wait),
                     });
@@ -264,7 +264,7 @@ impl Reception<'_> {
             id: self.id,
             peer: client.peer,
             listener: client.listener,
-            client: entry.client,
+            client: entry.numbers.client,
             request,
             service: &service,
             id_field: entry.id_field(),
