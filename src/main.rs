@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         Ok(Command::Health { at, live }) => health(at, live),
         Ok(Command::Log { at, level, time }) => log_level(at, level, time),
         Ok(Command::Top { at, once }) => top(at, once),
+        Ok(Command::Why { at, id }) => why(at, &id),
         Ok(Command::Hash { api_key }) => hash(api_key),
         Ok(Command::Diff { old, new, log }) => compare(&old, &new, log),
         Ok(Command::Demo) => run_demo(),
@@ -313,6 +314,18 @@ fn top(at: AdminAt, once: bool) -> Result<(), u8> {
         ))?;
         client::pause(TOP_EVERY);
     }
+}
+
+/// Prints what the running gateway decided about a request.
+fn why(at: AdminAt, id: &str) -> Result<(), u8> {
+    let address = admin_of(at)?;
+    let id = client::query_value(id);
+    let reply = ask(&address, &format!("GET /why?id={id}"), ANSWER)?;
+    if reply.status == 200 {
+        return say(&reply.body);
+    }
+    complain(reply.errors().trim_end());
+    Err(INVALID)
 }
 
 fn log_level(at: AdminAt, level: LogLevel, time: Option<String>) -> Result<(), u8> {

@@ -16,6 +16,8 @@ pub(super) struct Given {
     word: Option<String>,
     /// Word behind the command `log`.
     level: Option<String>,
+    /// Word behind the command `why`.
+    id: Option<String>,
     /// Words behind the command `diff`.
     files: Vec<PathBuf>,
     log: Option<PathBuf>,
@@ -96,6 +98,7 @@ impl Given {
         match self.word.as_deref() {
             Some("diff") if self.files.len() < 2 => self.files.push(PathBuf::from(given)),
             Some("log") if self.level.is_none() => self.level = Some(word),
+            Some("why") if self.id.is_none() => self.id = Some(word),
             Some(first) => return Err(second_word(first, &word)),
             None if !COMMANDS.contains(&word.as_str()) => return Err(unknown_command(&word)),
             None => self.word = Some(word),
@@ -145,6 +148,16 @@ impl Given {
                 at,
                 once: self.once,
             },
+            "why" => Command::Why {
+                at,
+                id: self.id.filter(|id| !id.is_empty()).ok_or_else(|| {
+                    UsageError(
+                        "why needs the id of a request, as in tollgate why 9f86d081884c7d659a2feaa0c55ad015; \
+                         the response has it in X-Request-Id, and the log in its lines"
+                            .to_owned(),
+                    )
+                })?,
+            },
             "log" => Command::Log {
                 at,
                 level: level(self.level.as_deref())?,
@@ -183,7 +196,10 @@ impl Given {
             }
             _ => {}
         }
-        let is_client = matches!(word, "reload" | "upgrade" | "health" | "log" | "top");
+        let is_client = matches!(
+            word,
+            "reload" | "upgrade" | "health" | "log" | "top" | "why"
+        );
         if self.api_key && word != "hash" {
             return only("--api-key", "hash");
         }
@@ -200,7 +216,7 @@ impl Given {
             return only("--for", "log");
         }
         if self.admin.is_some() && !is_client && word != "run" {
-            return only("--admin", "run, reload, upgrade, health, log or top");
+            return only("--admin", "run, reload, upgrade, health, log, top or why");
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ Usage with a running gateway that has an admin listener:
   tollgate health [-c FILE] [--live]    ask whether it is ready (or alive): exit code 0 or 1
   tollgate log LEVEL [--for 10m]        change its log level for a while
   tollgate top [--once]                 show its state every 2 s, until Ctrl-C
+  tollgate why ID                       tell what was decided about one of the last 1000 requests, by its id
 
 Options:
       --admin ADDRESS the admin listener, in place of the file's: unix:/run/tollgate/admin.sock or 127.0.0.1:5001
@@ -124,6 +125,13 @@ pub enum Command {
         /// `--once`: one time, else again and again.
         once: bool,
     },
+    /// Ask the running gateway what it decided about a request.
+    Why {
+        /// The running gateway.
+        at: AdminAt,
+        /// Id of the request.
+        id: String,
+    },
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -152,9 +160,9 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 12] = [
-    "run", "check", "hash", "diff", "demo", "reload", "upgrade", "health", "log", "top", "help",
-    "version",
+const COMMANDS: [&str; 13] = [
+    "run", "check", "hash", "diff", "demo", "reload", "upgrade", "health", "log", "top", "why",
+    "help", "version",
 ];
 /// Long options.
 const OPTIONS: [&str; 9] = [

@@ -98,6 +98,13 @@ fn commands_to_a_running_gateway() {
                 live: true,
             },
         ),
+        (
+            "why 9f86 --admin unix:/a",
+            Command::Why {
+                at: at(None, unix),
+                id: "9f86".to_owned(),
+            },
+        ),
         ("log debug", log(at(None, None), LogLevel::Debug, None)),
         (
             "log --for 90s trace",
@@ -123,6 +130,11 @@ fn commands_to_a_running_gateway() {
             "log DEBUG",
             "unknown level \"DEBUG\", did you mean \"debug\"?",
         ),
+        (
+            "why",
+            "why needs the id of a request, as in tollgate why 9f",
+        ),
+        ("why 9f 86", "why takes no further word \"86\""),
         ("log debug 10m", "log takes no further word \"10m\""),
         ("log debug --for", "--for needs a duration, as in --for 10m"),
         ("log debug --for 10", "--for \"10\" must be a duration"),
@@ -144,11 +156,11 @@ fn commands_to_a_running_gateway() {
         ),
         (
             "check --admin unix:/a",
-            "--admin goes with the command run, reload, upgrade, health, log or top, not with check",
+            "--admin goes with the command run, reload, upgrade, health, log, top or why, not with check",
         ),
         (
             "demo --admin unix:/a",
-            "--admin goes with the command run, reload, upgrade, health, log or top, not with demo",
+            "--admin goes with the command run, reload, upgrade, health, log, top or why, not with demo",
         ),
         ("reload now", "reload takes no further word \"now\""),
         (

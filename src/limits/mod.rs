@@ -316,6 +316,16 @@ pub const LISTENER_NAMES_MAX: usize = 1024;
 pub const REQUEST_ID_BYTES: usize = 128;
 /// Bytes of the name of the field with the request id (`requestId`).
 pub const REQUEST_ID_NAME_BYTES: usize = 64;
+/// Decisions about requests that are kept for `tollgate why`.
+pub const DECISIONS: usize = 1000;
+/// Bytes that a decision keeps of the request's id and of its first line.
+pub const DECISION_TEXT_BYTES: usize = 160;
+/// Attempts that came to nothing that a decision keeps: the first ones and the last one.
+pub const DECISION_TRIES: usize = 4;
+/// Bytes of a name that a decision keeps when its configuration was replaced.
+pub const DECISION_NAME_BYTES: usize = 96;
+/// Bytes of a text of the system or of TLS that a decision keeps.
+pub const DECISION_REASON_BYTES: usize = 160;
 /// Bytes that a finished request's log fields keep allocated for the next request.
 pub const ACCESS_FIELDS_RETAINED_BYTES: usize = 4 << 10;
 /// Bytes of one operator message; the rest is truncated.
@@ -330,6 +340,7 @@ pub const CONFIG_LOOK: Duration = Duration::from_secs(2);
 pub const EDITIONS_MAX: usize = 8;
 
 const _: () = {
+    assert!(DECISION_TEXT_BYTES > REQUEST_ID_BYTES, "an id fits whole");
     assert!(BUFFER_CLASSES[4] == READ_BYTES);
     assert!(
         BUFFER_CLASSES[3] > HEAD_BYTES_DEFAULT,

@@ -89,6 +89,10 @@ pub fn bound(config: &Config) -> Bound {
     parts.extend(rate_part(settings));
     parts.extend(certificate_part(config));
     parts.push(Part::whole("logs", logs()));
+    if memory::decisions(settings) > 0 {
+        let bytes = memory::decisions(settings);
+        parts.push(Part::whole("last decisions", bytes));
+    }
     let authentication = memory::auth::whole(settings).saturating_add(sessions.providers);
     if authentication > 0 {
         parts.push(Part::whole("authentication", authentication));

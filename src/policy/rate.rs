@@ -177,12 +177,12 @@ impl RateTable {
             .saturating_add(Wheel::<()>::bytes(4))
     }
 
-    /// Counts a request of `client`.
+    /// Counts a request of `client`. Returns what the client has left.
     ///
     /// # Errors
     /// The limit is reached. The value is the time until the client's window ends.
     #[inline(always)]
-    pub fn count(&mut self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub fn count(&mut self, client: IpAddr, now: Instant) -> Result<Quota, Duration> {
         let client = client_key(client, self.limit.ipv6_prefix);
         if let Some(&key) = self.index.get(&client)
             && let Some(window) = self.windows.get_mut(key)
@@ -192,10 +192,16 @@ impl RateTable {
                 return Err(window.end.since(now));
             }
             window.passed = window.passed.saturating_add(1);
-            return Ok(());
+            return Ok(Quota {
+                remaining: self.limit.requests.saturating_sub(window.passed),
+                end: window.end,
+            });
         }
         self.start(client, now);
-        Ok(())
+        Ok(Quota {
+            remaining: self.limit.requests.saturating_sub(1),
+            end: now.after(self.limit.window),
+        })
     }
 
     /// Checks if a request of `client` would be counted, without counting it.
@@ -210,27 +216,6 @@ impl RateTable {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Returns what a client has left that was just counted; `None` if clients are not told.
-    #[inline(always)]
-    pub fn quota(&self, client: IpAddr) -> Option<Quota> {
-        match self.limit.headers {
-            RateHeaders::Off => None,
-            RateHeaders::Draft | RateHeaders::X => self.left(client),
-        }
-    }
-
-    #[cold]
-    fn left(&self, client: IpAddr) -> Option<Quota> {
-        let key = self
-            .index
-            .get(&client_key(client, self.limit.ipv6_prefix))?;
-        let window = self.windows.get(*key)?;
-        Some(Quota {
-            remaining: self.limit.requests.saturating_sub(window.passed),
-            end: window.end,
-        })
     }
 
     /// Removes the clients whose windows have ended.
@@ -387,6 +372,11 @@ pub(super) fn client_key(client: IpAddr, ipv6_prefix: u8) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Counts a request, and leaves the state of the window out.
+    fn count(table: &mut RateTable, client: IpAddr, now: Instant) -> Result<(), Duration> {
+        table.count(client, now).map(|_| ())
+    }
     use core::net::{Ipv4Addr, Ipv6Addr};
     use proptest::prelude::*;
 
@@ -440,29 +430,36 @@ mod tests {
     fn twenty_pass_and_the_next_waits_for_the_window_to_end() {
         let mut table = RateTable::new(limit(20, 100), 1);
         for _ in 0..20 {
-            assert_eq!(table.count(v4(1), at(1_000)), Ok(()));
+            assert_eq!(count(&mut table, v4(1), at(1_000)), Ok(()));
         }
-        assert_eq!(table.count(v4(1), at(1_000)), Err(Duration::from_secs(60)));
         assert_eq!(
-            table.count(v4(1), at(60_999)),
+            count(&mut table, v4(1), at(1_000)),
+            Err(Duration::from_secs(60))
+        );
+        assert_eq!(
+            count(&mut table, v4(1), at(60_999)),
             Err(Duration::from_millis(1))
         );
-        assert_eq!(table.count(v4(2), at(60_999)), Ok(()), "another client");
         assert_eq!(
-            table.count(v4(1), at(61_000)),
+            count(&mut table, v4(2), at(60_999)),
+            Ok(()),
+            "another client"
+        );
+        assert_eq!(
+            count(&mut table, v4(1), at(61_000)),
             Ok(()),
             "exact, although the wheel has not turned"
         );
         for _ in 0..19 {
-            assert_eq!(table.count(v4(1), at(61_000)), Ok(()));
+            assert_eq!(count(&mut table, v4(1), at(61_000)), Ok(()));
         }
-        assert!(table.count(v4(1), at(61_000)).is_err());
+        assert!(count(&mut table, v4(1), at(61_000)).is_err());
     }
 
     #[test]
     fn the_wheel_forgets() {
         let mut table = RateTable::new(limit(20, 100), 1);
-        let _ = table.count(v4(1), at(1_000));
+        let _ = count(&mut table, v4(1), at(1_000));
         let mut now = at(1_000);
         while let Some(due) = table.next_expiry() {
             now = due;
@@ -476,7 +473,7 @@ mod tests {
     fn another_table_takes_windows_over() {
         let mut old = RateTable::new(limit(2, 100), 1);
         for (client, millis) in [(1, 0), (2, 10_000), (2, 10_001), (3, 20_000)] {
-            assert_eq!(old.count(v4(client), at(millis)), Ok(()));
+            assert_eq!(count(&mut old, v4(client), at(millis)), Ok(()));
         }
         let records = old.records(100, at(61_000));
         assert_eq!(
@@ -494,10 +491,14 @@ mod tests {
             assert!(new.restore(*record, at(50)));
         }
         assert_eq!(new.records(100, at(50)), records);
-        assert_eq!(new.count(v4(2), at(50)), Err(Duration::from_secs(9)));
-        assert_eq!(new.count(v4(3), at(50)), Ok(()));
-        assert!(new.count(v4(3), at(50)).is_err());
-        assert_eq!(new.count(v4(2), at(9_050)), Ok(()), "its window is over");
+        assert_eq!(count(&mut new, v4(2), at(50)), Err(Duration::from_secs(9)));
+        assert_eq!(count(&mut new, v4(3), at(50)), Ok(()));
+        assert!(count(&mut new, v4(3), at(50)).is_err());
+        assert_eq!(
+            count(&mut new, v4(2), at(9_050)),
+            Ok(()),
+            "its window is over"
+        );
         new.expire(at(19_200));
         assert_eq!(new.len(), 1, "the timer knows the windows");
     }
@@ -532,24 +533,27 @@ mod tests {
     fn who_is_one_client() {
         let mut table = RateTable::new(limit(1, 100), 1);
         let v6 = |text: &str| IpAddr::V6(text.parse::<Ipv6Addr>().expect("an address"));
-        assert!(table.count(v6("2001:db8::1"), at(0)).is_ok());
+        assert!(count(&mut table, v6("2001:db8::1"), at(0)).is_ok());
         assert!(
-            table.count(v6("2001:db8::ffff:1"), at(0)).is_err(),
+            count(&mut table, v6("2001:db8::ffff:1"), at(0)).is_err(),
             "the same /64"
         );
         assert!(
-            table.count(v6("2001:db8:0:1::1"), at(0)).is_ok(),
+            count(&mut table, v6("2001:db8:0:1::1"), at(0)).is_ok(),
             "another /64"
         );
-        assert!(table.count(v4(0x0a00_0001), at(0)).is_ok());
-        assert!(table.count(v6("::ffff:10.0.0.1"), at(0)).is_err(), "mapped");
+        assert!(count(&mut table, v4(0x0a00_0001), at(0)).is_ok());
+        assert!(
+            count(&mut table, v6("::ffff:10.0.0.1"), at(0)).is_err(),
+            "mapped"
+        );
     }
 
     #[test]
     fn a_hundred_thousand_clients_stay_within_the_bound() {
         let mut table = RateTable::new(limit(1, 1_000), 1);
         for n in 0..100_000 {
-            assert!(table.count(v4(n), at(u64::from(n))).is_ok());
+            assert!(count(&mut table, v4(n), at(u64::from(n))).is_ok());
             assert!(table.len() <= 1_000);
             assert!(
                 table.wheel.len() <= 2,
@@ -558,11 +562,11 @@ mod tests {
             );
         }
         assert!(
-            table.count(v4(99_999), at(100_000)).is_err(),
+            count(&mut table, v4(99_999), at(100_000)).is_err(),
             "the newest are remembered"
         );
         assert!(
-            table.count(v4(98_999), at(100_000)).is_ok(),
+            count(&mut table, v4(98_999), at(100_000)).is_ok(),
             "the oldest went"
         );
         // An empty map says how many it has room for.
@@ -607,7 +611,7 @@ mod tests {
                 };
                 prop_assert_eq!(table.peek(v4(client), at(now)), expected);
                 prop_assert_eq!(table.peek(v4(client), at(now)), expected, "looking counts nothing");
-                prop_assert_eq!(table.count(v4(client), at(now)), expected);
+                prop_assert_eq!(count(&mut table, v4(client), at(now)), expected);
                 prop_assert!(table.len() <= max_clients && table.wheel.len() <= 1);
                 prop_assert!(table.next_expiry().is_some(), "somebody is always to be forgotten");
             }

@@ -155,6 +155,18 @@ impl IdShape {
         usize::from(self.value_at)..usize::from(self.line.saturating_sub(2))
     }
 
+    /// Returns the number of bytes in front of the id; `None` without an id.
+    #[inline]
+    pub fn value_start(self) -> Option<usize> {
+        (self.line != 0).then_some(self.value_at.into())
+    }
+
+    /// Returns the number of bytes of the id.
+    #[inline]
+    pub fn value_bytes(self) -> usize {
+        usize::from(self.line.saturating_sub(2).saturating_sub(self.value_at))
+    }
+
     fn name(self, line: &[u8]) -> Option<&[u8]> {
         line.get(..usize::from(self.value_at.checked_sub(2)?))
     }

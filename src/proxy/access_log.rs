@@ -123,6 +123,12 @@ impl AccessLog {
         at.saturating_add(1) as u16
     }
 
+    /// Returns the name of a listener by its number.
+    pub(super) fn listener_name(&self, number: u16) -> Option<&str> {
+        let place = usize::from(number).checked_sub(1)?;
+        self.listeners.get(place).map(|name| &**name)
+    }
+
     /// Keeps an entry for a later request, without what an unusual one made it grow to.
     #[inline]
     pub(super) fn recycle(&mut self, mut entry: Box<AccessLogEntry>) {
@@ -145,8 +151,8 @@ impl AccessLog {
                 render(&record, AccessFormat::Combined, dates, lines);
             }
             AccessFormat::Json => {
-                let listener = usize::from(entry.listener()).checked_sub(1);
-                let listener = listener.and_then(|at| self.listeners.get(at));
+                let number = usize::from(entry.listener());
+                let listener = number.checked_sub(1).and_then(|at| self.listeners.get(at));
                 let listener = listener.map(|name| &**name);
                 let record = entry.record(true, listener, outcome, now, wall);
                 render(&record, AccessFormat::Json, dates, lines);

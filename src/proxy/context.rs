@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::access_log::AccessLog;
 use super::bounds::Bounds;
 use super::command::{Command, Refused, Report, Side};
+use super::decisions::Decisions;
 use super::ids::{
     ClientId, ExchangeId, ProviderId, ServiceId, SubrequestId, TargetId, UpstreamId, row_key,
 };
@@ -92,6 +93,8 @@ pub(super) struct Context {
     pub(super) counters: Counters,
     /// The last failures.
     pub(super) recent: Recent,
+    /// The last decisions.
+    pub(super) decisions: Decisions,
     /// Connections that are not served, by [`Refused`].
     pub(super) refused: [u64; Refused::ALL.len()],
     /// True while the gateway stops: exchanges in flight finish, and no connection is kept open.
@@ -121,6 +124,7 @@ impl Context {
             messages: Messages::default(),
             counters,
             recent: Recent::default(),
+            decisions: Decisions::default(),
             refused: [0; Refused::ALL.len()],
             draining: false,
             keeps_idle: false,
@@ -166,12 +170,16 @@ impl Context {
         }
     }
 
-    /// Counts a request that has ended, and writes its line into the access log.
-    pub(super) fn record(&mut self, entry: &AccessLogEntry, outcome: Outcome) {
+    /// Counts a request that has ended, writes its line into the access log, and keeps what was
+    /// decided about it.
+    pub(super) fn record(&mut self, mut entry: Box<AccessLogEntry>, outcome: Outcome) {
         let service = entry.service.as_ref().map(|rules| row_key(rules.id));
         let ended = entry.ended(outcome, self.now);
         self.counters.count_request(service, &ended);
-        self.recent.note(entry, outcome, self.now);
-        self.access_log.record(entry, outcome, self.now);
+        self.recent.note(&entry, outcome, self.now);
+        self.access_log.record(&entry, outcome, self.now);
+        let edition = self.rules.state.edition;
+        self.decisions.note(&mut entry, outcome, self.now, edition);
+        self.access_log.recycle(entry);
     }
 }

@@ -245,8 +245,7 @@ impl Proxy {
         relay.drop_gathered();
         relay.client.phase = Phase::Closed;
         let exchange = self.exchanges.remove(id)?;
-        self.ctx.record(&exchange.log_entry, outcome);
-        self.ctx.access_log.recycle(exchange.log_entry);
+        self.ctx.record(exchange.log_entry, outcome);
         Some((exchange.client, client_end))
     }
 
@@ -260,8 +259,7 @@ impl Proxy {
         } else if let Some(suspended) = client.take_suspended() {
             client.phase = Phase::Closed;
             self.auth(|auth, env| auth.give_up(id, &suspended, env));
-            self.ctx.record(&suspended.log_entry, outcome);
-            self.ctx.access_log.recycle(suspended.log_entry);
+            self.ctx.record(suspended.log_entry, outcome);
         }
         self.clients.close(id, abort, &mut self.ctx);
     }

@@ -92,6 +92,7 @@ impl Proxy {
         let rules = Rc::new(rules);
         self.ctx.peaks = self.ctx.peaks.max(&rules.bounds);
         self.ctx.access_log.set(&rules.settings);
+        self.ctx.decisions.end_edition(&before);
         self.ctx.rules = Rc::clone(&rules);
         self.ctx.messages.begin_edition();
         rules.adopt_counters(&mut self.ctx.counters);

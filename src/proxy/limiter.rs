@@ -143,8 +143,7 @@ impl Limiter {
         count
     }
 
-    /// Counts a request in a table; `None`: there is no limit. Returns what the client has left, if
-    /// clients are told.
+    /// Counts a request in a table; `None`: there is no limit. Returns what the client has left.
     ///
     /// # Errors
     /// The client has no request left; the value is the time until its window ends.
@@ -155,12 +154,10 @@ impl Limiter {
         client: Option<IpAddr>,
         now: Instant,
     ) -> Result<Option<Quota>, Duration> {
-        let Some(table) = table.and_then(|table| self.tables.get_mut(table)) else {
-            return Ok(None);
-        };
-        let client = counted(client);
-        table.count(client, now)?;
-        Ok(table.quota(client))
+        match table.and_then(|table| self.tables.get_mut(table)) {
+            Some(table) => table.count(counted(client), now).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Counts a credential that is not authentic. `failures`: the table of the rules.

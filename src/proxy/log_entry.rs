@@ -3,12 +3,14 @@
 //! The request's bytes are gone by the time its line is written, so what the line shows of them is
 //! kept here, in one string that is reused from request to request.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use super::reason::{Reason, of_outcome};
+use super::ids::EndpointId;
+use super::reason::{Failure, Reason, of_outcome};
 use super::rules::ServiceRules;
 use super::settings::Target;
+use super::tries::{Tries, Verdict};
 use crate::buffer::total;
 use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
@@ -43,6 +45,8 @@ pub(super) struct AccessLogEntry {
     /// Reason why the request was refused or failed, where its outcome does not say it all. In a
     /// box: most requests have none.
     pub(super) reason: Option<Box<Reason>>,
+    /// Attempts that came to nothing.
+    pub(super) tries: Option<Box<Tries>>,
 }
 
 /// Facts about a request that are not text. The ring of decisions copies them as one value.
@@ -54,7 +58,7 @@ pub(super) struct Numbers {
     pub(super) status: Option<u16>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    /// Requests that the client has left, for the fields of the response.
+    /// Requests that the client has left behind this one.
     pub(super) quota: Option<Quota>,
     /// Number of the destination that the request went to last.
     pub(super) sent_to: Option<u32>,
@@ -65,6 +69,9 @@ pub(super) struct Numbers {
     pub(super) upstream_millis: Option<u32>,
     pub(super) reused: bool,
     pub(super) retries: u32,
+    pub(super) verdict: Verdict,
+    /// Address that answered.
+    pub(super) endpoint: Option<EndpointId>,
 }
 
 /// Bytes of the texts that only a JSON line shows; 0 without one.
@@ -218,6 +225,33 @@ impl AccessLogEntry {
         }
     }
 
+    /// Returns the text from the id of the request on; `None` if ids are off.
+    #[inline(always)]
+    pub(super) fn text_from_id(&self) -> Option<&[u8]> {
+        let start = self.id.value_start()?;
+        self.text.get(start..)
+    }
+
+    /// Returns the bytes of the id, of the method and of the target.
+    #[inline(always)]
+    pub(super) fn lengths(&self) -> (usize, u32, u32) {
+        (self.id.value_bytes(), self.method, self.target)
+    }
+
+    /// Notes an attempt that came to nothing. `address`: where it went, if that is known.
+    #[cold]
+    pub(super) fn note_try(
+        &mut self,
+        address: Option<SocketAddr>,
+        failure: &Failure,
+        now: Instant,
+    ) {
+        let at = self.millis_since_start(now);
+        let destination = self.numbers.sent_to.unwrap_or(0);
+        let tries = self.tries.get_or_insert_default();
+        tries.note(at, destination, address, failure);
+    }
+
     fn millis_since_start(&self, now: Instant) -> u32 {
         u32::try_from(now.since(self.numbers.started).as_millis()).unwrap_or(u32::MAX)
     }
@@ -227,6 +261,7 @@ impl AccessLogEntry {
     pub(super) fn shrink(&mut self) {
         self.reason = None;
         self.service = None;
+        self.tries = None;
         if self.text.capacity() > ACCESS_FIELDS_RETAINED_BYTES {
             self.text = Vec::new();
         }

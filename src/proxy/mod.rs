@@ -27,6 +27,7 @@ pub mod carried;
 mod client;
 pub mod command;
 mod context;
+pub mod decisions;
 mod drive;
 mod editions;
 mod events;
@@ -49,6 +50,7 @@ mod step;
 mod subrequest;
 pub mod tables;
 mod transfer;
+mod tries;
 mod upstream;
 mod upstream_events;
 

@@ -1,6 +1,8 @@
 //! Events of upstream connections, and who acts on them: the exchange or the subrequest that owns
 //! the connection.
 
+use core::net::SocketAddr;
+
 use super::Proxy;
 use super::command::{Fault, Report};
 use super::context::Context;
@@ -69,16 +71,20 @@ impl Proxy {
         let (is_open, owner) = (upstream.stage == Stage::Open, upstream.owner);
         if let Owner::Contender(_) = owner {
             let requester = self.upstreams.requester(up);
+            let address = self.upstreams.address_of(up);
+            note_try(self, requester, address, (fault, &reason));
             let leader = search(self, requester, |upstreams, search, ctx| {
                 upstreams.contender_failed(up, search, fault, ctx)
             });
             return self.on_upstream(leader?, UpstreamEvent::Race);
         }
         if !is_open {
+            let address = self.upstreams.address_of(up);
             let next = search(self, Some(owner), |upstreams, search, ctx| {
                 upstreams.pass_lead(up, search?, fault, ctx)
             });
             if let Some(next) = next {
+                note_try(self, Some(owner), address, (fault, &reason));
                 return self.on_upstream(next, UpstreamEvent::Race);
             }
         }
@@ -111,6 +117,26 @@ impl Proxy {
             }
             Owner::Exchange(id) => self.relay(id, |relay| relay.on_refused(up, fault, reason)),
         }
+    }
+}
+
+/// Notes for `tollgate why` that a connection which raced against another one was not made.
+#[cold]
+fn note_try(
+    proxy: &mut Proxy,
+    owner: Option<Owner>,
+    address: Option<SocketAddr>,
+    (fault, reason): (Fault, &Option<Reason>),
+) {
+    if let Some(Owner::Exchange(id)) = owner
+        && let Some(exchange) = proxy.exchanges.get_mut(id)
+    {
+        let failure = Failure {
+            outcome: fault.outcome(),
+            reason: reason.clone(),
+        };
+        let now = proxy.ctx.now;
+        exchange.log_entry.note_try(address, &failure, now);
     }
 }
 

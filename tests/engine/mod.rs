@@ -28,3 +28,4 @@ mod routing;
 pub mod script;
 mod splices;
 mod tunnels;
+mod why;

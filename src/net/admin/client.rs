@@ -43,6 +43,17 @@ impl Reply {
     }
 }
 
+/// Returns a text as the value of a query, percent-encoded (RFC 3986 2.1).
+pub fn query_value(text: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encoded).collect()
+}
+
 /// Waits between two requests.
 pub fn pause(time: Duration) {
     std::thread::sleep(time);

@@ -10,6 +10,7 @@ use super::stream::Document;
 use crate::config::LogLevel;
 use crate::config::schema::units::{DURATION_UNITS, show_duration, with_unit};
 use crate::limits::{ADMIN_LOG_LEVEL_DEFAULT, ADMIN_LOG_LEVEL_MAX};
+use crate::proxy::decisions;
 use crate::time::Duration;
 
 /// Something that the gateway is to do.
@@ -88,6 +89,11 @@ const PATHS: &[Path] = &[
         method: Method::Get,
         path: "/state.json",
         answer: |request, _| document(request, Document::State),
+    },
+    Path {
+        method: Method::Get,
+        path: "/why",
+        answer: why,
     },
     Path {
         method: Method::Get,
@@ -225,6 +231,19 @@ fn ready(request: &Request<'_>, state: &GatewayState<'_>) -> Answer {
         Some((Some(true), _)) | None => Response::text(200, "ready"),
     };
     response.into()
+}
+
+fn why(request: &Request<'_>, state: &GatewayState<'_>) -> Answer {
+    let id = match query::values(request.query, ["id"]) {
+        Ok([Some(id)]) => id,
+        Ok([None]) => return bad_query("the id is missing; write ?id= and the id of a request"),
+        Err(message) => return bad_query(&message),
+    };
+    match decisions::why(state.proxy, &id) {
+        Ok(text) => Response::text(200, text),
+        Err(text) => Response::text(404, text),
+    }
+    .into()
 }
 
 fn reload(request: &Request<'_>, state: &GatewayState<'_>) -> Answer {

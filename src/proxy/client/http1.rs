@@ -302,8 +302,7 @@ impl Clients {
             let entry = ctx
                 .access_log
                 .begin(client.peer.ip(), client.entrance, ctx.now);
-            ctx.record(&entry, Outcome::ClientClosed);
-            ctx.access_log.recycle(entry);
+            ctx.record(entry, Outcome::ClientClosed);
         }
     }
 

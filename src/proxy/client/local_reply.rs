@@ -135,8 +135,7 @@ impl Clients {
         if let Some(reason) = reply.reason {
             ctx.report_refused(&mut entry, reply.outcome, reason);
         }
-        ctx.record(&entry, reply.outcome);
-        ctx.access_log.recycle(entry);
+        ctx.record(entry, reply.outcome);
     }
 }
 

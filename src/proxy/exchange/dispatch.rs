@@ -139,6 +139,7 @@ impl Relay<'_> {
         if attempt == Attempt::Lost && self.may_retry_same_endpoint() {
             let attempts = &mut self.exchange.attempts;
             attempts.retried_same_endpoint = true;
+            self.note_try(up, &failure);
             let entry = &mut self.exchange.log_entry;
             entry.numbers.retries = entry.numbers.retries.saturating_add(1);
             return self.start_over(up, ConnectTime::Fresh);
@@ -205,6 +206,7 @@ impl Relay<'_> {
     /// twice. The other addresses of a name cost no retry while the connection is being made: for
     /// the operator they are one target.
     fn next_endpoint(&mut self, up: UpstreamId, failure: Failure) -> ExchangeStep {
+        self.note_try(up, &failure);
         if !self.may_go_again() {
             return ExchangeStep::Fail(failure);
         }
@@ -236,6 +238,13 @@ impl Relay<'_> {
             ConnectTime::Fresh
         };
         self.connect_within(selection, outbox, time)
+    }
+
+    /// Notes that an attempt came to nothing.
+    fn note_try(&mut self, up: UpstreamId, failure: &Failure) {
+        let address = self.upstreams.address_of(up);
+        let now = self.ctx.now;
+        self.exchange.log_entry.note_try(address, failure, now);
     }
 
     /// Chooses an endpoint that was not tried: `is_failover`: another address of the same target

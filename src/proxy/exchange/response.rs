@@ -218,6 +218,7 @@ impl Relay<'_> {
         if let Some(up) = exchange.attempts.upstream_id()
             && let Some(upstream) = self.upstreams.get_mut(up)
         {
+            exchange.log_entry.numbers.endpoint = upstream.endpoint;
             upstream.outbox.release_head(&mut self.ctx.buffers);
             if let Some(seconds) = idle_seconds(&head.fields) {
                 upstream.note_idle(seconds);

@@ -19,6 +19,7 @@ pub use super::bounds::grown;
 use super::client::Client;
 use super::command::{Command, Side};
 use super::context::TimerKey;
+use super::decisions;
 use super::exchange::Exchanges;
 use super::failures::REPORTS_BYTES;
 use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, UpstreamId};
@@ -166,6 +167,14 @@ pub fn tables(settings: &Settings) -> usize {
             .saturating_mul(LIMITED_BYTES),
         REPORTS_BYTES,
     ])
+}
+
+/// Bytes of the decisions that are kept for `tollgate why`, if requests have ids.
+pub fn decisions(settings: &Settings) -> usize {
+    match settings.request_id {
+        Some(_) => decisions::BYTES,
+        None => 0,
+    }
 }
 
 /// Bytes of one rate table.

@@ -23,6 +23,7 @@ use super::ids::{ClientId, ExchangeId};
 use super::limiter::Limiter;
 use super::log_entry::AccessLogEntry;
 use super::rules::ServiceRules;
+use super::tries::Verdict;
 use super::upstream::Upstreams;
 use crate::http::error::RequestError;
 use crate::http::field::Name;
@@ -149,8 +150,11 @@ impl Reception<'_> {
         // By the settings: a provider without state must refuse requests, and not admit them.
         let is_guarded = !service.service.auth.providers.is_empty();
         // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
-        if is_guarded && !request.is_preflight() {
-            return self.authorize(&request, (route, service), behind, entry, suspended);
+        if is_guarded {
+            if !request.is_preflight() {
+                return self.authorize(&request, (route, service), behind, entry, suspended);
+            }
+            entry.numbers.verdict = Verdict::Preflight;
         }
         self.begin_exchange(&request, (route, service), behind, Grants::default(), entry)
     }
@@ -286,6 +290,10 @@ impl Reception<'_> {
                 {
                     entry.note_subject(grant.subject());
                 }
+                entry.numbers.verdict = match by_authorization {
+                    true => Verdict::Credential,
+                    false => Verdict::Key,
+                };
                 let grants = Grants {
                     grant,
                     for_client: suspended.progress().take_for_client(),
@@ -305,6 +313,7 @@ impl Reception<'_> {
             }
             AuthDecision::Refused(refusal) => refusal,
         };
+        entry.numbers.verdict = Verdict::Refused;
         let mut reply = unauthorized_reply(&refusal);
         if let Some(grant) = suspended.progress().take_for_client() {
             reply.lines.extend_from_slice(grant.client_lines());

@@ -201,7 +201,7 @@ impl Upstreams {
     }
 
     /// Returns the address of an endpoint that its name still has.
-    fn address_at(&self, endpoint: EndpointId) -> Option<core::net::SocketAddr> {
+    pub(super) fn address_at(&self, endpoint: EndpointId) -> Option<core::net::SocketAddr> {
         self.endpoints
             .get(endpoint)
             .map(|endpoint| endpoint.address)

@@ -1,0 +1,225 @@
+//! What `tollgate why ID` says of the last requests.
+
+use tollgate::limits::DECISIONS;
+use tollgate::proxy::command::Fault;
+use tollgate::proxy::decisions::why;
+
+use super::script::*;
+
+const CONFIG: &str = r#"{ "requestId": "X-Request-Id", "accessLog": "off", "cors": false, "securityHeaders": false,
+    "trustedProxies": ["10.9.0.0/16"],
+    "rateLimit": { "requests": 3, "window": "60s" },
+    "auth": { "keys": { "type": "apiKey", "header": "X-Key", "keys": {
+        "ann": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae" } } },
+    "services": [
+        { "route": "/open", "target": "http://10.0.0.1" },
+        { "route": "/in", "target": "http://10.0.0.2", "auth": ["keys"] },
+        { "route": "/two", "targets": ["http://10.0.0.3", "http://10.0.0.4"], "retries": 1, "rateLimit": false } ] }"#;
+
+/// Returns the id in a head.
+#[track_caller]
+fn id(head: &str) -> String {
+    let line = head
+        .lines()
+        .find_map(|line| line.strip_prefix("X-Request-Id: "));
+    line.expect("the head has an id").to_owned()
+}
+
+/// Sends a request.
+fn ask(world: &mut World, line: &str, fields: &str) -> Client {
+    let client = world.connect();
+    world.send(
+        client,
+        format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"),
+    );
+    client
+}
+
+/// Returns what is said of the request that a client has the answer to.
+#[track_caller]
+fn explained(world: &mut World, client: Client) -> String {
+    let id = id(&world.received(client));
+    why(&world.proxy, &id).expect("the id is known")
+}
+
+#[track_caller]
+fn expect_lines(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(
+            text.lines().any(|known| known == *line),
+            "no {line:?} in\n{text}"
+        );
+    }
+}
+
+#[test]
+fn a_success_names_route_window_target_and_times() {
+    let mut world = World::with(CONFIG);
+    let client = ask(&mut world, "GET /open/1?token=secret", "");
+    world.wait(5);
+    let origin = world.accept();
+    world.wait(20);
+    world.reply(origin, OK);
+    let text = explained(&mut world, client);
+    expect_lines(
+        &text,
+        &[
+            "time      2026-11-24T12:00:00.000Z, took 25 ms",
+            "client    192.0.2.1",
+            "request   GET /open/1?..",
+            "route     /open",
+            "limit     2 of 3 in 60 s left; the window ends 60 s later",
+            "auth      not asked",
+            "upstream  10.0.0.1 (10.0.0.1:80), sent after 0 ms on a new connection: 200 after 25 ms",
+            "answer    200, end ok; 0 bytes of content in, 2 out",
+        ],
+    );
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn refusals_name_the_policy() {
+    let mut world = World::with(CONFIG);
+    let client = ask(&mut world, "GET /in", "X-Key: bar\r\n");
+    let text = explained(&mut world, client);
+    expect_lines(
+        &text,
+        &["route     /in", "auth      refused: unknown API key"],
+    );
+    let client = ask(&mut world, "GET /in", "X-Key: foo\r\n");
+    let origin = world.accept();
+    world.reply(origin, OK);
+    let text = explained(&mut world, client);
+    expect_lines(&text, &["auth      let in by an API key"]);
+    let client = ask(&mut world, "GET /nowhere", "");
+    let text = explained(&mut world, client);
+    expect_lines(
+        &text,
+        &[
+            "route     none: no service has a route for this host and path",
+            "limit     0 of 3 in 60 s left; the window ends 60 s later",
+        ],
+    );
+    let client = ask(&mut world, "GET /open", "");
+    let text = explained(&mut world, client);
+    expect_lines(
+        &text,
+        &[
+            "limit     0 of 3 in 60 s left; the window ends 60 s later",
+            "answer    429, end rate_limited: more requests than rateLimit allows; 0 bytes of content in, 74 out",
+        ],
+    );
+    let client = ask(
+        &mut world,
+        "GET /open",
+        "Content-Length: 1\r\nContent-Length: 2\r\n",
+    );
+    let text = explained(&mut world, client);
+    assert!(text.contains("two Content-Length fields"), "{text}");
+    let client = ask(&mut world, "G T", "");
+    let text = explained(&mut world, client);
+    expect_lines(&text, &["request   its head cannot be parsed"]);
+}
+
+#[test]
+fn attempts_have_address_time_and_reason() {
+    let mut world = World::with(CONFIG);
+    let client = ask(&mut world, "GET /two/1", "");
+    world.wait(7);
+    world.refuse_because(Fault::Refused, "connection refused (os error 111)");
+    world.wait(3);
+    world.refuse_because(Fault::Tls, "bad certificate");
+    let text = explained(&mut world, client);
+    expect_lines(
+        &text,
+        &[
+            "tried     10.0.0.3 (10.0.0.3:80), given up after 7 ms: connection refused (os error 111)",
+            "tried     10.0.0.4 (10.0.0.4:80), given up after 10 ms: bad certificate",
+        ],
+    );
+    assert!(
+        text.contains("answer    502, end upstream_tls: bad certificate"),
+        "{text}"
+    );
+    assert!(!text.contains("\nupstream "), "{text}");
+}
+
+#[test]
+fn records_of_an_earlier_configuration_keep_its_names() {
+    let mut world = World::with(CONFIG);
+    let before = ask(&mut world, "GET /two/1", "");
+    world.refuse(Fault::Refused);
+    let origin = world.accept();
+    world.reply(origin, OK);
+    // Its request ends after the reload.
+    let late = ask(&mut world, "GET /open/late", "");
+    let origin = world.accept();
+    world.reload(&CONFIG.replace("/two", "/three").replace("/open", "/closed"));
+    world.reply(origin, OK);
+    let text = explained(&mut world, before);
+    expect_lines(&text, &["route     /two (of an earlier configuration)"]);
+    assert!(text.contains("tried     10.0.0.3 ("), "{text}");
+    assert!(text.contains("upstream  10.0.0.4"), "{text}");
+    let text = explained(&mut world, late);
+    expect_lines(&text, &["route     /open (of an earlier configuration)"]);
+    assert!(text.contains("upstream  10.0.0.1"), "{text}");
+}
+
+#[test]
+fn given_ids_are_found_whole_and_the_newest_wins() {
+    let mut world = World::with(CONFIG);
+    let id = "b".repeat(128);
+    for path in ["/open/1", "/open/2"] {
+        let client = world.connect_from([10, 9, 0, 1].into());
+        let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\n\r\n");
+        world.send(client, head);
+        if path == "/open/1" {
+            let origin = world.accept();
+            world.reply(origin, OK);
+        } else {
+            world.reply(Origin(0), OK);
+        }
+        world.received(client);
+    }
+    let text = why(&world.proxy, &id).expect("known");
+    expect_lines(
+        &text,
+        &[&format!("id        {id}"), "request   GET /open/2"],
+    );
+    let text = why(&world.proxy, &id[1..]).expect_err("another id");
+    assert!(text.contains("is known: the last 2 are kept"), "{text}");
+}
+
+#[test]
+fn the_ring_forgets_the_oldest() {
+    let mut world = World::with(CONFIG);
+    let text = why(&world.proxy, "9f").expect_err("nothing has come");
+    assert!(
+        text.contains("no request has ended since the start"),
+        "{text}"
+    );
+    let mut ids = Vec::new();
+    for _ in 0..DECISIONS + 3 {
+        let client = ask(&mut world, "GET /", "");
+        ids.push(id(&world.received(client)));
+        world.forget(client);
+        world.wait(1);
+    }
+    for (place, id) in ids.iter().enumerate() {
+        assert_eq!(why(&world.proxy, id).is_ok(), place >= 3, "{place}");
+    }
+    let text = why(&world.proxy, &ids[0]).expect_err("forgotten");
+    assert!(
+        text.contains("the last 1000 are kept (at most 1000), of requests that ended since 2026-11-24T12:00:00.003Z"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("\"id {}\"", ids[0])), "{text}");
+}
+
+#[test]
+fn without_ids_it_says_so() {
+    let mut world = World::with(&CONFIG.replace("\"X-Request-Id\"", "false"));
+    ask(&mut world, "GET /", "");
+    let text = why(&world.proxy, "9f").expect_err("no ids");
+    assert!(text.contains("because \"requestId\" is false"), "{text}");
+}
