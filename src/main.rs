@@ -60,10 +60,10 @@ fn main() -> ExitCode {
         }),
         Ok(Command::Reload { at }) => reload(at),
         Ok(Command::Upgrade { at }) => upgrade(at),
-        Ok(Command::Health { at, live }) => health(at, live),
+        Ok(Command::Health { at, live }) => answered(at, client::health(live)),
         Ok(Command::Log { at, level, time }) => log_level(at, level, time),
         Ok(Command::Top { at, once }) => top(at, once),
-        Ok(Command::Why { at, id }) => why(at, &id),
+        Ok(Command::Why { at, id }) => answered(at, &client::why(&id)),
         Ok(Command::Hash { api_key }) => hash(api_key),
         Ok(Command::Diff { old, new, log }) => compare(&old, &new, log),
         Ok(Command::Demo) => run_demo(),
@@ -280,15 +280,14 @@ fn upgrade(at: AdminAt) -> Result<(), u8> {
     say(&format!("process {pid} serves new clients\n"))
 }
 
-fn health(at: AdminAt, live: bool) -> Result<(), u8> {
-    let address = admin_of(at)?;
-    let request = if live { "GET /live" } else { "GET /ready" };
-    let reply = ask(&address, request, ANSWER)?;
-    let line = reply.body.trim_end();
+/// Prints the answer of the running gateway to a question. The exit code says whether it is 200.
+fn answered(at: AdminAt, request: &str) -> Result<(), u8> {
+    let reply = ask(&admin_of(at)?, request, ANSWER)?;
+    let text = reply.body.trim_end();
     if reply.status == 200 {
-        return say(&format!("{line}\n"));
+        return say(&format!("{text}\n"));
     }
-    complain(line);
+    complain(text);
     Err(INVALID)
 }
 
@@ -314,18 +313,6 @@ fn top(at: AdminAt, once: bool) -> Result<(), u8> {
         ))?;
         client::pause(TOP_EVERY);
     }
-}
-
-/// Prints what the running gateway decided about a request.
-fn why(at: AdminAt, id: &str) -> Result<(), u8> {
-    let address = admin_of(at)?;
-    let id = client::query_value(id);
-    let reply = ask(&address, &format!("GET /why?id={id}"), ANSWER)?;
-    if reply.status == 200 {
-        return say(&reply.body);
-    }
-    complain(reply.errors().trim_end());
-    Err(INVALID)
 }
 
 fn log_level(at: AdminAt, level: LogLevel, time: Option<String>) -> Result<(), u8> {

@@ -43,15 +43,21 @@ impl Reply {
     }
 }
 
-/// Returns a text as the value of a query, percent-encoded (RFC 3986 2.1).
-pub fn query_value(text: &str) -> String {
+/// Returns the question about the request with this id, percent-encoded (RFC 3986 2.1).
+pub fn why(id: &str) -> String {
     let encoded = |byte: u8| match byte {
         b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' => {
             char::from(byte).to_string()
         }
         _ => format!("%{byte:02X}"),
     };
-    text.bytes().map(encoded).collect()
+    let id = id.bytes().map(encoded).collect::<String>();
+    format!("GET /why?id={id}")
+}
+
+/// Returns the question whether the gateway is ready, or whether it is alive.
+pub fn health(live: bool) -> &'static str {
+    if live { "GET /live" } else { "GET /ready" }
 }
 
 /// Waits between two requests.

@@ -31,7 +31,7 @@ pub(super) struct Decisions {
     next: usize,
 }
 
-/// What was decided about one request.
+/// Decision about one request.
 struct Decision {
     numbers: Numbers,
     ended: Instant,

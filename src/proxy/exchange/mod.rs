@@ -163,7 +163,11 @@ impl Exchange {
     /// Returns the rate limit fields of a response that is written at `now`.
     #[inline(always)]
     fn rate_fields(&self, now: Instant) -> Option<RateFields<'_>> {
-        RateFields::of(self.rules.rate_lines.as_deref(), self.log_entry.numbers.quota, now)
+        RateFields::of(
+            self.rules.rate_lines.as_deref(),
+            self.log_entry.numbers.quota,
+            now,
+        )
     }
 
     /// Returns how the request's body stands.

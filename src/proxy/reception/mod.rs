@@ -7,6 +7,7 @@
 mod forwarding;
 mod replies;
 
+use core::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -123,20 +124,9 @@ impl Reception<'_> {
         let admission = admission::decide(&admission_rules, &request, client, redirects);
         if let Counted::For(service) = admission.counted
             && suspended.is_none()
+            && let Err(reply) = self.count(service, client.ip(), &mut entry)
         {
-            let (table, now) = (rules.rate_table(service), self.ctx.now);
-            match self.limiter.count(table, client.ip(), now) {
-                Ok(quota) => entry.numbers.quota = quota,
-                Err(wait) => {
-                    entry.numbers.quota = Some(Quota {
-                        remaining: 0,
-                        end: now.after(wait),
-                    });
-                    entry.service = service.and_then(|service| rules.service(service));
-                    self.ctx.report_rate_limited(&entry);
-                    return self.reply_and_drain(&request, rate_limited_reply(wait), entry);
-                }
-            }
+            return self.reply_and_drain(&request, reply, entry);
         }
         let route = match admission.decision {
             Decision::Forward(route) => route,
@@ -157,6 +147,34 @@ impl Reception<'_> {
             entry.numbers.verdict = Verdict::Preflight;
         }
         self.begin_exchange(&request, (route, service), behind, Grants::default(), entry)
+    }
+
+    /// Counts a request of a service for the rate limit.
+    ///
+    /// # Errors
+    /// The client has no request left; the value is the reply.
+    #[inline(always)]
+    fn count(
+        &mut self,
+        service: Option<usize>,
+        client: Option<IpAddr>,
+        entry: &mut AccessLogEntry,
+    ) -> Result<(), LocalReply<'static>> {
+        let rules = &self.ctx.rules;
+        let table = rules.rate_table(service);
+        match self.limiter.count(table, client, self.ctx.now) {
+            Ok(quota) => entry.numbers.quota = quota,
+            Err(wait) => {
+                entry.numbers.quota = Some(Quota {
+                    remaining: 0,
+                    end: self.ctx.now.after(wait),
+                });
+                entry.service = service.and_then(|service| rules.service(service));
+                self.ctx.report_rate_limited(entry);
+                return Err(rate_limited_reply(wait));
+            }
+        }
+        Ok(())
     }
 
     /// Answers a request that goes no further.
