@@ -116,7 +116,7 @@ fn refusals_name_the_policy() {
     );
     let text = explained(&mut world, client);
     assert!(text.contains("two Content-Length fields"), "{text}");
-    let client = ask(&mut world, "G T", "");
+    let client = ask(&mut world, "G(T /open", "");
     let text = explained(&mut world, client);
     expect_lines(&text, &["request   its head cannot be parsed"]);
 }
