@@ -168,31 +168,39 @@ fn is_spelled(name: &[u8], text: &[u8]) -> bool {
     if name.len() != text.len() {
         return false;
     }
-    let alike8 = |a: &[u8; 8], b: &[u8; 8]| {
-        u64::from_ne_bytes(*a) | u64::from_ne_bytes([CASE; 8]) == u64::from_ne_bytes(*b)
-    };
+    // From here on the compiler knows one length, and tests it once for both.
+    let text = text.get(..name.len()).unwrap_or_default();
     let alike4 = |a: &[u8; 4], b: &[u8; 4]| {
         u32::from_ne_bytes(*a) | u32::from_ne_bytes([CASE; 4]) == u32::from_ne_bytes(*b)
     };
-    // The last eight bytes overlap with earlier ones, so that there is no shorter rest.
-    if let (Some(a), Some(b)) = (name.last_chunk(), text.last_chunk()) {
-        let whole = name
-            .as_chunks()
-            .0
-            .iter()
-            .zip(text.as_chunks().0)
-            .all(|(a, b)| alike8(a, b));
-        return whole && alike8(a, b);
+    // The last bytes overlap with the first ones, so that there is no shorter rest.
+    if let Some(first) = name.first_chunk()
+        && let Some(last) = name.last_chunk()
+        && let Some(known_first) = text.first_chunk()
+        && let Some(known_last) = text.last_chunk()
+    {
+        return alike8(last, known_last)
+            && alike8(first, known_first)
+            && (name.len() <= 16 || are_chunks_alike(name, text));
     }
-    match (
-        name.first_chunk(),
-        text.first_chunk(),
-        name.last_chunk(),
-        text.last_chunk(),
-    ) {
-        (Some(a), Some(b), Some(c), Some(d)) => alike4(a, b) && alike4(c, d),
-        _ => name.iter().zip(text).all(|(a, b)| a | CASE == *b),
+    if let Some(first) = name.first_chunk()
+        && let Some(last) = name.last_chunk()
+        && let Some(known_first) = text.first_chunk()
+        && let Some(known_last) = text.last_chunk()
+    {
+        return alike4(first, known_first) && alike4(last, known_last);
     }
+    name.iter().zip(text).all(|(a, b)| a | CASE == *b)
+}
+
+fn are_chunks_alike(name: &[u8], text: &[u8]) -> bool {
+    let (chunks, known) = (name.as_chunks().0, text.as_chunks().0);
+    chunks.iter().zip(known).all(|(a, b)| alike8(a, b))
+}
+
+#[inline(always)]
+fn alike8(a: &[u8; 8], b: &[u8; 8]) -> bool {
+    u64::from_ne_bytes(*a) | u64::from_ne_bytes([CASE; 8]) == u64::from_ne_bytes(*b)
 }
 
 /// Bit that distinguishes a lower-case letter from its capital.

@@ -16,6 +16,18 @@ struct FieldLine {
     end: u32,
 }
 
+impl FieldLine {
+    /// Place in a table that no line has used yet.
+    const NONE: FieldLine = FieldLine {
+        kind: Name::Other,
+        start: 0,
+        name_end: 0,
+        value_start: 0,
+        value_end: 0,
+        end: 0,
+    };
+}
+
 /// Storage for the field lines of a head, reused by each parse.
 #[derive(Default, Debug)]
 pub struct FieldTable(Vec<FieldLine>);
@@ -146,21 +158,32 @@ pub(super) fn locate<'a>(
     headers: &[Header<'_>],
     table: &'a mut FieldTable,
 ) -> Option<Fields<'a>> {
-    table.0.clear();
+    let FieldTable(lines) = table;
+    // The table keeps its length: a line overwrites one of an earlier head, which is cheaper than
+    // appending.
+    if lines.len() < headers.len() {
+        lengthen(lines, headers.len());
+    }
     let mut present = NameSet::EMPTY;
     let mut at = behind_line_end(bytes, start_line)?;
-    for header in headers {
+    for (line, header) in lines.iter_mut().zip(headers) {
         cost::count(1);
-        let line = locate_line(bytes, at, header)?;
+        *line = locate_line(bytes, at, header)?;
         present.insert(line.kind);
         at = line.end as usize;
-        table.0.push(line);
     }
+    let lines = lines.get(..headers.len())?;
     (behind_line_end(bytes, at)? == bytes.len()).then_some(Fields {
         bytes,
-        lines: &table.0,
+        lines,
         present,
     })
+}
+
+#[cold]
+#[inline(never)]
+fn lengthen(lines: &mut Vec<FieldLine>, len: usize) {
+    lines.resize(len, FieldLine::NONE);
 }
 
 /// Returns the field line at `start`, if it is this header and nothing else.
@@ -173,7 +196,9 @@ fn locate_line(head: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLi
     let name_end = start.wrapping_add(name.len());
     let value_start = match head.get(name_end..)? {
         // Most senders write a field in this form.
-        [b':', b' ', byte, ..] if !is_ows(*byte) => name_end.wrapping_add(2),
+        [colon, space, byte, ..] if [*colon, *space] == *b": " && !is_ows(*byte) => {
+            name_end.wrapping_add(2)
+        }
         [b':', ..] => behind_ows(head, name_end.wrapping_add(1)),
         _ => return None,
     };
@@ -207,6 +232,7 @@ fn is_ows(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
+#[inline(never)]
 fn behind_ows(bytes: &[u8], at: usize) -> usize {
     let ows = bytes
         .get(at..)
@@ -220,8 +246,8 @@ fn behind_ows(bytes: &[u8], at: usize) -> usize {
 /// Returns the offset behind the CRLF at `at`.
 #[inline(always)]
 fn behind_line_end(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at..)? {
-        [b'\r', b'\n', ..] => at.checked_add(2),
+    match bytes.get(at..)?.first_chunk()? {
+        b"\r\n" => at.checked_add(2),
         _ => None,
     }
 }
