@@ -11,7 +11,7 @@
 //! in [`crate::transport::tls`]. Storage that doubles as it grows is counted at its full capacity,
 //! with the old storage beside it. The quarter is for allocators that round sizes up (musl's
 //! classes are up to 25 % apart). Reading the configuration takes more for a moment, before the
-//! first connection. Out of scope: socket buffers, which the kernel holds, and pages of the binary,
+//! first connection. An upgrade has one piece of the state on its way at a time. Out of scope: socket buffers, which the kernel holds, and pages of the binary,
 //! which its file shares.
 
 use crate::buffer::total;
@@ -29,6 +29,7 @@ use crate::transport::{client, tls};
 use super::admin;
 use super::io::connection::Connection;
 use super::io::socket::Socket;
+use super::upgrade;
 
 /// Stacks of three helper threads, the DNS threads and the loop, as far as they are ever touched.
 const STACKS_BYTES: usize = (4 + RESOLVER_THREADS) * (256 << 10);
@@ -105,7 +106,12 @@ pub fn bound(config: &Config) -> Bound {
     parts.push(target_part(settings));
     parts.push(Part::whole(
         "buffers kept",
-        total([memory::buffers_kept(settings), SCRATCH_BYTES, STACKS_BYTES]),
+        total([
+            memory::buffers_kept(settings),
+            SCRATCH_BYTES,
+            STACKS_BYTES,
+            upgrade::PIECE_BYTES,
+        ]),
     ));
     let sum = total(parts.iter().map(|part| part.bytes));
     parts.push(Part::whole("allocator", sum / 4));

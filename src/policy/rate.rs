@@ -63,6 +63,22 @@ pub struct WindowRecord {
     pub left: Duration,
 }
 
+/// Place of a walk over the windows of a table, from the oldest to the newest. Other work may change
+/// the table on the way.
+#[derive(Clone, Copy)]
+pub struct Walk {
+    next: Option<Key<Window>>,
+    /// End of the last window of the walk; `None`: the walk is over.
+    last: Option<Instant>,
+}
+
+impl Walk {
+    /// Returns true if no window is left.
+    pub fn is_over(&self) -> bool {
+        self.last.is_none()
+    }
+}
+
 struct Window {
     client: u128,
     passed: u32,
@@ -260,22 +276,39 @@ impl RateTable {
         self.windows.is_empty()
     }
 
-    /// Returns the running windows, the oldest first. Of more than `max` the newest are returned.
-    pub fn records(&self, max: usize, now: Instant) -> Vec<WindowRecord> {
-        let mut records = Vec::with_capacity(max.min(self.windows.len()));
-        let mut next = self.newest;
-        while let Some(window) = next.and_then(|key| self.windows.get(key))
-            && window.end > now
-            && records.len() < max
-        {
-            records.push(WindowRecord {
-                client: window.client,
-                passed: window.passed,
-                left: window.end.since(now),
-            });
-            next = window.older;
+    /// Begins a walk over the windows. Windows that start later are not part of it, so that it has
+    /// an end.
+    pub fn walk(&self) -> Walk {
+        let newest = self.newest.and_then(|key| self.windows.get(key));
+        Walk {
+            next: self.oldest,
+            last: newest.map(|window| window.end),
         }
-        records.reverse();
+    }
+
+    /// Goes on with a walk by at most `max` windows. Returns those that run at `now`, the oldest
+    /// first.
+    pub fn records(&self, walk: &mut Walk, max: usize, now: Instant) -> Vec<WindowRecord> {
+        let mut records = Vec::new();
+        for _ in 0..max {
+            let window = walk.next.and_then(|key| {
+                let window = self.windows.get(key);
+                // A window that is gone was one of the oldest: all before it are gone, too.
+                window.or_else(|| self.windows.get(self.oldest?))
+            });
+            let Some(window) = window.filter(|window| walk.last >= Some(window.end)) else {
+                walk.last = None;
+                break;
+            };
+            if window.end > now {
+                records.push(WindowRecord {
+                    client: window.client,
+                    passed: window.passed,
+                    left: window.end.since(now),
+                });
+            }
+            walk.next = window.newer;
+        }
         records
     }
 
@@ -398,6 +431,14 @@ mod tests {
         Instant::from_millis(millis)
     }
 
+    /// Returns all running windows of a table.
+    fn all(table: &RateTable, now: Instant) -> Vec<WindowRecord> {
+        let mut walk = table.walk();
+        let records = table.records(&mut walk, table.len() + 1, now);
+        assert!(walk.is_over());
+        records
+    }
+
     /// Neighbours, and addresses that differ in one part alone, must not meet in the buckets of a
     /// table.
     #[test]
@@ -475,7 +516,7 @@ mod tests {
         for (client, millis) in [(1, 0), (2, 10_000), (2, 10_001), (3, 20_000)] {
             assert_eq!(count(&mut old, v4(client), at(millis)), Ok(()));
         }
-        let records = old.records(100, at(61_000));
+        let records = all(&old, at(61_000));
         assert_eq!(
             records
                 .iter()
@@ -484,13 +525,12 @@ mod tests {
             [(2, 9_000), (1, 19_000)],
             "the oldest first, and none that is over"
         );
-        assert_eq!(old.records(1, at(61_000)), records[1..], "the newest");
         // The clock of another process is at another time.
         let mut new = RateTable::new(limit(2, 100), 9);
         for record in &records {
             assert!(new.restore(*record, at(50)));
         }
-        assert_eq!(new.records(100, at(50)), records);
+        assert_eq!(all(&new, at(50)), records);
         assert_eq!(count(&mut new, v4(2), at(50)), Err(Duration::from_secs(9)));
         assert_eq!(count(&mut new, v4(3), at(50)), Ok(()));
         assert!(count(&mut new, v4(3), at(50)).is_err());
@@ -501,6 +541,30 @@ mod tests {
         );
         new.expire(at(19_200));
         assert_eq!(new.len(), 1, "the timer knows the windows");
+    }
+
+    #[test]
+    fn a_walk_has_an_end_whatever_clients_come_and_go() {
+        let mut table = RateTable::new(limit(1, 100), 1);
+        for n in 0..100 {
+            assert_eq!(count(&mut table, v4(n), at(u64::from(n))), Ok(()));
+        }
+        let mut walk = table.walk();
+        let mut clients = Vec::new();
+        let mut next = 1_000;
+        while !walk.is_over() {
+            let records = table.records(&mut walk, 10, at(100));
+            assert!(records.len() <= 10);
+            clients.extend(records.into_iter().map(|record| record.client as u32));
+            // Each new client takes the place of the oldest.
+            for _ in 0..15 {
+                next += 1;
+                assert_eq!(count(&mut table, v4(next), at(u64::from(next))), Ok(()));
+            }
+        }
+        // After each ten that are visited the fifteen oldest are gone.
+        let wanted = [0..10, 15..25, 30..40, 45..55, 60..70, 75..85, 90..100];
+        assert_eq!(clients, wanted.into_iter().flatten().collect::<Vec<_>>());
     }
 
     #[test]
@@ -522,10 +586,7 @@ mod tests {
         ] {
             assert_eq!(table.restore(window, at(5)), fits, "{window:?}");
         }
-        let clients = table
-            .records(9, at(5))
-            .into_iter()
-            .map(|record| record.client);
+        let clients = all(&table, at(5)).into_iter().map(|record| record.client);
         assert_eq!(clients.collect::<Vec<_>>(), [3, 4], "the oldest went");
     }
 

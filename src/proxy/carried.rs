@@ -7,10 +7,9 @@
 
 use core::net::SocketAddr;
 
-use super::Proxy;
 use super::settings::{Service, Target};
 use crate::policy::rate::WindowRecord;
-use crate::time::{Duration, Instant};
+use crate::time::Duration;
 use crate::upstream::health::HealthRecord;
 
 /// State that is taken over.
@@ -52,25 +51,6 @@ pub struct CarriedHealth {
 pub(super) const OF_ALL: &[u8] = b"";
 /// Identity of `authFailures` as the owner of a rate table.
 pub(super) const OF_FAILURES: &[u8] = b"\0";
-
-/// Returns the state that another process takes over.
-pub fn export(proxy: &Proxy, now: Instant) -> CarriedState {
-    let rules = &proxy.ctx.rules;
-    CarriedState {
-        tables: proxy.limiter.carried(rules, now),
-        health: proxy.upstreams.carried_health(rules, now),
-    }
-}
-
-/// Takes the state of another process over, at the start of this one. Returns the number of windows,
-/// and of addresses whose health was taken over.
-pub fn import(proxy: &mut Proxy, state: CarriedState, now: Instant) -> (usize, usize) {
-    proxy.ctx.now = now;
-    let rules = &proxy.ctx.rules;
-    let windows = proxy.limiter.take_over(rules, state.tables, now);
-    let health = proxy.upstreams.take_over(rules, state.health, now);
-    (windows, health)
-}
 
 /// Returns the identity of a service: route, hosts and methods.
 pub(super) fn service_identity(service: &Service) -> Vec<u8> {

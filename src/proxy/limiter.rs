@@ -7,8 +7,7 @@ use super::carried::{CarriedTable, OF_ALL, OF_FAILURES, service_identity};
 use super::ids::{OfRateTable, RateTableId, ServiceId};
 use super::rules::{Rules, StateKeys};
 use super::settings::{ServiceRateLimit, Settings};
-use crate::limits::CARRIED_WINDOWS_MAX;
-use crate::policy::rate::{RateLimit, RateTable};
+use crate::policy::rate::{RateLimit, RateTable, Walk};
 use crate::policy::rate_fields::Quota;
 use crate::slab::Slab;
 use crate::sort::Index;
@@ -19,6 +18,22 @@ pub(super) struct Limiter {
     tables: Slab<RateTable, OfRateTable>,
     /// Key of the hash of client addresses, so that a client cannot aim at one slot.
     seed: u64,
+}
+
+/// Walk over the windows of a table, which another process takes over.
+pub(super) struct TableWalk {
+    owner: Vec<u8>,
+    table: RateTableId,
+    window: Duration,
+    ipv6_prefix: u8,
+    walk: Walk,
+}
+
+impl TableWalk {
+    /// Returns true if no window is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.walk.is_over()
+    }
 }
 
 impl Limiter {
@@ -99,24 +114,32 @@ impl Limiter {
         Some(table.len() as u64)
     }
 
-    /// Returns the running windows of all tables; of very many, those that are counted first.
-    pub(super) fn carried(&self, rules: &Rules, now: Instant) -> Vec<CarriedTable> {
-        let mut carried = Vec::new();
-        let mut room = CARRIED_WINDOWS_MAX;
-        for (owner, id, limit) in owned_tables(rules) {
-            let table = self.tables.get(id);
-            let windows = table.map_or_else(Vec::new, |table| table.records(room, now));
-            if !windows.is_empty() {
-                room = room.saturating_sub(windows.len());
-                carried.push(CarriedTable {
-                    owner,
-                    window: limit.window,
-                    ipv6_prefix: limit.ipv6_prefix,
-                    windows,
-                });
-            }
+    /// Begins walks over the windows of all tables.
+    pub(super) fn walks(&self, rules: &Rules) -> Vec<TableWalk> {
+        let owned = owned_tables(rules).into_iter();
+        let walks = owned.filter_map(|(owner, table, limit)| {
+            Some(TableWalk {
+                owner,
+                table,
+                window: limit.window,
+                ipv6_prefix: limit.ipv6_prefix,
+                walk: self.tables.get(table)?.walk(),
+            })
+        });
+        walks.filter(|walk| !walk.is_over()).collect()
+    }
+
+    /// Goes on with a walk by at most `max` windows. Returns those that run at `now`.
+    pub(super) fn carried(&self, walk: &mut TableWalk, max: usize, now: Instant) -> CarriedTable {
+        // No reload removes the table: one begins after the export.
+        let table = self.tables.get(walk.table);
+        let windows = table.map_or_else(Vec::new, |table| table.records(&mut walk.walk, max, now));
+        CarriedTable {
+            owner: walk.owner.clone(),
+            window: walk.window,
+            ipv6_prefix: walk.ipv6_prefix,
+            windows,
         }
-        carried
     }
 
     /// Takes windows over that another process has counted. Returns their number.

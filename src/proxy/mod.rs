@@ -51,6 +51,7 @@ mod subrequest;
 pub mod tables;
 mod transfer;
 mod tries;
+pub mod upgrade;
 mod upstream;
 mod upstream_events;
 

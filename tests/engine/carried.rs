@@ -3,8 +3,8 @@
 
 use super::script::*;
 use std::net::{IpAddr, SocketAddr};
-use tollgate::proxy::carried::export;
 use tollgate::proxy::command::Fault;
+use tollgate::proxy::upgrade::{Export, import};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
 const CHECKED: &str = r#""healthCheck": { "path": "/", "interval": "10s", "rise": 1, "fall": 1 }"#;
@@ -251,9 +251,75 @@ fn empty_state_is_not_written() {
     );
     let mut world = World::with(&keys);
     check(&mut world, 9);
-    let state = export(&world.proxy, world.now);
+    let mut export = Export::begin(&world.proxy, world.now);
+    while let Some(state) = export.next(&world.proxy) {
+        assert!(
+            state.tables.is_empty() && state.health.is_empty(),
+            "{state:?}"
+        );
+    }
+}
+
+/// No piece takes longer than the gateway may stop for, however many clients there are. Requests
+/// between two pieces change nothing of the others.
+#[test]
+fn many_windows_go_in_pieces() {
+    const CLIENTS: u32 = 9_000;
+    let keys = config(
+        r#""rateLimit": { "requests": 1 }, "trustedProxies": ["192.0.2.1"],"#,
+        &service(TWO, EJECTS),
+    );
+    let visit = |world: &mut World, proxy, number: u32, wanted| {
+        let client = IpAddr::from((0x0a01_0000 + number).to_be_bytes());
+        world.send(
+            proxy,
+            format!("GET /other HTTP/1.1\r\nHost: gate\r\nX-Forwarded-For: {client}\r\n\r\n"),
+        );
+        world.expect_status(proxy, wanted);
+    };
+    let mut old = World::with(&keys);
+    let proxy = old.connect();
+    (0..CLIENTS).for_each(|number| visit(&mut old, proxy, number, 404));
+    let mut new = World::with(&keys);
+    let mut export = Export::begin(&old.proxy, old.now);
+    let mut pieces = Vec::new();
+    while let Some(piece) = export.next(&old.proxy) {
+        let windows = piece.tables.iter().map(|table| table.windows.len());
+        pieces.push(windows.sum::<usize>());
+        import(&mut new.proxy, piece, new.now);
+        old.wait(40);
+        visit(&mut old, proxy, CLIENTS + pieces.len() as u32, 404);
+    }
+    assert_eq!(pieces, [2_730, 2_730, 2_730, 810]);
+    let proxy = new.connect();
+    for number in [0, 2_729, 2_730, CLIENTS - 1] {
+        visit(&mut new, proxy, number, 429);
+    }
+    visit(&mut new, proxy, CLIENTS + 1, 404);
+}
+
+#[test]
+fn the_health_of_many_addresses_goes_in_pieces() {
+    let services = (0..1_000).map(|number| {
+        let keys = r#""healthCheck": { "path": "/", "interval": "10s", "fall": 1 }"#;
+        format!(r#"{{ "route": "/{number}", "target": "http://10.0.0.1", {keys} }}"#)
+    });
+    let keys = config("", &services.collect::<Vec<_>>().join(","));
+    let mut old = World::with(&keys);
+    for _ in 0..20 {
+        check(&mut old, 1);
+    }
+    let mut new = World::with(&keys);
+    let mut export = Export::begin(&old.proxy, old.now);
+    let mut pieces = Vec::new();
+    let mut known = 0;
+    while let Some(piece) = export.next(&old.proxy) {
+        pieces.push(piece.health.len());
+        known += import(&mut new.proxy, piece, new.now).1;
+    }
+    assert_eq!((known, pieces.iter().sum()), (1_000, 1_000));
     assert!(
-        state.tables.is_empty() && state.health.is_empty(),
-        "{state:?}"
+        pieces.len() > 1 && pieces.iter().all(|piece| *piece < 1_000),
+        "{pieces:?}"
     );
 }

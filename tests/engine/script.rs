@@ -14,6 +14,7 @@ use tollgate::proxy::command::{
     ClientId, Command, Fault, ListenerKind, LookupId, Report, Side, UpstreamId, Work,
 };
 use tollgate::proxy::settings::Settings;
+use tollgate::proxy::upgrade::{Export, import};
 use tollgate::time::{Instant, UnixTime};
 
 /// 2026-11-24T12:00:00Z
@@ -142,8 +143,10 @@ impl World {
     /// does. Its clock starts again.
     pub fn upgrade(&self, config: &str) -> World {
         let mut new = World::with(config);
-        let state = tollgate::proxy::carried::export(&self.proxy, self.now);
-        tollgate::proxy::carried::import(&mut new.proxy, state, new.now);
+        let mut export = Export::begin(&self.proxy, self.now);
+        while let Some(piece) = export.next(&self.proxy) {
+            import(&mut new.proxy, piece, new.now);
+        }
         new.settle();
         new
     }

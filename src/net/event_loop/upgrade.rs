@@ -9,8 +9,8 @@ use super::{EventLoop, Postponed};
 use crate::config::AdminAccess;
 use crate::net::upgrade::handover::Offer;
 use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
-use crate::proxy::carried::{export, import};
 use crate::proxy::retire;
+use crate::proxy::upgrade::import;
 use crate::time::Instant;
 
 impl EventLoop {
@@ -56,15 +56,12 @@ impl EventLoop {
         offers.collect()
     }
 
-    /// Goes on with an upgrade: the new process is ready, has the state, or failed.
+    /// Goes on with an upgrade: the new process wants a piece of the state, has all, or failed.
     #[cold]
     pub(super) fn step_upgrade(&mut self, now: Instant) {
         match self.upgrader.poll() {
             None => {}
-            Some(News::Ready) => {
-                let state = export(&self.executor.proxy, now);
-                self.upgrader.hand_over(state);
-            }
+            Some(News::Wanted) => self.upgrader.hand_over(&self.executor.proxy, now),
             Some(News::Done(successor)) => self.leave_to(successor, now),
             Some(News::Failed(reason)) => self.upgrade_failed(reason, now),
         }
@@ -120,11 +117,19 @@ impl EventLoop {
     /// Follows the old process of an upgrade: takes its state over, and then the files of its unix
     /// sockets. Returns false if the old process stops: then this one does, too.
     pub fn succeed(&mut self, mut predecessor: Predecessor) -> bool {
+        // All pieces count from one time.
         let now = self.clock.now();
+        let (mut windows, mut addresses, mut error) = (0_usize, 0_usize, None);
         loop {
             match predecessor.next() {
-                Word::State(bytes) => {
-                    self.take_over(bytes, now);
+                Word::State(piece) => {
+                    match self.take_over(piece, now) {
+                        Ok(taken) => {
+                            windows = windows.saturating_add(taken.0);
+                            addresses = addresses.saturating_add(taken.1);
+                        }
+                        Err(reason) => error = Some(reason),
+                    }
                     predecessor.confirm();
                 }
                 Word::Go { reload } => {
@@ -137,25 +142,30 @@ impl EventLoop {
                 }
             }
         }
+        // The gateway serves without the state, too.
+        if let Some(reason) = error {
+            warn!(
+                "rate windows and the health of targets begin again: the state of the old process cannot be used, {reason}"
+            );
+        } else {
+            info!(
+                "taken over from the old process: rate windows of {windows} clients, health of {addresses} addresses"
+            );
+        }
         self.adopt_files();
         true
     }
 
-    /// Takes over what the old process of an upgrade knew of clients and targets. Without it the
-    /// gateway serves all the same.
-    fn take_over(&mut self, bytes: Option<Vec<u8>>, now: Instant) {
-        let state = bytes.as_deref().ok_or("it is too long");
-        match state.and_then(state::read) {
-            Ok(state) => {
-                let (windows, health) = import(&mut self.executor.proxy, state, now);
-                info!(
-                    "taken over from the old process: rate windows of {windows} clients, health of {health} addresses"
-                );
-            }
-            Err(reason) => warn!(
-                "rate windows and the health of targets begin again: the state of the old process cannot be used, {reason}"
-            ),
-        }
+    /// Takes over what the old process of an upgrade knew of clients and targets. Returns the number
+    /// of rate windows, and of addresses whose health was taken over.
+    fn take_over(
+        &mut self,
+        piece: Option<Vec<u8>>,
+        now: Instant,
+    ) -> Result<(usize, usize), &'static str> {
+        let piece = piece.ok_or("it is too long")?;
+        let piece = state::read(&piece)?;
+        Ok(import(&mut self.executor.proxy, piece, now))
     }
 
     /// Takes over the files of unix sockets that the old process of an upgrade has made.

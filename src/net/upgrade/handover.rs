@@ -31,9 +31,9 @@ const OWNS_FILE: u8 = 2;
 /// Byte by which the new process says that it can serve. The number of sockets that it does not use
 /// follows (1 byte), and their places in the list (1 byte each).
 pub(super) const READY: u8 = b'r';
-/// Byte before the state: its length (4 bytes, big-endian) and the state follow.
+/// Byte before a piece of the state: its length (4 bytes, big-endian) and the piece follow.
 pub(super) const STATE: u8 = b's';
-/// Byte by which the new process says that it has taken the state.
+/// Byte by which the new process says that it has taken the piece.
 pub(super) const TAKEN: u8 = b't';
 /// Byte by which the old process says that it stops to accept.
 pub(super) const GO: u8 = b'g';

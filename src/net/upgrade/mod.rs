@@ -2,10 +2,11 @@
 //! go on: rate windows, and the health of targets.
 //!
 //! ```text
+//!                                                          ┌──next piece──┐
 //! old:  spawn ──> send sockets ──> wait for READY ──> STATE ──> wait for TAKEN ──> GO, stop accepting, drain
 //!                                       │ exit, or UPGRADE_TIMEOUT   │
 //!                                       └────────────────────────────┴──> go on, and say why
-//! new:  receive sockets ──> check the file, start ──> READY ──> take the state ──> TAKEN ──> wait for GO ──> serve
+//! new:  receive sockets ──> check the file, start ──> READY ──> take each piece, TAKEN ──> wait for GO ──> serve
 //! ```
 //!
 //! Both accept from the same sockets for a moment, so no client is refused. READY names the sockets
@@ -34,8 +35,14 @@ use mio::Waker;
 use self::handover::{GO, GO_RELOAD, Offer, READY, STATE, STOP, TAKEN};
 use super::workers::queue::{Receiver, Sender, unbounded};
 use super::workers::spawn as start_thread;
-use crate::limits::{UPGRADE_STATE_BYTES_MAX, UPGRADE_TIMEOUT};
+use crate::limits::{CARRIED_PIECE_BYTES, UPGRADE_STATE_BYTES_MAX, UPGRADE_TIMEOUT};
+use crate::proxy::Proxy;
 use crate::proxy::carried::CarriedState;
+use crate::proxy::upgrade::Export;
+use crate::time::Instant;
+
+/// Bytes of a piece of the state on its way: as values, and as bytes, in storage that has grown.
+pub(super) const PIECE_BYTES: usize = 6 * CARRIED_PIECE_BYTES;
 
 /// Variable of the environment that tells a new process what its input is.
 const MARK: &str = "TOLLGATE_UPGRADE";
@@ -100,8 +107,8 @@ impl Successor {
 
 /// Progress of an upgrade.
 pub(super) enum News {
-    /// The new process is ready, and waits for the state.
-    Ready,
+    /// The new process is ready, and waits for the next piece of the state.
+    Wanted,
     /// The new process has taken the state.
     Done(Successor),
     /// There is no new process. The text says why.
@@ -116,7 +123,9 @@ pub(super) struct Upgrader {
 
 struct UnderWay {
     news: Receiver<News>,
-    state: Sender<CarriedState>,
+    /// The state, from the first piece on.
+    export: Option<Export>,
+    pieces: Sender<Option<CarriedState>>,
     stream: Arc<UnixStream>,
 }
 
@@ -147,12 +156,12 @@ impl Upgrader {
         let (stream, input) = UnixStream::pair().map_err(|error| error.to_string())?;
         let stream = Arc::new(stream);
         let (tell, news) = unbounded();
-        let (state, to_carry) = unbounded();
+        let (pieces, to_carry) = unbounded();
         let program = Arc::clone(&self.program);
         let link = Link {
             stream: Arc::clone(&stream),
             offers,
-            state: to_carry,
+            pieces: to_carry,
             tell: Box::new(move |news| {
                 // The loop lives as long as this thread.
                 let _ = tell.send(news);
@@ -163,7 +172,8 @@ impl Upgrader {
         start_thread("upgrade", Box::new(work)).map_err(|error| error.to_string())?;
         self.under_way = Some(UnderWay {
             news,
-            state,
+            export: None,
+            pieces,
             stream,
         });
         Ok(())
@@ -172,16 +182,19 @@ impl Upgrader {
     /// Returns what is new of the upgrade.
     pub(super) fn poll(&mut self) -> Option<News> {
         let news = self.under_way.as_ref()?.news.poll()?;
-        if !matches!(news, News::Ready) {
+        if !matches!(news, News::Wanted) {
             self.under_way = None;
         }
         Some(news)
     }
 
-    /// Gives the new process, which is ready, the state.
-    pub(super) fn hand_over(&self, state: CarriedState) {
-        if let Some(under_way) = &self.under_way {
-            let _ = under_way.state.send(state);
+    /// Gives the new process, which is ready, the next piece of the state.
+    pub(super) fn hand_over(&mut self, proxy: &Proxy, now: Instant) {
+        if let Some(under_way) = &mut self.under_way {
+            let begin = || Export::begin(proxy, now);
+            let piece = under_way.export.get_or_insert_with(begin).next(proxy);
+            // A thread that has ended reports why.
+            let _ = under_way.pieces.send(piece);
         }
     }
 
@@ -197,7 +210,8 @@ impl Upgrader {
 struct Link {
     stream: Arc<UnixStream>,
     offers: Vec<Offer>,
-    state: Receiver<CarriedState>,
+    /// Pieces of the state; `None`: there is no more.
+    pieces: Receiver<Option<CarriedState>>,
     tell: Box<dyn Fn(News) + Send>,
 }
 
@@ -244,14 +258,19 @@ fn handshake(link: &Link) -> io::Result<Vec<String>> {
     let [count] = count.map(usize::from);
     let mut unused = vec![0; count];
     stream.read_exact(&mut unused)?;
-    (link.tell)(News::Ready);
-    let state = link.state.receive(None);
-    let state = state.map_err(|_| io::ErrorKind::BrokenPipe)?;
-    let state = state::write(&state);
-    let length = u32::try_from(state.len()).unwrap_or(u32::MAX);
-    stream.write_all(&[&[STATE][..], &length.to_be_bytes()].concat())?;
-    stream.write_all(&state)?;
-    expect(stream, TAKEN)?;
+    // A piece is asked for when the one before is taken, so that the copies have a bound.
+    loop {
+        (link.tell)(News::Wanted);
+        let piece = link.pieces.receive(None);
+        let Some(piece) = piece.map_err(|_| io::ErrorKind::BrokenPipe)? else {
+            break;
+        };
+        let piece = state::write(&piece);
+        let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+        stream.write_all(&[&[STATE][..], &length.to_be_bytes()].concat())?;
+        stream.write_all(&piece)?;
+        expect(stream, TAKEN)?;
+    }
     let unused = unused.into_iter();
     let unused = unused.filter_map(|index| link.offers.get(usize::from(index)));
     Ok(unused
@@ -295,7 +314,7 @@ pub struct Predecessor(UnixStream);
 
 /// Word of the old process.
 pub(super) enum Word {
-    /// Take this state over; `None`: there was more than this process reads.
+    /// Take this piece of the state over; `None`: there was more than this process reads.
     State(Option<Vec<u8>>),
     /// Serve.
     Go {

@@ -12,14 +12,13 @@
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::limits::{CARRIED_WINDOWS_MAX, CHECK_RUN_MAX};
+use crate::limits::{CARRIED_WINDOW_BYTES, CHECK_RUN_MAX};
 use crate::policy::rate::WindowRecord;
 use crate::proxy::carried::{CarriedHealth, CarriedState, CarriedTable};
 use crate::time::Duration;
 use crate::upstream::health::HealthRecord;
 
 const VERSION: u8 = 1;
-const WINDOW_BYTES: usize = 24;
 /// Least bytes of an address, and of a table.
 const ADDRESS_BYTES: usize = 39;
 const TABLE_BYTES: usize = 13;
@@ -36,7 +35,7 @@ const KNOWN_FLAGS: u8 = 63;
 pub(super) fn write(state: &CarriedState) -> Vec<u8> {
     let windows = state.tables.iter().map(|table| table.windows.len());
     let windows = windows.fold(0_usize, usize::saturating_add);
-    let mut out = Vec::with_capacity(windows.saturating_mul(WINDOW_BYTES));
+    let mut out = Vec::with_capacity(windows.saturating_mul(CARRIED_WINDOW_BYTES));
     out.push(VERSION);
     number(&mut out, state.tables.len() as u64);
     for table in &state.tables {
@@ -113,12 +112,9 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn state(&mut self) -> Option<CarriedState> {
-        let mut room = CARRIED_WINDOWS_MAX;
         let mut state = CarriedState::default();
         for _ in 0..self.count(TABLE_BYTES)? {
-            let table = self.table(room)?;
-            room = room.saturating_sub(table.windows.len());
-            state.tables.push(table);
+            state.tables.push(self.table()?);
         }
         for _ in 0..self.count(ADDRESS_BYTES)? {
             state.health.push(self.health()?);
@@ -126,12 +122,12 @@ impl<'a> Reader<'a> {
         self.0.is_empty().then_some(state)
     }
 
-    fn table(&mut self, room: usize) -> Option<CarriedTable> {
+    fn table(&mut self) -> Option<CarriedTable> {
         let owner = self.text()?.to_vec();
         let window = self.duration()?;
         let ipv6_prefix = self.number(1)? as u8;
-        let count = self.count(WINDOW_BYTES)?;
-        if window == Duration::ZERO || !(1..=128).contains(&ipv6_prefix) || count > room {
+        let count = self.count(CARRIED_WINDOW_BYTES)?;
+        if window == Duration::ZERO || !(1..=128).contains(&ipv6_prefix) {
             return None;
         }
         let mut windows = Vec::with_capacity(count);
@@ -315,13 +311,12 @@ mod tests {
             read(&write(&state))
         };
         assert_eq!(spoil(&|_| {}), Ok(example()));
-        let cases: [&dyn Fn(&mut CarriedState); 7] = [
+        let cases: [&dyn Fn(&mut CarriedState); 6] = [
             &|state| state.tables[0].window = Duration::ZERO,
             &|state| state.tables[0].ipv6_prefix = 0,
             &|state| state.tables[0].ipv6_prefix = 129,
             &|state| state.tables[0].windows.swap(1, 2),
             &|state| state.tables[0].windows[2].left = Duration::from_millis(2_592_000_001),
-            &|state| state.tables[1].windows = vec![window(1, 1); CARRIED_WINDOWS_MAX],
             &|state| state.health[0].health.streak = CHECK_RUN_MAX + 1,
         ];
         for (number, case) in cases.into_iter().enumerate() {

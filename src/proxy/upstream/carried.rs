@@ -12,38 +12,74 @@ use super::super::rules::Rules;
 use super::Upstreams;
 use crate::sort::Index;
 use crate::time::Instant;
+use crate::upstream::group::Group;
 use crate::upstream::health::Health;
 
 /// Health of addresses that are not known yet, under the service and the number of the destination.
 pub(super) type Awaited = BTreeMap<(u64, usize), Vec<(SocketAddr, Health)>>;
 
+/// Place of a walk over the members of all services.
+#[derive(Default)]
+pub(in crate::proxy) struct HealthWalk {
+    service: usize,
+    member: usize,
+    is_over: bool,
+}
+
+impl HealthWalk {
+    /// Returns true if no member is left.
+    pub(in crate::proxy) fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+/// Bytes of a piece that a look at a member counts for. A member that is up needs no byte, and its
+/// look still takes time.
+const CARRIED_LOOK_BYTES: usize = 32;
+
 impl Upstreams {
-    /// Returns the health of each address that is more than "up".
+    /// Goes on with a walk over the addresses of all services, until `room` bytes are used. Returns
+    /// the health of each address that is more than "up".
     pub(in crate::proxy) fn carried_health(
         &self,
+        walk: &mut HealthWalk,
+        mut room: usize,
         rules: &Rules,
         now: Instant,
     ) -> Vec<CarriedHealth> {
         let mut carried = Vec::new();
-        for service in &rules.services {
-            let Some(group) = self.group(service.id) else {
-                continue;
-            };
-            for member in group.members() {
+        while let Some(service) = rules.services.get(walk.service) {
+            let members = self.group(service.id).map_or(&[][..], Group::members);
+            for member in members.get(walk.member..).unwrap_or_default() {
+                if room == 0 {
+                    return carried;
+                }
+                walk.member = walk.member.saturating_add(1);
+                room = room.saturating_sub(CARRIED_LOOK_BYTES);
                 let destination = service.destination(member.destination);
                 let address = self.address_at(member.endpoint);
                 if let (Some(health), Some(destination), Some(address)) =
                     (member.record(now), destination, address)
                 {
+                    let (service, target) = (
+                        service_identity(&service.service),
+                        target_identity(&destination.target),
+                    );
+                    room = room.saturating_sub(service.len().saturating_add(target.len()));
                     carried.push(CarriedHealth {
-                        service: service_identity(&service.service),
-                        target: target_identity(&destination.target),
+                        service,
+                        target,
                         address,
                         health,
                     });
                 }
             }
+            *walk = HealthWalk {
+                service: walk.service.saturating_add(1),
+                ..HealthWalk::default()
+            };
         }
+        walk.is_over = true;
         carried
     }
 

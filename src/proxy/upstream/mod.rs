@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 
 pub(super) use self::attempts::{Attempts, Dialing, Search};
 use self::carried::Awaited;
+pub(super) use self::carried::HealthWalk;
 pub(super) use self::connection::{Owner, Stage, Upstream};
 pub(super) use self::dial::{ConnectTime, Dialed};
 pub(super) use self::health_checks::{CheckedEndpoint, DueCheck, health_request};
