@@ -11,6 +11,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
+use crate::config::{Config, ListenAddress};
 use serde_json::{Map, Value, json};
 
 /// Routes of the article.
@@ -24,6 +25,16 @@ const CONNECTIONS: usize = 128;
 /// Limit of a line of a head, of the head, and of a chunk-size line, in bytes; the gateway sends
 /// less.
 const LINE_BYTES: u64 = 512 << 10;
+
+/// Returns the port of the demo's listener.
+pub fn port(config: &Config) -> u16 {
+    let mut addresses = config.listeners.iter().map(|listen| &listen.address);
+    let port = addresses.find_map(|address| match address {
+        ListenAddress::Tcp(address) => Some(address.port()),
+        ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
+    });
+    port.unwrap_or(0)
+}
 
 /// Starts the echo service on a free loopback port; it runs until the process ends.
 ///

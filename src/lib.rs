@@ -31,7 +31,7 @@
 //! | 5 | [`proxy`] | the engine |
 //! | 6 | [`config`] | the configuration, parsed into valid values |
 //! | 7 | [`net`] | sockets, clock, threads, signals |
-//! | 7 | [`cli`] [`prompt`] [`demo`] [`diff`] | command line; input without echo; demo upstream; two configurations compared |
+//! | 7 | [`cli`] [`prompt`] [`demo`] [`diff`] [`explain`] | command line; input without echo; demo upstream; two configurations compared; a request explained |
 //! | 7 | [`properties`] | properties for fuzzing |
 //!
 //! Files of a module do not import each other in a circle. `docs/ARCHITECTURE.md` says what each file
@@ -70,6 +70,7 @@ pub mod demo;
 pub mod der;
 pub mod diff;
 pub mod digits;
+pub mod explain;
 pub mod http;
 pub mod limits;
 pub mod net;

@@ -1,7 +1,7 @@
 //! From the command line to a running gateway, and to an exit code: 0 clean stop, 1 configuration,
 //! 2 usage, 3 cannot bind, 130 stopped by a second signal.
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tollgate::cli::{self, AdminAt, Command};
 use tollgate::config::{self, Config, ListenAddress, LogLevel};
 use tollgate::demo;
 use tollgate::diff;
+use tollgate::explain::{self, Asked};
 use tollgate::limits::{ADMIN_RELOAD_TIMEOUT, HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::admin::client::{self, Reply};
 use tollgate::net::inherited::Inherited;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         Ok(Command::Why { at, id }) => answered(at, &client::why(&id)),
         Ok(Command::Hash { api_key }) => hash(api_key),
         Ok(Command::Diff { old, new, log }) => compare(&old, &new, log),
+        Ok(Command::Explain(config, asked, json)) => explain(config, &asked, json),
         Ok(Command::Demo) => run_demo(),
         Err(error) => {
             complain(&error.to_string());
@@ -95,7 +97,11 @@ fn compare(old: &Path, new: &Path, log: Option<PathBuf>) -> Result<(), u8> {
             return Err(FAILED);
         }
     };
-    let mut log = log.map(|path| open_log(&path)).transpose()?;
+    let log = log.map(|path| diff::open(&path)).transpose();
+    let mut log = log.map_err(|message| {
+        complain(&message);
+        FAILED
+    })?;
     let changes = diff::describe(&old, &new);
     say(changes
         .as_deref()
@@ -108,20 +114,6 @@ fn compare(old: &Path, new: &Path, log: Option<PathBuf>) -> Result<(), u8> {
         say(&format!("\n{report}"))?;
     }
     changes.map_or(Ok(()), |_| Err(DIFFERENT))
-}
-
-/// Opens an access log; `-` is standard input.
-fn open_log(path: &Path) -> Result<Box<dyn BufRead>, u8> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    match std::fs::File::open(path) {
-        Ok(file) => Ok(Box::new(BufReader::with_capacity(64 << 10, file))),
-        Err(error) => {
-            complain(&format!("{}: cannot be read: {error}", path.display()));
-            Err(FAILED)
-        }
-    }
 }
 
 fn find(given: Option<PathBuf>) -> Result<PathBuf, u8> {
@@ -327,6 +319,17 @@ fn log_level(at: AdminAt, level: LogLevel, time: Option<String>) -> Result<(), u
     ))
 }
 
+fn explain(config: Option<PathBuf>, asked: &Asked, json: bool) -> Result<(), u8> {
+    let config = load(config)?;
+    let told = explain::explain(&config, asked, net::clock::Clock::new().wall());
+    let told = told.map_err(|message| usage(&format!("tollgate explain: {message}")))?;
+    say_bytes(&if json {
+        told.json()
+    } else {
+        told.text().into_bytes()
+    })
+}
+
 /// Prints the hash of the password or API key in the first line of the input.
 fn hash(api_key: bool) -> Result<(), u8> {
     let (what, question) = if api_key {
@@ -375,21 +378,18 @@ fn run_demo() -> Result<(), u8> {
         CANNOT_BIND
     })?;
     let config = check(demo::configuration(echo).as_bytes(), "demo").map_err(complain_of)?;
-    let port = config
-        .listeners
-        .iter()
-        .find_map(|listener| match &listener.address {
-            ListenAddress::Tcp(address) => Some(address.port()),
-            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
-        });
-    complain(&demo::hints(port.unwrap_or(0)));
+    complain(&demo::hints(demo::port(&config)));
     run(config, None)
 }
 
 /// Prints to stdout. A reader that has closed the pipe is no error.
 fn say(text: &str) -> Result<(), u8> {
+    say_bytes(text.as_bytes())
+}
+
+fn say_bytes(text: &[u8]) -> Result<(), u8> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(text).and_then(|()| out.flush());
     Ok(())
 }
 

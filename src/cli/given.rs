@@ -1,6 +1,8 @@
 //! Words and options of a command line, and the command that they make.
 
+use core::net::IpAddr;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use lexopt::Parser;
@@ -9,6 +11,8 @@ use super::hints::{second_word, unknown_command};
 use super::{AdminAt, COMMANDS, Command, UsageError};
 use crate::config::schema::units::{DURATION_UNITS, with_unit};
 use crate::config::{ListenAddress, LogLevel, admin_address, nearest};
+use crate::explain::Asked;
+use crate::policy::forward::Peer;
 
 /// Words and options of a command line.
 #[derive(Default)]
@@ -24,6 +28,12 @@ pub(super) struct Given {
     config: Option<PathBuf>,
     admin: Option<ListenAddress>,
     time: Option<String>,
+    /// Words behind the command `explain`, and its options.
+    request: Vec<String>,
+    headers: Vec<Vec<u8>>,
+    data: Option<OsString>,
+    from: Option<String>,
+    pub(super) json: bool,
     pub(super) api_key: bool,
     pub(super) live: bool,
     pub(super) once: bool,
@@ -93,10 +103,41 @@ impl Given {
         )
     }
 
+    pub(super) fn read_header(&mut self, parser: &mut Parser) -> Result<(), UsageError> {
+        let header = parser.value().unwrap_or_default().into_vec();
+        if header.is_empty() {
+            return Err(UsageError(
+                "-H needs a header, as in -H 'Accept: text/html'".to_owned(),
+            ));
+        }
+        self.headers.push(header);
+        Ok(())
+    }
+
+    pub(super) fn read_data(&mut self, parser: &mut Parser) -> Result<(), UsageError> {
+        let data = parser.value().map_err(|_| {
+            UsageError(
+                "--data needs a body, or the path of a file with it, as in --data @order.json"
+                    .to_owned(),
+            )
+        })?;
+        let shown = data.to_string_lossy().into_owned();
+        let first = self.data.replace(data);
+        let first = first.map(|first| first.to_string_lossy().into_owned());
+        once("--data", first, &shown)
+    }
+
+    pub(super) fn read_from(&mut self, parser: &mut Parser) -> Result<(), UsageError> {
+        let text = value(parser, "--from", "an address", "203.0.113.7")?;
+        let first = self.from.replace(text.clone());
+        once("--from", first, &text)
+    }
+
     pub(super) fn take_word(&mut self, given: OsString) -> Result<(), UsageError> {
         let word = given.to_string_lossy().into_owned();
         match self.word.as_deref() {
             Some("diff") if self.files.len() < 2 => self.files.push(PathBuf::from(given)),
+            Some("explain") if self.request.len() < 2 => self.request.push(word),
             Some("log") if self.level.is_none() => self.level = Some(word),
             Some("why") if self.id.is_none() => self.id = Some(word),
             Some(first) => return Err(second_word(first, &word)),
@@ -134,6 +175,24 @@ impl Given {
                     new,
                     log: self.log,
                 }
+            }
+            "explain" => {
+                let from = self.from.as_deref().map(peer).transpose()?;
+                let [method, url] = <[String; 2]>::try_from(self.request).map_err(|_| {
+                    UsageError(
+                        "explain needs a method and a URL; write tollgate explain GET \
+                         http://api.example.com/users, or only the path: tollgate explain GET /users"
+                            .to_owned(),
+                    )
+                })?;
+                let asked = Asked {
+                    method,
+                    url,
+                    headers: self.headers,
+                    data: self.data,
+                    from,
+                };
+                Command::Explain(self.config, Box::new(asked), self.json)
             }
             "demo" => Command::Demo,
             "help" => Command::Help,
@@ -209,6 +268,17 @@ impl Given {
         if self.once && word != "top" {
             return only("--once", "top");
         }
+        if word != "explain" {
+            let given = [
+                (!self.headers.is_empty(), "-H"),
+                (self.data.is_some(), "--data"),
+                (self.from.is_some(), "--from"),
+                (self.json, "--json"),
+            ];
+            if let Some((_, option)) = given.into_iter().find(|(is_given, _)| *is_given) {
+                return only(option, "explain");
+            }
+        }
         if self.log.is_some() && word != "diff" {
             return only("--log", "diff");
         }
@@ -246,6 +316,20 @@ fn once(option: &str, first: Option<String>, second: &str) -> Result<(), UsageEr
             "{option} is given twice, as {first:?} and as {second:?}; keep one of them"
         ))),
     }
+}
+
+/// Reads the peer of `--from`.
+fn peer(text: &str) -> Result<Peer, UsageError> {
+    if text == "unix" {
+        return Ok(Peer::Unix);
+    }
+    let address = text.parse::<IpAddr>();
+    let address = address.map(|address| Peer::Ip(address.to_canonical()));
+    address.map_err(|_| {
+        UsageError(format!(
+            "--from {text:?} must be an address, such as 203.0.113.7 or 2001:db8::7, or unix for a client of a unix socket"
+        ))
+    })
 }
 
 fn level(word: Option<&str>) -> Result<LogLevel, UsageError> {

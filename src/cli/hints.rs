@@ -23,14 +23,19 @@ pub(super) fn unexpected_value(error: &lexopt::Error) -> UsageError {
 
 pub(super) fn unknown_command(word: &str) -> UsageError {
     let hint = match nearest(word, &COMMANDS) {
-        _ if Path::new(word).extension().is_some_and(|end| end == "json") => {
+        _ if is_file(word) => {
             format!("; a file is named with --config {word}")
         }
         Some(near) => format!(", did you mean {near:?}?"),
-        None => "; the commands are run, check, hash, diff and demo, and for a running gateway reload, upgrade, health, log, top and why"
+        None => "; the commands are run, check, hash, diff, explain and demo, and for a running gateway reload, upgrade, health, log, top and why"
             .to_owned(),
     };
     UsageError(format!("unknown command {word:?}{hint}"))
+}
+
+/// Returns true if a word names a configuration.
+fn is_file(word: &str) -> bool {
+    Path::new(word).extension().is_some_and(|end| end == "json")
 }
 
 /// Describes a second word after the known command `first`.
@@ -45,8 +50,11 @@ pub(super) fn second_word(first: &str, second: &str) -> UsageError {
         ("diff", second) => {
             format!("diff takes two files, and {second:?} is a third; an access log is named with --log {second}")
         }
+        ("explain", second) => {
+            format!("explain takes a method and a URL, and {second:?} is a third word; a header is given with -H 'Name: value'")
+        }
         (_, second) if COMMANDS.contains(&second) => format!("one command at a time: {first:?} or {second:?}"),
-        (_, second) => match nearest(second, &OPTIONS) {
+        (_, second) => match nearest(second, &OPTIONS).filter(|_| !is_file(second)) {
             Some(near) => format!("{first} takes no further word {second:?}, did you mean {near:?}?"),
             None => format!("{first} takes no further word {second:?}; a file is named with --config {second}"),
         },
@@ -64,12 +72,12 @@ pub(super) fn unknown_option(option: &Arg<'_>) -> UsageError {
             let shown = format!("--{name}");
             let hint = match nearest(&shown, &OPTIONS) {
                 Some(near) => format!(", did you mean {near:?}?"),
-                None => "; the options are --config, --admin, --api-key, --live, --for, --log, --help and --version"
+                None => "; the options are --config, --admin, --api-key, --live, --for, --log, --header, --data, --from, --json, --help and --version"
                     .to_owned(),
             };
             (shown, hint)
         }
-        Arg::Short(letter @ ('v' | 'C' | 'H')) => {
+        Arg::Short(letter @ ('v' | 'C')) => {
             let other = if letter.is_lowercase() {
                 letter.to_ascii_uppercase()
             } else {
@@ -82,7 +90,7 @@ pub(super) fn unknown_option(option: &Arg<'_>) -> UsageError {
         }
         Arg::Short(letter) => (
             format!("-{letter}"),
-            "; the short options are -c, -h and -V".to_owned(),
+            "; the short options are -c, -H, -h and -V".to_owned(),
         ),
         Arg::Value(_) => (String::new(), String::new()),
     };

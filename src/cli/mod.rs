@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser};
 
 use crate::config::{ListenAddress, LogLevel};
+use crate::explain::Asked;
 
 pub use self::config_path::find_config;
 use self::given::Given;
@@ -31,6 +32,9 @@ Usage:
   tollgate diff OLD NEW [--log FILE]
                                show what a change of the configuration changes, and which requests of an access
                                log would go elsewhere
+  tollgate explain METHOD URL [-H 'K: V'] [--from IP] [--data TEXT|@FILE] [--json] [-c FILE]
+                               show what becomes of a request, and why: the route, each policy, and the bytes that
+                               the target gets
   tollgate demo                try it without a file: the gateway in front of an echo service
 
 Usage with a running gateway that has an admin listener:
@@ -45,6 +49,10 @@ Options:
       --admin ADDRESS the admin listener, in place of the file's: unix:/run/tollgate/admin.sock or 127.0.0.1:5001
       --api-key       hash: an API key, not a password
   -c, --config FILE   the configuration; without it ./tollgate.json, then /etc/tollgate/tollgate.json
+  -H, --header K: V   explain: a header of the request; as often as you like
+      --from IP       explain: the address that the request comes from (default 127.0.0.1)
+      --data TEXT     explain: the body; @FILE reads it from a file
+      --json          explain: as JSON, with the bytes in base64
       --once          top: one time
       --log FILE      diff: an access log, combined or JSON; - for standard input
   -h, --help          this text
@@ -90,6 +98,8 @@ pub enum Command {
         /// Path given with `--log`; `-` for standard input.
         log: Option<PathBuf>,
     },
+    /// Explain what becomes of a request: path given with `--config`, the request, and `--json`.
+    Explain(Option<PathBuf>, Box<Asked>, bool),
     /// Run the demo.
     Demo,
     /// Have the running gateway read its configuration again.
@@ -160,13 +170,17 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 13] = [
-    "run", "check", "hash", "diff", "demo", "reload", "upgrade", "health", "log", "top", "why",
-    "help", "version",
+const COMMANDS: [&str; 14] = [
+    "run", "check", "hash", "diff", "explain", "demo", "reload", "upgrade", "health", "log", "top",
+    "why", "help", "version",
 ];
 /// Long options.
-const OPTIONS: [&str; 9] = [
+const OPTIONS: [&str; 13] = [
     "--config",
+    "--header",
+    "--data",
+    "--from",
+    "--json",
     "--api-key",
     "--admin",
     "--live",
@@ -196,6 +210,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Long("live") => given.live = true,
             Arg::Long("once") => given.once = true,
             Arg::Long("admin") => given.read_admin(&mut parser)?,
+            Arg::Short('H') | Arg::Long("header") => given.read_header(&mut parser)?,
+            Arg::Short('d') | Arg::Long("data") => given.read_data(&mut parser)?,
+            Arg::Long("from") => given.read_from(&mut parser)?,
+            Arg::Long("json") => given.json = true,
             Arg::Long("for") => given.read_time(&mut parser)?,
             Arg::Long("log") => given.read_log(&mut parser)?,
             Arg::Value(value) => given.take_word(value)?,

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::config::admin_address;
+use crate::explain::Asked;
+use crate::policy::forward::Peer;
 
 fn parsed(line: &str) -> Result<Command, UsageError> {
     parse(
@@ -45,6 +47,20 @@ fn command_lines() {
                 new: "b.json".into(),
                 log: Some("-".into()),
             },
+        ),
+        (
+            "explain GET /a -H a:b --from ::ffff:1.2.3.4 -H c:d --json -c x.json --data x",
+            Command::Explain(
+                file(),
+                Box::new(Asked {
+                    method: "GET".to_owned(),
+                    url: "/a".to_owned(),
+                    headers: vec![b"a:b".to_vec(), b"c:d".to_vec()],
+                    data: Some("x".into()),
+                    from: Some(Peer::Ip([1, 2, 3, 4].into())),
+                }),
+                true,
+            ),
         ),
         ("--help", Command::Help),
         ("check -h", Command::Help),
@@ -194,16 +210,53 @@ fn bad_usage_is_one_line_and_a_hint() {
     for (line, message) in [
         (
             "serve",
-            "unknown command \"serve\"; the commands are run, check, hash, diff and demo",
+            "unknown command \"serve\"; the commands are run, check, hash, diff, explain and demo",
         ),
-        ("explain", "unknown command \"explain\"; the commands are"),
+        ("describe", "unknown command \"describe\"; the commands are"),
         (
-            "explain /users",
-            "unknown command \"explain\"; the commands are",
+            "describe /users",
+            "unknown command \"describe\"; the commands are",
         ),
         (
-            "explain --json /users GET",
-            "unknown command \"explain\"; the commands are",
+            "describe --json /users GET",
+            "unknown command \"describe\"; the commands are",
+        ),
+        (
+            "explain",
+            "explain needs a method and a URL; write tollgate explain GET http://",
+        ),
+        ("explain /users", "explain needs a method and a URL"),
+        (
+            "explain GET /a b",
+            "explain takes a method and a URL, and \"b\" is a third word; a header is given with -H",
+        ),
+        (
+            "explain GET /a -H",
+            "-H needs a header, as in -H 'Accept: text/html'",
+        ),
+        (
+            "explain GET /a --data",
+            "--data needs a body, or the path of a file",
+        ),
+        (
+            "explain GET /a --data x --data y",
+            "--data is given twice, as \"x\" and as \"y\"; keep one of them",
+        ),
+        (
+            "explain GET /a --from localhost",
+            "--from \"localhost\" must be an address, such as 203.0.113.7",
+        ),
+        (
+            "check -H a:b",
+            "-H goes with the command explain, not with check",
+        ),
+        (
+            "run --json",
+            "--json goes with the command explain, not with run",
+        ),
+        (
+            "diff a b --from 1.2.3.4",
+            "--from goes with the command explain, not with diff",
         ),
         (
             "chekc",

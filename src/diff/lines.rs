@@ -1,6 +1,8 @@
 //! Lines of a log, read one after the other into one buffer.
 
-use std::io::{self, BufRead, ErrorKind};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, stdin};
+use std::path::Path;
 
 use crate::limits::DIFF_LOG_LINE_BYTES;
 
@@ -69,6 +71,20 @@ impl<'a> Lines<'a> {
             number: self.number,
             text: (!is_long).then_some(text),
         }))
+    }
+}
+
+/// Opens an access log; `-` is standard input.
+///
+/// # Errors
+/// The file cannot be opened. The text names it.
+pub fn open(path: &Path) -> Result<Box<dyn BufRead>, String> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(stdin().lock()));
+    }
+    match File::open(path) {
+        Ok(file) => Ok(Box::new(BufReader::with_capacity(64 << 10, file))),
+        Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
     }
 }
 

@@ -17,5 +17,6 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use self::lines::open;
 pub use self::replay::replay;
 pub use self::text::describe;

@@ -17,4 +17,4 @@ pub mod rewrite;
 pub mod route;
 pub mod router;
 pub mod security;
-mod tables;
+pub mod tables;

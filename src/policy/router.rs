@@ -8,7 +8,7 @@
 use super::guard::{Guard, GuardId, OPEN, loose_form};
 use super::path::{Decoded, PathFault};
 use super::route::{self, Match, RouteTable};
-use super::tables::{Table, Tables};
+use super::tables::{HOST_BYTES, Table, Tables, normalize};
 use crate::sort::{self, Index};
 
 /// Properties of a service that the router needs.
@@ -259,20 +259,6 @@ impl Router {
         }
         [b"Allow: ", methods.join(&b", "[..]).as_slice(), b"\r\n"].concat()
     }
-}
-
-/// Bytes of the longest DNS name, plus a dot.
-const HOST_BYTES: usize = 254;
-
-/// Returns the name of an authority in lower case, without its port and final dot. Returns `None`
-/// if the name is longer than any DNS name.
-fn normalize<'b>(authority: &[u8], lower: &'b mut [u8; HOST_BYTES]) -> Option<&'b [u8]> {
-    let host = super::redirect::without_port(authority);
-    let host = host.strip_suffix(b".").unwrap_or(host);
-    let room = lower.get_mut(..host.len())?;
-    room.copy_from_slice(host);
-    room.make_ascii_lowercase();
-    Some(room)
 }
 
 /// Returns the distinct names, in the order in which they come first, and the places of each.

@@ -104,3 +104,49 @@ impl Hosts {
         })
     }
 }
+
+/// Parts of a request that a service covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Covers {
+    /// Rank of the service for the host, the larger the sooner its table is looked at; `None`: the
+    /// service is for other hosts.
+    pub host: Option<usize>,
+    /// True if the path begins with the route.
+    pub path: bool,
+}
+
+/// Returns what a service with this route and these hosts covers of a request, whatever other
+/// services cover. `host`: the authority of the request, with its port.
+#[cold]
+pub fn covers((route, hosts): (&str, &[String]), host: Option<&[u8]>, path: &[u8]) -> Covers {
+    let mut lower = [0; HOST_BYTES];
+    let name = host.and_then(|host| normalize(host, &mut lower));
+    let name = name.unwrap_or_default();
+    let own = hosts.iter().map(String::as_str);
+    let ranks = own.filter_map(|own| match own.strip_prefix('*') {
+        Some(suffix) if name.len() > suffix.len() && name.ends_with(suffix.as_bytes()) => {
+            Some(suffix.len())
+        }
+        None if own.as_bytes() == name => Some(usize::MAX),
+        _ => None,
+    });
+    let anywhere = hosts.is_empty().then_some(0);
+    Covers {
+        host: ranks.max().or(anywhere),
+        path: RouteTable::new([route].into_iter()).find(path).is_some(),
+    }
+}
+
+/// Bytes of the longest DNS name, plus a dot.
+pub(super) const HOST_BYTES: usize = 254;
+
+/// Returns the name of an authority in lower case, without its port and final dot. Returns `None`
+/// if the name is longer than any DNS name.
+pub(super) fn normalize<'b>(authority: &[u8], lower: &'b mut [u8; HOST_BYTES]) -> Option<&'b [u8]> {
+    let host = super::redirect::without_port(authority);
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    let room = lower.get_mut(..host.len())?;
+    room.copy_from_slice(host);
+    room.make_ascii_lowercase();
+    Some(room)
+}

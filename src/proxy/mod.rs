@@ -35,6 +35,7 @@ mod exchange;
 mod failures;
 mod heads;
 mod ids;
+pub mod inspect;
 mod limiter;
 mod log_entry;
 pub mod memory;

@@ -15,6 +15,7 @@ use crate::http::head::HeadLimits;
 use crate::limits::EDITIONS_MAX;
 use crate::observe::metrics::counters::Counters;
 use crate::policy::addresses::AddressRules;
+use crate::policy::admission::AdmissionRules;
 use crate::policy::auth::provider::Kind;
 use crate::policy::cors::Cors;
 use crate::policy::forward::TrustedProxies;
@@ -227,6 +228,17 @@ impl Rules {
     #[inline]
     pub(super) fn service(&self, index: usize) -> Option<Rc<ServiceRules>> {
         self.services.get(index).map(Rc::clone)
+    }
+
+    /// Returns the rules that a request is checked against before authentication.
+    #[inline(always)]
+    pub(super) fn admission(&self) -> AdmissionRules<'_> {
+        AdmissionRules {
+            addresses: &self.addresses,
+            cors: self.common.cors.as_ref(),
+            routes: &self.routes,
+            body_bytes: self.settings.limits.body_bytes,
+        }
     }
 
     /// Makes the rows of the counters those of the services and providers.

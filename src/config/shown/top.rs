@@ -145,7 +145,7 @@ fn cors(policy: &CorsPolicy) -> Parts {
     ]
 }
 
-fn peers(peers: &PeerSet) -> String {
+pub(crate) fn peers(peers: &PeerSet) -> String {
     let networks = peers.networks.iter();
     let networks = networks.map(|network| format!("{}/{}", network.address, network.prefix));
     let unix = peers.unix.then(|| "unix".to_owned());

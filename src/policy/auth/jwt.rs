@@ -90,6 +90,19 @@ impl Rules {
         })
     }
 
+    /// Returns the grant of a token if its signature is good, which is not verified here.
+    ///
+    /// # Errors
+    /// The reason why no signature makes the token valid.
+    #[cold]
+    pub fn grant_if_signed(&self, token: &[u8], wall: UnixTime) -> Result<Grant, CredentialFault> {
+        let token = token::parse(token).ok_or(CredentialFault::TokenForm)?;
+        if !self.algorithms.contains(token.algorithm) {
+            return Err(CredentialFault::Algorithm);
+        }
+        self.grant(&token.payload, wall)
+    }
+
     /// Checks a token whose signature was verified elsewhere. `good`: the result of
     /// [`CostlySignature::verify`].
     ///

@@ -231,6 +231,17 @@ impl Authenticator {
         })
     }
 
+    /// Ends a lookup with an answer that no provider gave.
+    #[cold]
+    pub(in crate::proxy) fn answer_in_place(
+        &mut self,
+        lookup_id: LookupId,
+        grant: Result<Grant, CredentialFault>,
+    ) -> Option<Resolved> {
+        let good = |grant| LookupResult::Good(Arc::new(grant));
+        self.resolve(lookup_id, grant.map_or_else(LookupResult::Bad, good))
+    }
+
     /// Reports a provider that gives no answer to the operator.
     fn report_provider_down(
         &self,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::super::heads::subrequest_head;
 use super::super::ids::{ClientId, LookupId, ProviderId, TargetId};
 use super::super::rules::ServiceRules;
+use super::super::settings::Provider;
 use super::super::subrequest::{Expects, Requester, SubrequestSpec};
 use super::counts::provider_of;
 use super::forward::forwarded_request;
@@ -262,6 +263,20 @@ impl Authenticator {
         self.lookups
             .keys()
             .filter_map(|lookup_id| self.lookups.get(lookup_id))
+    }
+
+    /// Returns the provider that a lookup is for.
+    #[cold]
+    pub(in crate::proxy) fn provider_of_lookup(&self, lookup_id: LookupId) -> Option<Rc<Provider>> {
+        let provider = match &self.lookups.get(lookup_id)?.kind {
+            LookupKind::Keys(provider)
+            | LookupKind::Token(provider, _)
+            | LookupKind::Request(provider) => *provider,
+            LookupKind::Password { provider, .. } | LookupKind::Signature { provider, .. } => {
+                *provider
+            }
+        };
+        Some(Rc::clone(&self.providers.get(provider)?.provider))
     }
 
     pub(super) fn forget_pending(&mut self, kind: &LookupKind) {

@@ -47,6 +47,11 @@ impl SuspendedRequest {
         span
     }
 
+    /// Returns the lookup that the request waits for.
+    pub(in crate::proxy) fn lookup(&self) -> Option<LookupId> {
+        self.lookup.map(|(lookup, _)| lookup)
+    }
+
     /// Returns true if the request waits for this lookup.
     pub(in crate::proxy) fn waits_for(&self, resolved: &Resolved) -> bool {
         self.lookup

@@ -30,9 +30,7 @@ use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::head::RequestHead;
 use crate::observe::access::{Entrance, Outcome};
-use crate::policy::admission::{
-    self, AdmissionRules, Answer, Counted, Decision, Request, RouteMatch,
-};
+use crate::policy::admission::{self, Answer, Counted, Decision, Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
 use crate::policy::rate_fields::Quota;
 use crate::policy::reply::Reply;
@@ -114,14 +112,8 @@ impl Reception<'_> {
             Ok(request) => request,
             Err(error) => return self.refuse_invalid(head, error, entry),
         };
-        let admission_rules = AdmissionRules {
-            addresses: &rules.addresses,
-            cors: rules.common.cors.as_ref(),
-            routes: &rules.routes,
-            body_bytes: rules.settings.limits.body_bytes,
-        };
         let redirects = listener == ListenerKind::Redirect;
-        let admission = admission::decide(&admission_rules, &request, client, redirects);
+        let admission = admission::decide(&rules.admission(), &request, client, redirects);
         if let Counted::For(service) = admission.counted
             && suspended.is_none()
             && let Err(reply) = self.count(service, client.ip(), &mut entry)

@@ -1,0 +1,223 @@
+//! Policies in the order in which they decide, each with its verdict.
+
+use super::Verdict;
+use super::engine::Run;
+use super::facts::Facts;
+use super::policies;
+use super::request::Arrival;
+use crate::config::schema::units::show_size;
+use crate::config::shown::service::parts;
+use crate::config::{Config, ListenKind, check};
+use crate::http::error::RequestError;
+use crate::policy::admission::{Answer, Decision, Refusal};
+use crate::proxy::settings::{Service, Settings};
+
+/// A policy, and what it says.
+pub(super) struct Check {
+    /// Name of the policy: a key of the file, where it has one.
+    pub(super) name: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) text: String,
+}
+
+/// Policies, in order.
+pub(super) struct Checks {
+    pub(super) rows: Vec<Check>,
+    /// Places of the targets, the chosen one first.
+    pub(super) targets: Vec<(String, String)>,
+    /// Names of the policies that the request does not come to.
+    pub(super) unreached: Vec<&'static str>,
+}
+
+/// Names of the policies that a request may not come to.
+const ALL: [&str; 5] = ["allow, deny", "route", "rateLimit", "body", "auth"];
+
+/// Policies in the making.
+struct Order<'a> {
+    config: &'a Config,
+    settings: &'a Settings,
+    facts: &'a Facts,
+    service: Option<&'a Service>,
+    /// Reason of the access log.
+    reason: &'a str,
+    rows: Vec<Check>,
+}
+
+/// Returns the policies with their verdicts.
+pub(super) fn checks(
+    config: &Config,
+    arrival: &Arrival,
+    facts: &Facts,
+    run: &Run,
+    reason: &str,
+) -> Checks {
+    let settings = &config.settings;
+    let service = facts.service().and_then(|at| settings.services.get(at));
+    let mut order = Order {
+        config,
+        settings,
+        facts,
+        service,
+        reason,
+        rows: Vec::new(),
+    };
+    let decision = order.arrived(arrival);
+    let is_stopped = decision.is_none_or(|decision| {
+        let refusal = match decision {
+            Decision::Answer(Answer::Refuse(refusal, _)) => Some(refusal),
+            _ => None,
+        };
+        order.before_route(arrival, decision, refusal)
+            || order.routed(decision, refusal)
+            || order.behind_route(run, refusal)
+    });
+    let rows = order.rows;
+    let targets = match (is_stopped, service) {
+        (false, Some(service)) => policies::targets(service, settings, run.destination),
+        _ => Vec::new(),
+    };
+    let reached = |name: &str| rows.iter().any(|row| row.name == name);
+    let unreached = ALL.into_iter().filter(|name| is_stopped && !reached(name));
+    let unreached = unreached.collect();
+    Checks {
+        rows,
+        targets,
+        unreached,
+    }
+}
+
+impl Order<'_> {
+    /// Adds a row. Returns true if the request ends there.
+    fn put(&mut self, name: &'static str, verdict: Verdict, text: String) -> bool {
+        self.rows.push(Check {
+            name,
+            verdict,
+            text,
+        });
+        verdict == Verdict::Stopped
+    }
+
+    fn pass(&mut self, name: &'static str, text: String) {
+        self.put(name, Verdict::Passed, text);
+    }
+
+    /// Adds listener and head. Returns the decision about the request, if the head is a valid one.
+    fn arrived(&mut self, arrival: &Arrival) -> Option<Decision> {
+        let listen = self.config.listeners.get(arrival.listener);
+        self.pass("listen", listen.map_or(String::new(), check::listener));
+        if let Some(listen) = listen
+            && let ListenKind::Tls(files) = &listen.kind
+            && files.client_ca.is_some()
+        {
+            let text = "a client must show a certificate; its subject goes up as X-Client-Subject, which is not below";
+            self.put("clientCa", Verdict::Open, text.to_owned());
+        }
+        match &self.facts.judged {
+            Err(error) => {
+                let text = error.map_or("the head has no end", RequestError::as_str);
+                self.put("request", Verdict::Stopped, text.to_owned());
+                None
+            }
+            Ok(admission) => {
+                let limits = &self.settings.limits;
+                let text = format!(
+                    "head of {} bytes, fields: {} (limits: {} and {})",
+                    arrival.head,
+                    self.facts.fields,
+                    show_size(limits.head_bytes as u64),
+                    limits.fields
+                );
+                self.pass("request", text);
+                Some(admission.decision)
+            }
+        }
+    }
+
+    /// Adds what decides before a route is looked for. Returns true if the request ends there.
+    fn before_route(
+        &mut self,
+        arrival: &Arrival,
+        decision: Decision,
+        refusal: Option<Refusal>,
+    ) -> bool {
+        let (settings, facts) = (self.settings, self.facts);
+        self.pass("client", policies::client(settings, arrival, facts));
+        let is_denied = refusal == Some(Refusal::AddressDenied);
+        let text = policies::addresses(settings, facts.client);
+        if self.put("allow, deny", verdict(is_denied), text) {
+            return true;
+        }
+        let (text, is_over) = policies::cors(settings, facts, decision);
+        if self.put("cors", verdict(is_over), text) {
+            return true;
+        }
+        if decision != Decision::Answer(Answer::Redirect) {
+            return false;
+        }
+        let port = settings.https_port.unwrap_or(443);
+        let text = format!("this listener sends every request to https, port {port}");
+        self.put("redirectToHttps", Verdict::Stopped, text)
+    }
+
+    /// Adds route and rate limit. Returns true if the request ends there.
+    fn routed(&mut self, decision: Decision, refusal: Option<Refusal>) -> bool {
+        let facts = self.facts;
+        let is_over = matches!(decision, Decision::Answer(Answer::MethodNotAllowed { .. }))
+            || matches!(refusal, Some(Refusal::NoRoute | Refusal::UnsafePath(_)));
+        let limit = policies::limit(self.settings, self.service, facts.client);
+        let route = policies::route(facts, decision, self.service, self.reason);
+        // A request without a route counts before it gets its 404.
+        if is_over && facts.is_routed {
+            self.pass("rateLimit", limit.clone());
+        }
+        if self.put("route", verdict(is_over), route) {
+            return true;
+        }
+        self.pass("rateLimit", limit);
+        false
+    }
+
+    /// Adds what decides behind the route. Returns true if the request ends there.
+    fn behind_route(&mut self, run: &Run, refusal: Option<Refusal>) -> bool {
+        let (settings, facts) = (self.settings, self.facts);
+        let body = policies::body(facts, settings.limits.body_bytes);
+        if self.put("body", verdict(refusal == Some(Refusal::BodyTooLong)), body) {
+            return true;
+        }
+        if facts.has_via {
+            let is_over = refusal == Some(Refusal::Loop);
+            let text = if is_over {
+                "the request passed this gateway too often: a target leads back to it"
+            } else {
+                "no loop"
+            };
+            if self.put("Via", verdict(is_over), text.to_owned()) {
+                return true;
+            }
+        }
+        for (text, verdict) in policies::auth(facts, self.service, run, settings) {
+            self.put("auth", verdict, text);
+        }
+        if !run.reply.is_empty() {
+            // A head that outgrows every buffer is the exception behind authentication.
+            let is_outgrown = run.reply.starts_with(b"HTTP/1.1 431 ");
+            let is_auth = run.destination.is_none() && !facts.seen.is_empty() && !is_outgrown;
+            let name = if is_auth { "auth" } else { "exchange" };
+            return self.put(name, Verdict::Stopped, self.reason.to_owned());
+        }
+        if let Some(service) = self.service {
+            let timeouts = parts("timeouts", service, settings).into_iter();
+            let timeouts = timeouts.map(|(name, value)| format!("{name} {value}"));
+            let timeouts = timeouts.collect::<Vec<_>>().join(", ");
+            self.pass("timeouts", timeouts);
+        }
+        false
+    }
+}
+
+const fn verdict(is_stopped: bool) -> Verdict {
+    match is_stopped {
+        true => Verdict::Stopped,
+        false => Verdict::Passed,
+    }
+}

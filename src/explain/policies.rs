@@ -1,0 +1,238 @@
+//! Text of each policy about a request.
+
+use super::Verdict;
+use super::engine::Run;
+use super::facts::Facts;
+use super::request::Arrival;
+use crate::config::check;
+use crate::config::schema::units::show_size;
+use crate::config::shown::service::{list, rate};
+use crate::http::framing::RequestBody;
+use crate::policy::admission::{Answer, Decision, Refusal};
+use crate::policy::cors::CorsPolicy;
+use crate::policy::forward::{Peer, PeerSet};
+use crate::proxy::settings::{Service, ServiceRateLimit, Settings, TargetHost};
+
+/// Returns the text of an address.
+pub(super) fn shown(peer: Peer) -> String {
+    peer.ip()
+        .map_or("unix".to_owned(), |address| address.to_string())
+}
+
+pub(super) fn client(settings: &Settings, arrival: &Arrival, facts: &Facts) -> String {
+    let (peer, client) = (shown(arrival.peer), shown(facts.client));
+    match (
+        settings.trusted_proxies.contains(arrival.peer),
+        facts.has_forwarded,
+    ) {
+        (true, true) if peer != client => {
+            format!("{client}, by X-Forwarded-For of {peer}, which \"trustedProxies\" names")
+        }
+        (true, _) => {
+            format!("{client}, which \"trustedProxies\" names: its X-Forwarded fields stay")
+        }
+        (false, true) => format!(
+            "{client}; its X-Forwarded fields are replaced, because \"trustedProxies\" does not name it"
+        ),
+        (false, false) => client,
+    }
+}
+
+pub(super) fn addresses(settings: &Settings, client: Peer) -> String {
+    let hit = |set: &PeerSet, key: &str| {
+        let network = client.ip().and_then(|address| {
+            let mut networks = set.networks.iter();
+            networks.find(|network| network.contains(address))
+        });
+        let hit = network.map(|network| format!("{}/{}", network.address, network.prefix));
+        let hit = hit.or((set.contains(client)).then(|| "unix".to_owned()));
+        hit.map(|hit| format!("\"{key}\" has {hit}"))
+    };
+    let who = shown(client);
+    if let Some(denied) = hit(&settings.deny, "deny") {
+        return format!("{denied}, which is {who}");
+    }
+    match (settings.allow.is_empty(), hit(&settings.allow, "allow")) {
+        (true, _) if settings.deny.is_empty() => "neither is set".to_owned(),
+        (true, _) => format!("\"deny\" does not have {who}"),
+        (false, Some(allowed)) => format!("{allowed}, which is {who}"),
+        (false, None) => {
+            let networks = settings.allow.networks.len();
+            format!("none of the {networks} networks of \"allow\" has {who}")
+        }
+    }
+}
+
+/// Returns what CORS does, and whether an OPTIONS request ends here.
+pub(super) fn cors(settings: &Settings, facts: &Facts, decision: Decision) -> (String, bool) {
+    if let Decision::Answer(Answer::Refuse(Refusal::MaxForwards, _)) = decision {
+        return ("Max-Forwards is no number".to_owned(), true);
+    }
+    let is_over = decision == Decision::Answer(Answer::Options);
+    let is_options = facts.method == b"OPTIONS";
+    let text = match (&settings.cors, is_over, facts.is_preflight) {
+        (Some(_), true, true) => "a preflight, which the gateway answers",
+        (Some(cors), true, false) if !cors.forward_options => {
+            "the gateway answers every OPTIONS; with \"forwardOptions\": true only preflights"
+        }
+        (_, true, _) => "the last hop of Max-Forwards answers, and the gateway is the one for *",
+        (None, false, _) if is_options => "off: OPTIONS goes on like any other method",
+        (None, false, _) => "off",
+        (Some(_), false, _) if is_options => {
+            "no preflight, and so forwarded: one has Origin and Access-Control-Request-Method, and no body, Authorization or Cookie"
+        }
+        (Some(cors), false, _) => return (origin(cors, facts), false),
+    };
+    (text.to_owned(), is_over)
+}
+
+/// Returns what a browser makes of the response.
+fn origin(policy: &CorsPolicy, facts: &Facts) -> String {
+    let Some(origins) = &policy.origins else {
+        return "any origin may read the response".to_owned();
+    };
+    let asked = facts.origin.escape_ascii();
+    match origins
+        .iter()
+        .any(|origin| origin.as_bytes() == facts.origin)
+    {
+        true => format!("{asked} may read the response"),
+        false if facts.origin.is_empty() => {
+            format!("no Origin; {} may read the response", list(origins))
+        }
+        false => format!(
+            "{asked} may not read the response, only {} may",
+            list(origins)
+        ),
+    }
+}
+
+pub(super) fn route(
+    facts: &Facts,
+    decision: Decision,
+    service: Option<&Service>,
+    reason: &str,
+) -> String {
+    let name = service
+        .map(crate::config::changes::name)
+        .unwrap_or_default();
+    match decision {
+        Decision::Answer(Answer::MethodNotAllowed { .. }) => {
+            format!("{name}: {reason} {}", facts.method.escape_ascii())
+        }
+        Decision::Answer(Answer::Refuse(Refusal::UnsafePath(fault), _)) => {
+            format!(
+                "{}: the target could read the path as another one",
+                fault.as_str()
+            )
+        }
+        Decision::Answer(Answer::Refuse(Refusal::NoRoute, _)) => reason.to_owned(),
+        _ => name,
+    }
+}
+
+pub(super) fn limit(settings: &Settings, service: Option<&Service>, client: Peer) -> String {
+    let (limit, of) = match service.map(|service| &service.rate_limit) {
+        Some(ServiceRateLimit::Off) => (None, ""),
+        Some(ServiceRateLimit::Own(limit)) => (Some(limit), "this service"),
+        Some(ServiceRateLimit::Inherited) | None => {
+            let of = "all services without a limit of their own, and of requests without a route";
+            (settings.rate_limit.as_ref(), of)
+        }
+    };
+    let Some(limit) = limit else {
+        return "off".to_owned();
+    };
+    let key = match client {
+        Peer::Ip(address) if address.is_ipv6() => {
+            format!("{address}/{}", limit.ipv6_prefix)
+        }
+        other => shown(other),
+    };
+    format!("{}, here {key}; one window for {of}", rate(limit))
+}
+
+/// Returns a line for each provider of the service.
+pub(super) fn auth(
+    facts: &Facts,
+    service: Option<&Service>,
+    run: &Run,
+    settings: &Settings,
+) -> Vec<(String, Verdict)> {
+    let is_guarded = service.is_some_and(|service| !service.auth.providers.is_empty());
+    if !is_guarded {
+        return vec![("none: everybody is let in".to_owned(), Verdict::Passed)];
+    }
+    if facts.is_preflight {
+        return vec![(
+            "a preflight needs no credentials".to_owned(),
+            Verdict::Passed,
+        )];
+    }
+    let lines = facts.seen.iter().map(|seen| {
+        let provider = settings.auth.get(seen.provider);
+        let name = provider.map_or("", |provider| provider.name.as_str());
+        let is_asked = run.asked.iter().any(|asked| asked.name == name);
+        let is_basic = provider.is_some_and(|provider| provider.kind.name() == "basic");
+        let text = match run.password {
+            Some(true) if is_basic => format!("{}; the password is right", seen.text),
+            Some(false) if is_basic => format!("{}; user or password is wrong", seen.text),
+            _ => seen.text.clone(),
+        };
+        let verdict = match is_asked {
+            true => Verdict::Open,
+            false => Verdict::Passed,
+        };
+        (text, verdict)
+    });
+    lines.collect()
+}
+
+/// Returns the targets of a service, and how one of them is chosen.
+pub(super) fn targets(
+    service: &Service,
+    settings: &Settings,
+    chosen: Option<usize>,
+) -> Vec<(String, String)> {
+    let count = service.destinations.len();
+    let lines = service.destinations.iter().enumerate();
+    let lines = lines.filter_map(|(at, destination)| {
+        let target = settings.targets.get(destination.target)?;
+        let mut notes = Vec::new();
+        let is_chosen = chosen == Some(at);
+        if count == 1 {
+            notes.push("the only one".to_owned());
+        } else {
+            notes.push(format!("weight {}", destination.role.weight));
+            if destination.role.backup {
+                notes.push("a backup, for when all others are down".to_owned());
+            }
+            if is_chosen {
+                let strategy = check::strategy(service.balance);
+                notes.push(format!("chosen here by {strategy}, with nothing in flight"));
+            }
+        }
+        if is_chosen && let TargetHost::Name(name) = &target.host {
+            notes.push(format!("would ask the DNS for {name} first"));
+        }
+        if is_chosen && let Some(check) = &service.health_check {
+            notes.push(format!(
+                "its health check of {} is taken as good",
+                check.path
+            ));
+        }
+        Some((is_chosen, target.origin(), notes.join("; ")))
+    });
+    let (first, rest): (Vec<_>, Vec<_>) = lines.partition(|(is_chosen, ..)| *is_chosen);
+    let all = first.into_iter().chain(rest);
+    all.map(|(_, name, note)| (name, note)).collect()
+}
+
+pub(super) fn body(facts: &Facts, most: Option<u64>) -> String {
+    let most = most.map_or("any size".to_owned(), show_size);
+    match facts.body {
+        RequestBody::Empty => "none".to_owned(),
+        RequestBody::Sized(bytes) => format!("{bytes} bytes (limits.bodyBytes: {most})"),
+        RequestBody::Chunked => format!("chunked (limits.bodyBytes: {most})"),
+    }
+}

@@ -1,0 +1,92 @@
+//! Services that have a part in the choice of the route, and why each other one was not chosen.
+
+use super::facts::Facts;
+use crate::config::changes::name;
+use crate::config::shown::service::list;
+use crate::policy::admission::{Answer, Decision};
+use crate::policy::tables::{Covers, covers};
+use crate::proxy::settings::{Service, Settings};
+
+/// Services that are told; the rest is counted.
+const SHOWN_MAX: usize = 8;
+
+/// Services beside the chosen one.
+#[derive(Default)]
+pub(super) struct Candidates {
+    /// Name of a service, and why it was not chosen.
+    pub(super) lost: Vec<(String, String)>,
+    /// Further services.
+    pub(super) others: usize,
+}
+
+/// Returns why each service that was not chosen was not: those that the path leads to first.
+pub(super) fn candidates(settings: &Settings, facts: &Facts) -> Candidates {
+    let mut found = Candidates::default();
+    if !facts.is_routed {
+        return found;
+    }
+    let chosen = facts.service();
+    let winner = chosen.and_then(|at| settings.services.get(at));
+    let of = |service: &Service| {
+        let own = (service.route.as_str(), service.hosts.as_slice());
+        covers(own, facts.host.as_deref(), &facts.path)
+    };
+    let best = winner.map(|service| (service, of(service)));
+    let is_method = matches!(
+        facts.decision(),
+        Some(Decision::Answer(Answer::MethodNotAllowed { .. }))
+    );
+    for wants_path in [true, false] {
+        for (at, service) in settings.services.iter().enumerate() {
+            let covered = of(service);
+            if (Some(at) == chosen && !is_method) || covered.path != wants_path {
+                continue;
+            }
+            // Of a request that has a route, services elsewhere say nothing.
+            let is_elsewhere = !covered.path && winner.is_some();
+            if is_elsewhere || found.lost.len() >= SHOWN_MAX {
+                found.others = found.others.saturating_add(1);
+                continue;
+            }
+            let why = why(service, covered, best, facts);
+            found.lost.push((name(service), why));
+        }
+    }
+    found
+}
+
+fn why(
+    service: &Service,
+    covered: Covers,
+    best: Option<(&Service, Covers)>,
+    facts: &Facts,
+) -> String {
+    if !covered.path {
+        return "the path does not begin with it".to_owned();
+    }
+    let Some(rank) = covered.host else {
+        let host = facts.host.as_deref().unwrap_or_default();
+        let host = String::from_utf8_lossy(host);
+        return format!(
+            "for {}, and the request is for {host:?}",
+            list(&service.hosts)
+        );
+    };
+    let Some((winner, won)) = best else {
+        return "the path is another one after decoding".to_owned();
+    };
+    let method = String::from_utf8_lossy(&facts.method);
+    let is_longer =
+        winner.route.trim_end_matches('/').len() > service.route.trim_end_matches('/').len();
+    match won.host {
+        Some(first) if first > rank => {
+            format!(
+                "{} names the host more closely, and comes first",
+                name(winner)
+            )
+        }
+        _ if is_longer => format!("{} is longer", winner.route),
+        _ if service.methods.is_empty() => format!("{} names {method}", name(winner)),
+        _ => format!("takes {}, and not {method}", list(&service.methods)),
+    }
+}

@@ -1,0 +1,471 @@
+//! Requests, and what is said about them.
+
+use super::*;
+use crate::policy::auth::base64::{decode, encode};
+
+/// Time of day of the tests.
+const WALL: u64 = 1_795_521_600_000;
+
+const KEY: &str = "sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"; // "key"
+
+fn config(text: &str) -> Config {
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    crate::config::load(text.as_bytes(), "test.json", &|_| None, &read)
+        .unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn asked(line: &str, headers: &[&str]) -> Asked {
+    let (method, url) = line.split_once(' ').expect("two words");
+    Asked {
+        method: method.to_owned(),
+        url: url.to_owned(),
+        headers: headers
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .collect(),
+        data: None,
+        from: None,
+    }
+}
+
+fn told(config: &Config, asked: &Asked) -> Explanation {
+    explain(config, asked, UnixTime::from_millis(WALL)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Returns the lines without the notes, up to the first blank line behind the verdict.
+fn marked(told: &Explanation) -> Vec<String> {
+    let text = told.text();
+    text.lines()
+        .filter(|line| line.starts_with(['>', '?']))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Returns the line of the verdict.
+fn verdict(told: &Explanation) -> String {
+    let text = told.text();
+    let mut parts = text.split("\n\n");
+    parts.nth(1).expect("a verdict").trim_end().to_owned()
+}
+
+fn guarded() -> Config {
+    config(&format!(
+        r#"{{ "requestId": false, "securityHeaders": false,
+        "listen": ["127.0.0.1:5000", {{ "address": "127.0.0.1:5001" }}],
+        "deny": ["203.0.113.0/24"], "trustedProxies": ["10.0.0.0/8"],
+        "cors": {{ "origins": ["https://a.test"], "forwardOptions": true }},
+        "rateLimit": {{ "requests": 7, "window": "3m" }}, "limits": {{ "bodyBytes": "1KB" }},
+        "auth": {{
+            "keys": {{ "type": "apiKey", "header": "X-Key", "keys": {{ "b": "{KEY}" }} }},
+            "idp": {{ "type": "jwt", "jwks": "https://idp.test/keys", "issuer": "https://idp.test", "audience": "api" }},
+            "ask": {{ "type": "introspection", "url": "http://as.test/introspect" }},
+            "forward": {{ "type": "forward", "url": "http://auth.test/verify" }} }},
+        "services": [
+            {{ "route": "/a", "target": "http://10.1.1.1:80/x/" }},
+            {{ "route": "/a/b", "methods": ["GET"], "target": "http://10.1.1.2" }},
+            {{ "route": "/k", "target": "http://10.1.1.3", "auth": ["keys"] }},
+            {{ "route": "/j", "target": "http://10.1.1.3", "auth": ["idp"], "scopes": ["read"] }},
+            {{ "route": "/i", "target": "http://10.1.1.3", "auth": ["ask"], "scopes": ["read"] }},
+            {{ "route": "/f", "target": "http://10.1.1.3", "auth": ["forward"] }},
+            {{ "route": "/h", "hosts": ["*.x.test"], "target": "http://name.test" }},
+            {{ "route": "/h", "hosts": ["b.x.test"], "targets": [ {{ "url": "http://10.1.1.5" }},
+                {{ "url": "http://10.1.1.6", "weight": 5 }} ], "rateLimit": false }} ] }}"#
+    ))
+}
+
+/// Bearer token with these claims that nobody has signed.
+fn bearer(claims: &str) -> String {
+    let part = |text: &str| crate::policy::auth::base64::encode_url(text.as_bytes());
+    let (head, claims) = (part(r#"{"alg":"ES256","kid":"1"}"#), part(claims));
+    format!(
+        "Authorization: Bearer {head}.{claims}.{}",
+        part(&"s".repeat(64))
+    )
+}
+
+/// Each row: the request, its headers, the verdict, and the lines with a mark.
+#[test]
+fn each_policy_says_what_it_did() {
+    let good = bearer(r#"{"iss":"https://idp.test","aud":"api","exp":1795521700,"scope":"read"}"#);
+    let old = bearer(r#"{"iss":"https://idp.test","aud":"api","exp":1795521500,"scope":"read"}"#);
+    let poor = bearer(r#"{"iss":"https://idp.test","aud":"api","exp":1795521700}"#);
+    let vias = format!(
+        "Via: {}",
+        ["1.1 tollgate"; crate::limits::VIA_LOOPS_MAX].join(", ")
+    );
+    let config = guarded();
+    for (line, headers, expected, marks) in [
+        (
+            "GET /a/c?q=1",
+            &[][..],
+            "forwarded to http://10.1.1.1/x/c?q=1",
+            &[][..],
+        ),
+        (
+            "GET /nope",
+            &[],
+            "404 Not Found, answered by the gateway: no service has a route for this host and path",
+            &["> route"],
+        ),
+        (
+            "PUT /a/b/c",
+            &[],
+            "405 Method Not Allowed, answered by the gateway: no service of this route takes the method",
+            &["> route            /a/b GET: no service of this route takes the method PUT"],
+        ),
+        (
+            "GET /a/../b",
+            &[],
+            "400 Bad Request, answered by the gateway: dot segment in the path",
+            &["> route"],
+        ),
+        (
+            "GET /a",
+            &["Host: a b"],
+            "400 Bad Request, answered by the gateway: Host is no host and port",
+            &["> request"],
+        ),
+        (
+            "GET /a",
+            &["Bad Name: x"],
+            "400 Bad Request, answered by the gateway: ",
+            &["> request"],
+        ),
+        (
+            "POST /a",
+            &["Content-Length: 2000"],
+            "413 Content Too Large, answered by the gateway: body longer than limits.bodyBytes",
+            &["> body             2000 bytes (limits.bodyBytes: 1KB)"],
+        ),
+        (
+            "GET /a",
+            &[&vias],
+            "502 Bad Gateway, answered by the gateway: Via shows that the request runs in a circle",
+            &["> Via"],
+        ),
+        (
+            "OPTIONS /a",
+            &[
+                "Origin: https://a.test",
+                "Access-Control-Request-Method: PUT",
+            ],
+            "204 No Content, answered by the gateway",
+            &["> cors             a preflight, which the gateway answers"],
+        ),
+        ("OPTIONS /a", &[], "forwarded to http://10.1.1.1/x/", &[]),
+        (
+            "OPTIONS *",
+            &[],
+            "204 No Content, answered by the gateway",
+            &["> cors"],
+        ),
+        (
+            "OPTIONS /a",
+            &["Max-Forwards: x"],
+            "400 Bad Request, answered by the gateway: Max-Forwards",
+            &["> cors"],
+        ),
+        (
+            "GET /k",
+            &[],
+            "401 Unauthorized, answered by the gateway: no credential",
+            &["> auth             no credential"],
+        ),
+        (
+            "GET /k",
+            &["X-Key: wrong"],
+            "401 Unauthorized, answered by the gateway: unknown API key",
+            &["> auth"],
+        ),
+        (
+            "GET /k",
+            &["X-Key: key"],
+            "forwarded to http://10.1.1.3/",
+            &[],
+        ),
+        (
+            "GET /k",
+            &["X-Key: key", "X-Key: key"],
+            "400 Bad Request, answered by the gateway: ",
+            &["> auth"],
+        ),
+        (
+            "GET /j",
+            &[&good],
+            "forwarded to http://10.1.1.3/\nif the provider idp lets it in, which is asked first",
+            &[
+                "? auth             idp (jwt): would ask https://idp.test/keys first, for the keys; without the signature the token is good (scopes read)",
+            ],
+        ),
+        (
+            "GET /j",
+            &[&old],
+            "401 Unauthorized, answered by the gateway: the token has expired",
+            &[
+                "? auth             idp (jwt): whatever the keys of https://idp.test/keys are, the token has expired",
+                "> auth",
+            ],
+        ),
+        (
+            "GET /j",
+            &[&poor],
+            "403 Forbidden, answered by the gateway: the token lacks a scope",
+            &["? auth", "> auth"],
+        ),
+        (
+            "GET /j",
+            &["Authorization: Bearer x"],
+            "401 Unauthorized, answered by the gateway: the token is malformed",
+            &["> auth"],
+        ),
+        (
+            "GET /i",
+            &["Authorization: Bearer x"],
+            "forwarded to http://10.1.1.3/\nif the provider ask lets it in, which is asked first",
+            &["? auth"],
+        ),
+        (
+            "GET /i",
+            &[],
+            "401 Unauthorized, answered by the gateway: no credential",
+            &["> auth"],
+        ),
+        (
+            "GET /f",
+            &[],
+            "forwarded to http://10.1.1.3/\nif the provider forward lets it in, which is asked first",
+            &["? auth"],
+        ),
+        (
+            "GET http://b.x.test/h",
+            &[],
+            "forwarded to http://10.1.1.6/",
+            &[],
+        ),
+        (
+            "GET http://c.x.test/h",
+            &[],
+            "forwarded to http://name.test/",
+            &[],
+        ),
+        (
+            "GET http://x.test/h",
+            &[],
+            "404 Not Found, answered by the gateway: ",
+            &["> route"],
+        ),
+        (
+            "POST /a",
+            &["Content-Length: 5"],
+            "no answer: the gateway waits for the rest of the request; give the body with --data",
+            &[],
+        ),
+        ("BREW /a", &[], "forwarded to http://10.1.1.1/x/", &[]),
+        ("CONNECT /a", &[], "4", &["> request"]),
+    ] {
+        let told = told(&config, &asked(line, headers));
+        assert!(
+            verdict(&told).starts_with(expected),
+            "{line} {headers:?}: {}",
+            told.text()
+        );
+        let marked = marked(&told);
+        assert!(
+            marked.len() == marks.len()
+                && marked
+                    .iter()
+                    .zip(marks)
+                    .all(|(line, start)| line.starts_with(start)),
+            "{line} {headers:?}: {marked:#?}"
+        );
+    }
+}
+
+#[test]
+fn addresses_and_proxies() {
+    let config = guarded();
+    for (from, headers, expected) in [
+        (
+            "203.0.113.9",
+            &[][..],
+            &[
+                "403 Forbidden",
+                "> allow, deny      \"deny\" has 203.0.113.0/24, which is 203.0.113.9",
+            ][..],
+        ),
+        (
+            "192.0.2.1",
+            &["X-Forwarded-For: 203.0.113.9"],
+            &[
+                "forwarded",
+                "client           192.0.2.1; its X-Forwarded fields are replaced",
+                "X-Forwarded-For: 192.0.2.1\n",
+            ],
+        ),
+        (
+            "10.2.3.4",
+            &["X-Forwarded-For: 203.0.113.9"],
+            &[
+                "403 Forbidden",
+                "client           203.0.113.9, by X-Forwarded-For of 10.2.3.4",
+            ],
+        ),
+        (
+            "10.2.3.4",
+            &["X-Forwarded-For: 192.0.2.1"],
+            &[
+                "forwarded",
+                "X-Forwarded-For: 192.0.2.1, 10.2.3.4\n",
+                "7 requests in 3m for each client, here 192.0.2.1",
+            ],
+        ),
+        ("2001:db8::1", &[], &["here 2001:db8::1/64"]),
+    ] {
+        let mut asked = asked("GET /a", headers);
+        asked.from = Some(Peer::Ip(from.parse().expect("an address")));
+        let text = told(&config, &asked).text();
+        for part in expected {
+            assert!(text.contains(part), "{from} {headers:?}: {part}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn why_others_were_not_chosen() {
+    let config = guarded();
+    for (line, expected) in [
+        ("GET /a/b/c", &["/a               /a/b is longer"][..]),
+        (
+            "PUT /a/b/c",
+            &[
+                "/a               /a/b is longer",
+                "/a/b GET         takes GET, and not PUT",
+            ],
+        ),
+        (
+            "GET http://b.x.test/h",
+            &["/h *.x.test      /h b.x.test names the host more closely, and comes first"],
+        ),
+        (
+            "GET http://c.x.test/h",
+            &["/h b.x.test      for b.x.test, and the request is for \"c.x.test\""],
+        ),
+        (
+            "GET /nope",
+            &["/k               the path does not begin with it"],
+        ),
+    ] {
+        let text = told(&config, &asked(line, &[])).text();
+        for part in expected {
+            assert!(
+                text.contains(&format!("\n  {part}\n")),
+                "{line}: {part}\n{text}"
+            );
+        }
+    }
+}
+
+/// JSON has the bytes; text shows them, with every byte that a terminal acts upon escaped.
+#[test]
+fn bytes_are_exact_and_readable() {
+    let config = guarded();
+    let mut asked = asked(
+        "POST /a/%41?x=%00",
+        &[
+            "X-Odd: a\tb\\c\u{e9}",
+            "Connection: close, X-Odd2",
+            "X-Odd2: 1",
+        ],
+    );
+    asked.data = Some("a\r\nb\u{1b}[31m".into());
+    let told = told(&config, &asked);
+    let text = told.text();
+    assert!(
+        text.contains(
+            "the upstream gets (191 bytes)\n  | POST /x/%41?x=%00 HTTP/1.1\n  | Host: 10.1.1.1\n  | X-Odd: a\\x09b\\\\c\\xc3\\xa9\n  \
+             | X-Forwarded-For: 127.0.0.1\n  | X-Forwarded-Proto: http\n  | X-Forwarded-Host: localhost\n  | Via: 1.1 tollgate\n  \
+             | Content-Length: 9\n  | \n  | a\n  | b\\x1b[31m\n"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.chars()
+            .all(|letter| letter == '\n' || !letter.is_control())
+    );
+    let json = Json::parse(&told.json()).expect("JSON");
+    let bytes = |name: &str| decode(json.get(name).and_then(Json::text).expect(name).as_bytes());
+    assert_eq!(bytes("upstreamBytes").as_deref(), Some(&told.run.up[..]));
+    assert!(
+        told.run
+            .up
+            .ends_with(b"Content-Length: 9\r\n\r\na\r\nb\x1b[31m")
+    );
+    let request = json.get("request").expect("a request");
+    let sent = request.get("bytes").and_then(Json::text);
+    assert_eq!(sent, Some(encode(&told.arrival.bytes).as_str()));
+    let verdict = json.get("verdict").expect("a verdict");
+    let url = verdict.get("url").and_then(Json::text);
+    assert_eq!(url, Some("http://10.1.1.1/x/%41?x=%00"));
+    assert_eq!(verdict.get("status"), None);
+}
+
+#[test]
+fn what_the_command_line_says_wrongly() {
+    let config = guarded();
+    for (line, headers, expected) in [
+        (
+            "GET api.example.com/a",
+            &[][..],
+            "the URL \"api.example.com/a\" has no scheme; write it as http://",
+        ),
+        (
+            "GET ftp://a/b",
+            &[],
+            "the URL \"ftp://a/b\" is neither http:// nor https://",
+        ),
+        ("GET http:///b", &[], "names no host"),
+        ("GET /a b", &[], "has a space"),
+        (
+            "GET /a",
+            &["Accept"],
+            "-H \"Accept\" has no colon; write it as -H 'Name: value'",
+        ),
+        (
+            "GET /a",
+            &["A: b\r\nX: y"],
+            "has a line end; write one -H for each header",
+        ),
+    ] {
+        let error = explain(&config, &asked(line, headers), UnixTime::from_millis(WALL));
+        let error = error.err().expect("an error");
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+    let mut from_file = asked("GET /a", &[]);
+    from_file.data = Some("@/nowhere/at/all".into());
+    let error = explain(&config, &from_file, UnixTime::from_millis(WALL)).err();
+    assert!(error.is_some_and(|error| error.starts_with("/nowhere/at/all: cannot be read: ")));
+}
+
+#[test]
+fn the_listener_is_that_of_the_url() {
+    let config = guarded();
+    let first = "listen           127.0.0.1:5000\n";
+    for (url, expected) in [
+        ("/a", &[first, "(the URL names no host"][..]),
+        (
+            "http://h:5001/a",
+            &["listen           127.0.0.1:5001\n", "Host: 10.1.1.1"],
+        ),
+        ("http://h/a", &[first, "(no such listener has port 80"]),
+        (
+            "https://h/a#part",
+            &[first, "(no listener has TLS", "GET /a HTTP/1.1 from"],
+        ),
+        ("http://user@h?x=1", &["GET /?x=1 HTTP/1.1"]),
+    ] {
+        let text = told(&config, &asked(&format!("GET {url}"), &[])).text();
+        for part in expected {
+            assert!(text.contains(part), "{url}: {part}\n{text}");
+        }
+    }
+}
