@@ -45,6 +45,8 @@ pub struct CarriedHealth {
     pub address: SocketAddr,
     /// Health of the address.
     pub health: HealthRecord,
+    /// Fingerprints of the clients whose requests failed there.
+    pub failed_clients: Vec<u32>,
 }
 
 /// Identity of the top level as the owner of a rate table. The route of a service begins with `/`.

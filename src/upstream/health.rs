@@ -70,9 +70,9 @@ pub struct Health {
     down: bool,
     /// Number of checks in a row whose result contradicts `down`.
     streak: u32,
-    /// Failed requests since `since`.
+    /// Failed requests in the counting window that ends at `window_end`.
     failures: u32,
-    since: Instant,
+    window_end: Instant,
     /// End of the ejection or absence.
     ejected: Option<Instant>,
     /// The endpoint is absent (cannot be reached), which does not count as an ejection.
@@ -81,8 +81,7 @@ pub struct Health {
     slow_start: Option<SlowStart>,
 }
 
-/// Health of one endpoint, as another process takes it over. Failed requests that have not ejected
-/// the endpoint are not part of it.
+/// Health of one endpoint, as another process takes it over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HealthRecord {
     /// Result of the active health checks.
@@ -93,13 +92,19 @@ pub struct HealthRecord {
     pub ejected: Option<Duration>,
     /// The endpoint is absent, which does not count as an ejection.
     pub absent: bool,
-    /// The endpoint is in a slow start; true: one that follows an ejection.
-    pub slow_start: Option<bool>,
+    /// Time until the slow start ends.
+    pub slow_start: Option<Duration>,
+    /// The slow start follows an ejection.
+    pub after_ejection: bool,
+    /// Failed requests that have not ejected the endpoint.
+    pub failures: u32,
+    /// Time until the counting window of these failures ends.
+    pub window: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct SlowStart {
-    since: Instant,
+    end: Instant,
     /// The slow start follows an ejection: the next failure ejects again.
     after_ejection: bool,
 }
@@ -109,7 +114,7 @@ impl Health {
     pub fn slow_starting(now: Instant) -> Health {
         Health {
             slow_start: Some(SlowStart {
-                since: now,
+                end: now.after(SLOW_START_TIME),
                 after_ejection: false,
             }),
             ..Health::default()
@@ -124,21 +129,28 @@ impl Health {
             streak: self.streak,
             ejected: self.ejected.map(|until| until.since(now)),
             absent: self.absent,
-            slow_start: self.slow_start.map(|slow_start| slow_start.after_ejection),
+            slow_start: self.slow_start.map(|slow_start| slow_start.end.since(now)),
+            after_ejection: self.is_after_ejection(),
+            failures: if self.window_is_over(now) {
+                0
+            } else {
+                self.failures
+            },
+            window: self.window_end.since(now),
         };
         let is_new = !record.down
             && record.streak == 0
             && record.ejected.is_none()
+            && record.failures == 0
             && self.slow_start_percent(now) == 100;
         (!is_new).then_some(record)
     }
 
-    /// Creates the health that another process knew. A slow start begins again: the time of this
-    /// process may not reach back to its beginning.
+    /// Creates the health that another process knew.
     pub fn restored(record: HealthRecord, now: Instant) -> Health {
-        let slow_start = record.slow_start.map(|after_ejection| SlowStart {
-            since: now,
-            after_ejection,
+        let slow_start = record.slow_start.map(|left| SlowStart {
+            end: now.after(left.min(SLOW_START_TIME)),
+            after_ejection: record.after_ejection,
         });
         Health {
             down: record.down,
@@ -146,7 +158,8 @@ impl Health {
             ejected: record.ejected.map(|left| now.after(left)),
             absent: record.absent && record.ejected.is_some(),
             slow_start,
-            ..Health::default()
+            failures: record.failures,
+            window_end: now.after(record.window),
         }
     }
 
@@ -194,8 +207,13 @@ impl Health {
     }
 
     /// Returns true if the next failure begins a new window.
-    pub fn window_is_over(&self, rule: PassiveHealth, now: Instant) -> bool {
-        self.failures == 0 || now.since(self.since) >= rule.window
+    pub fn window_is_over(&self, now: Instant) -> bool {
+        self.failures == 0 || now >= self.window_end
+    }
+
+    fn is_after_ejection(&self) -> bool {
+        self.slow_start
+            .is_some_and(|slow_start| slow_start.after_ejection)
     }
 
     /// Returns the percentage of its weight that the endpoint gets: small at the beginning of a
@@ -204,11 +222,11 @@ impl Health {
         let Some(slow_start) = self.slow_start else {
             return 100;
         };
-        let grown = now
-            .since(slow_start.since)
-            .as_millis()
+        let whole = SLOW_START_TIME.as_millis();
+        let grown = whole
+            .saturating_sub(slow_start.end.since(now).as_millis())
             .saturating_mul(100)
-            .checked_div(SLOW_START_TIME.as_millis());
+            .checked_div(whole);
         u32::try_from(grown.unwrap_or(100))
             .unwrap_or(100)
             .clamp(SLOW_START_PERCENT_MIN, 100)
@@ -220,7 +238,7 @@ impl Health {
             .slow_start
             .filter(|slow_start| slow_start.after_ejection);
         self.ejected
-            .or(after_ejection.map(|slow_start| slow_start.since.after(SLOW_START_TIME)))
+            .or(after_ejection.map(|slow_start| slow_start.end))
     }
 
     /// Records the result of an active health check.
@@ -241,7 +259,7 @@ impl Health {
         // Failures from before the endpoint went down no longer count.
         (self.failures, self.ejected, self.absent) = (0, None, false);
         self.slow_start = Some(SlowStart {
-            since: now,
+            end: now.after(SLOW_START_TIME),
             after_ejection: false,
         });
         Some(Change::CameUp)
@@ -258,14 +276,11 @@ impl Health {
         if self.availability() != Availability::Up {
             return None;
         }
-        if self.window_is_over(rule, now) {
-            (self.failures, self.since) = (0, now);
+        if self.window_is_over(now) {
+            (self.failures, self.window_end) = (0, now.after(rule.window));
         }
         self.failures = self.failures.saturating_add(1);
-        let after_ejection = self.slow_start_percent(now) < 100
-            && self
-                .slow_start
-                .is_some_and(|slow_start| slow_start.after_ejection);
+        let after_ejection = self.slow_start_percent(now) < 100 && self.is_after_ejection();
         if is_protected || (self.failures < rule.failures && !after_ejection) {
             return None;
         }
@@ -287,7 +302,7 @@ impl Health {
             Some(_) if core::mem::take(&mut self.absent) => return None,
             Some(until) => {
                 self.slow_start = Some(SlowStart {
-                    since: until,
+                    end: until.after(SLOW_START_TIME),
                     after_ejection: true,
                 });
                 Change::Returned
@@ -349,7 +364,11 @@ mod tests {
         let mut health = Health::default();
         assert_eq!(health.record(at(1)), None);
         fail(&mut health, 2);
-        assert_eq!(health.record(at(1)), None, "failures begin again");
+        let record = health.record(at(1)).expect("failures");
+        let mut other = Health::restored(record, at(0));
+        assert!(!other.window_is_over(at(8)) && other.window_is_over(at(9)));
+        assert_eq!(other.failed(PASSIVE, false, at(8)), Some(Change::Ejected));
+        assert_eq!(health.record(at(10)), None, "their window is over");
         fail(&mut health, 1);
         let record = health.record(at(10)).expect("ejected");
         assert_eq!(record.ejected, Some(Duration::from_secs(20)));
@@ -360,6 +379,7 @@ mod tests {
         let record = other.record(at(21)).expect("a slow start");
         let mut third = Health::restored(record, at(1));
         assert_eq!(third.slow_start_percent(at(1)), SLOW_START_PERCENT_MIN);
+        assert_eq!(third.slow_start_percent(at(5)), 50, "it goes on");
         assert_eq!(
             third.failed(PASSIVE, false, at(2)),
             Some(Change::EjectedAgain)

@@ -221,6 +221,55 @@ fn an_ejected_target_stays_ejected_until_its_time_is_over() {
 }
 
 #[test]
+fn failed_requests_are_taken_over_with_their_clients() {
+    let passive = r#""passiveHealth": { "failures": 2, "window": "30s" }, "retries": 0"#;
+    for name in [false, true] {
+        let targets = if name {
+            r#""http://auth.internal/auth""#
+        } else {
+            TWO
+        };
+        let keys = config("", &service(targets, passive));
+        let resolve = |world: &mut World| {
+            if name {
+                world.resolve(0, &[address(1), address(2)]);
+            }
+        };
+        let mut old = World::with(&keys);
+        resolve(&mut old);
+        // The response breaks off, which counts against the target once for each client.
+        let fail = |world: &mut World, client: u8| {
+            let client = world.connect_from(IpAddr::from([192, 0, 2, client]));
+            loop {
+                world.send(client, get("/auth"));
+                let is_first = dialed(world) == 1;
+                let origin = world.accept();
+                if is_first {
+                    world.finish_upstream(origin);
+                    world.expect_status(client, 502);
+                    return;
+                }
+                world.reply(origin, OK);
+                world.expect_status(client, 200);
+            }
+        };
+        fail(&mut old, 1);
+        old.wait(10_000);
+        let mut new = old.upgrade(&keys);
+        resolve(&mut new);
+        fail(&mut new, 1);
+        assert!(places(&mut new, 2, 9).contains(&1), "the same client");
+        fail(&mut new, 2);
+        assert_eq!(places(&mut new, 2, 9), [2, 2], "the second failure");
+        let mut new = old.upgrade(&keys);
+        resolve(&mut new);
+        new.wait(20_100);
+        fail(&mut new, 2);
+        assert!(places(&mut new, 2, 9).contains(&1), "the window is over");
+    }
+}
+
+#[test]
 fn the_health_of_a_name_waits_for_its_addresses() {
     let keys = config("", &service(r#""http://auth.internal/auth""#, CHECKED));
     let mut old = World::with(&keys);

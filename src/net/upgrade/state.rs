@@ -5,22 +5,23 @@
 //! table:   owner, window in ms (4), IPv6 prefix (1), number of windows (4),
 //!          for each: client (16), requests (4), ms until its end (4)
 //! address: service, target, flags (1), address (16), port (2), checks in a row (4),
-//!          ms until the ejection ends (4)
+//!          ms until the ejection, the slow start and the counting of failures end (4 each),
+//!          failures (4), number of clients (4), for each: fingerprint (4)
 //! ```
 //!
 //! Owner, service and target have their length (4) before them. Numbers are big-endian.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::limits::{CARRIED_WINDOW_BYTES, CHECK_RUN_MAX};
+use crate::limits::{CARRIED_WINDOW_BYTES, CHECK_RUN_MAX, PASSIVE_CLIENTS};
 use crate::policy::rate::WindowRecord;
 use crate::proxy::carried::{CarriedHealth, CarriedState, CarriedTable};
 use crate::time::Duration;
 use crate::upstream::health::HealthRecord;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Least bytes of an address, and of a table.
-const ADDRESS_BYTES: usize = 39;
+const ADDRESS_BYTES: usize = 55;
 const TABLE_BYTES: usize = 13;
 
 const DOWN: u8 = 1;
@@ -60,7 +61,7 @@ pub(super) fn write(state: &CarriedState) -> Vec<u8> {
                 | flag(health.ejected.is_some(), EJECTED)
                 | flag(health.absent, ABSENT)
                 | flag(health.slow_start.is_some(), SLOW_START)
-                | flag(health.slow_start == Some(true), AFTER_EJECTION)
+                | flag(health.after_ejection, AFTER_EJECTION)
                 | flag(carried.address.is_ipv4(), IS_IPV4),
         );
         let ip = match carried.address.ip() {
@@ -70,7 +71,14 @@ pub(super) fn write(state: &CarriedState) -> Vec<u8> {
         out.extend_from_slice(&ip.octets());
         out.extend_from_slice(&carried.address.port().to_be_bytes());
         number(&mut out, health.streak.into());
-        number(&mut out, health.ejected.unwrap_or_default().as_millis());
+        for time in [health.ejected, health.slow_start, Some(health.window)] {
+            number(&mut out, time.unwrap_or_default().as_millis());
+        }
+        number(&mut out, health.failures.into());
+        number(&mut out, carried.failed_clients.len() as u64);
+        for client in &carried.failed_clients {
+            number(&mut out, u64::from(*client));
+        }
     }
     out
 }
@@ -164,7 +172,14 @@ impl<'a> Reader<'a> {
         };
         let port = self.number(2)? as u16;
         let streak = self.number(4)? as u32;
-        let left = self.duration()?;
+        let [ejected, slow_start, window] = [self.duration()?, self.duration()?, self.duration()?];
+        let failures = self.number(4)? as u32;
+        let count = self.count(4)?;
+        if count > PASSIVE_CLIENTS {
+            return None;
+        }
+        let clients = (0..count).map(|_| Some(self.number(4)? as u32));
+        let failed_clients = clients.collect::<Option<Vec<_>>>()?;
         if flags & !KNOWN_FLAGS != 0 || streak > CHECK_RUN_MAX {
             return None;
         }
@@ -175,10 +190,14 @@ impl<'a> Reader<'a> {
             health: HealthRecord {
                 down: has(DOWN),
                 streak,
-                ejected: has(EJECTED).then_some(left),
+                ejected: has(EJECTED).then_some(ejected),
                 absent: has(ABSENT),
-                slow_start: has(SLOW_START).then_some(has(AFTER_EJECTION)),
+                slow_start: has(SLOW_START).then_some(slow_start),
+                after_ejection: has(AFTER_EJECTION),
+                failures,
+                window,
             },
+            failed_clients,
         })
     }
 
@@ -238,6 +257,7 @@ mod tests {
             target: b"http://a.test".to_vec(),
             address: address.parse().expect("an address"),
             health,
+            failed_clients: Vec::new(),
         };
         let down = HealthRecord {
             down: true,
@@ -245,20 +265,28 @@ mod tests {
             ejected: None,
             absent: false,
             slow_start: None,
+            after_ejection: false,
+            failures: 0,
+            window: Duration::ZERO,
         };
         let ejected = HealthRecord {
             down: false,
             streak: 0,
             ejected: Some(Duration::from_millis(u64::from(u32::MAX))),
             absent: true,
-            slow_start: Some(true),
+            slow_start: Some(Duration::from_secs(9)),
+            after_ejection: true,
+            failures: u32::MAX,
+            window: Duration::from_millis(u64::from(u32::MAX)),
         };
         let slow = HealthRecord {
             ejected: None,
             absent: false,
-            slow_start: Some(false),
+            after_ejection: false,
             ..ejected
         };
+        let mut failed = health("[::ffff:10.0.0.1]:80", slow);
+        failed.failed_clients = vec![0, u32::MAX, 7];
         CarriedState {
             tables: vec![
                 table(
@@ -270,7 +298,7 @@ mod tests {
             health: vec![
                 health("10.0.0.1:80", down),
                 health("[2001:db8::1]:65535", ejected),
-                health("[::ffff:10.0.0.1]:80", slow),
+                failed,
             ],
         }
     }
@@ -304,20 +332,21 @@ mod tests {
 
     #[test]
     fn values_have_bounds() {
-        assert_eq!(read(b""), read(b"\x02\0\0\0\0\0\0\0\0"), "another version");
+        assert_eq!(read(b""), read(b"\x01\0\0\0\0\0\0\0\0"), "another version");
         let spoil = |spoil: &dyn Fn(&mut CarriedState)| {
             let mut state = example();
             spoil(&mut state);
             read(&write(&state))
         };
         assert_eq!(spoil(&|_| {}), Ok(example()));
-        let cases: [&dyn Fn(&mut CarriedState); 6] = [
+        let cases: [&dyn Fn(&mut CarriedState); 7] = [
             &|state| state.tables[0].window = Duration::ZERO,
             &|state| state.tables[0].ipv6_prefix = 0,
             &|state| state.tables[0].ipv6_prefix = 129,
             &|state| state.tables[0].windows.swap(1, 2),
             &|state| state.tables[0].windows[2].left = Duration::from_millis(2_592_000_001),
             &|state| state.health[0].health.streak = CHECK_RUN_MAX + 1,
+            &|state| state.health[0].failed_clients = vec![1; PASSIVE_CLIENTS + 1],
         ];
         for (number, case) in cases.into_iter().enumerate() {
             assert_eq!(spoil(case), Err("it is malformed"), "case {number}");

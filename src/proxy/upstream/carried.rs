@@ -16,7 +16,14 @@ use crate::upstream::group::Group;
 use crate::upstream::health::Health;
 
 /// Health of addresses that are not known yet, under the service and the number of the destination.
-pub(super) type Awaited = BTreeMap<(u64, usize), Vec<(SocketAddr, Health)>>;
+pub(super) type Awaited = BTreeMap<(u64, usize), Vec<AwaitedHealth>>;
+
+/// Health of an address that is not known yet.
+pub(super) struct AwaitedHealth {
+    pub(super) address: SocketAddr,
+    pub(super) health: Health,
+    pub(super) failed_clients: Vec<u32>,
+}
 
 /// Place of a walk over the members of all services.
 #[derive(Default)]
@@ -49,8 +56,10 @@ impl Upstreams {
     ) -> Vec<CarriedHealth> {
         let mut carried = Vec::new();
         while let Some(service) = rules.services.get(walk.service) {
-            let members = self.group(service.id).map_or(&[][..], Group::members);
-            for member in members.get(walk.member..).unwrap_or_default() {
+            let group = self.group(service.id);
+            let members = group.map_or(&[][..], Group::members);
+            let clients = group.map_or(&[][..], Group::failed_clients);
+            for (member, clients) in members.iter().zip(clients).skip(walk.member) {
                 if room == 0 {
                     return carried;
                 }
@@ -65,12 +74,19 @@ impl Upstreams {
                         service_identity(&service.service),
                         target_identity(&destination.target),
                     );
-                    room = room.saturating_sub(service.len().saturating_add(target.len()));
+                    let clients = match health.failures {
+                        0 => &[],
+                        _ => &clients[..],
+                    };
+                    room = room
+                        .saturating_sub(service.len().saturating_add(target.len()))
+                        .saturating_sub(clients.len().saturating_mul(size_of::<u32>()));
                     carried.push(CarriedHealth {
                         service,
                         target,
                         address,
                         health,
+                        failed_clients: clients.to_vec(),
                     });
                 }
             }
@@ -112,11 +128,17 @@ impl Upstreams {
                     is_known = true;
                     match (endpoint, self.group_mut(service.id)) {
                         (_, None) => {}
-                        (Some(endpoint), Some(group)) => group.restore(endpoint, number, health),
+                        (Some(endpoint), Some(group)) => {
+                            group.restore(endpoint, number, health, &record.failed_clients);
+                        }
                         (None, Some(_)) => {
                             let key = (u64::from(service.id), number);
                             let awaited = self.awaited_health.entry(key).or_default();
-                            awaited.push((record.address, health));
+                            awaited.push(AwaitedHealth {
+                                address: record.address,
+                                health,
+                                failed_clients: record.failed_clients.clone(),
+                            });
                         }
                     }
                 }

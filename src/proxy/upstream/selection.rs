@@ -168,8 +168,8 @@ impl Upstreams {
                 group.join(endpoint, number, identity(address, &to.path), late);
                 let awaited = self.awaited_health.get(&(u64::from(service), number));
                 let mut awaited = awaited.map_or(&[][..], Vec::as_slice).iter();
-                if let Some((_, health)) = awaited.find(|(known, _)| *known == address) {
-                    group.restore(endpoint, number, *health);
+                if let Some(known) = awaited.find(|known| known.address == address) {
+                    group.restore(endpoint, number, known.health, &known.failed_clients);
                 }
             }
         }

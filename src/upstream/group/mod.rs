@@ -218,14 +218,27 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 
     /// Replaces the health of a member by what another process knew of it. What no rule of this
-    /// group can end is left out.
-    pub fn restore(&mut self, endpoint: E, destination: usize, health: Health) {
+    /// group can end is left out. `failed_clients`: see [`Group::failed_clients`].
+    pub fn restore(
+        &mut self,
+        endpoint: E,
+        destination: usize,
+        health: Health,
+        failed_clients: &[u32],
+    ) {
         let (checks, passive) = (self.rules.checks, self.rules.passive);
-        let index = self.index(endpoint, destination);
-        let Some(member) = index.and_then(|index| self.members.get_mut(index)) else {
+        let Some(index) = self.index(endpoint, destination) else {
+            return;
+        };
+        let (Some(member), Some(clients)) = (
+            self.members.get_mut(index),
+            self.failed_clients.get_mut(index),
+        ) else {
             return;
         };
         member.health = health;
+        let max = passive.map_or(0, |rule| PASSIVE_CLIENTS.min(rule.failures as usize));
+        *clients = failed_clients.iter().take(max).copied().collect();
         if checks.is_none() {
             member.health.forget_checks();
         }
@@ -233,6 +246,12 @@ impl<E: Copy + PartialEq> Group<E> {
             member.health.forget_failures();
         }
         self.update_next_expiry();
+    }
+
+    /// Returns the fingerprints of the clients whose requests failed in the counting window of each
+    /// member. A fingerprint is the same in each process.
+    pub fn failed_clients(&self) -> &[Vec<u32>] {
+        &self.failed_clients
     }
 
     /// Counts a request that starts at a member.
@@ -266,7 +285,7 @@ impl<E: Copy + PartialEq> Group<E> {
             &mut self.members.get_mut(index)?.health,
             self.failed_clients.get_mut(index)?,
         );
-        if health.window_is_over(rule, now) {
+        if health.window_is_over(now) {
             failed_clients.clear();
         }
         if let Blame::Client(client) = blame {
