@@ -508,13 +508,37 @@ fn clients_that_wait_at_an_address_that_goes_are_served() {
         let address = gateway.gateway.address;
         let file = gateway.gateway.folder.0.join("tollgate.json");
         let socket = gateway.gateway.folder.0.join("gate.sock");
+        let go = gateway.gateway.folder.0.join("go");
+        let begun = gateway.gateway.folder.0.join("begun");
+        gateway.replace(
+            // The old process has sent the sockets when there is something to read.
+            &format!(
+                "#!/bin/bash\nuntil read -t 0; do sleep 0.02; done\nsleep 0.1; touch {}\n\
+                 while [ ! -e {} ]; do sleep 0.02; done\nexec {TOLLGATE} \"$@\"\n",
+                begun.display(),
+                go.display()
+            ),
+            0o755,
+        );
         let config = fs::read_to_string(&file).expect("a file");
         let kept = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
         let other = config.replace(&address.to_string(), &kept.to_string());
         fs::write(&file, other.replace("gate.sock", "other.sock")).expect("written");
-        gateway.signal("STOP");
+        if upgrades {
+            // The new process is ready before the old one sees the clients, so that most of them
+            // still wait when the old one leaves.
+            gateway.signal("USR2");
+            until("the new process begins", || begun.exists());
+            gateway.signal("STOP");
+            fs::write(&go, "").expect("a file");
+            gateway.gateway.stderr.expect("other.sock\n");
+        } else {
+            gateway.signal("STOP");
+        }
         let clients = queue(address, 400);
-        gateway.signal(if upgrades { "USR2" } else { "HUP" });
+        if !upgrades {
+            gateway.signal("HUP");
+        }
         gateway.signal("CONT");
         for mut client in clients {
             let answer = client.read_to_end();
