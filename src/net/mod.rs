@@ -12,6 +12,7 @@
 mod acceptor;
 mod access_log;
 pub mod admin;
+mod answer;
 pub mod clock;
 mod commands;
 mod descriptors;

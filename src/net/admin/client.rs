@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::ListenAddress;
-use crate::http::chunked::{ChunkDecoder, ChunkStep};
-use crate::http::framing::{ResponseBody, response_body};
-use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_response};
-use crate::limits::{ADMIN_ANSWER_BYTES, FIELDS_MAX, RESPONSE_HEAD_BYTES};
+use crate::limits::ADMIN_ANSWER_BYTES;
+use crate::net::answer::{self, Source};
 use crate::policy::auth::json::Json;
 
 /// Time in which a connection must be there.
@@ -71,21 +69,52 @@ pub fn pause(time: Duration) {
 /// The gateway is not reached, or gives no answer in time. The text says what to do.
 pub fn ask(address: &ListenAddress, request: &str, time: Duration) -> Result<Reply, String> {
     let deadline = Instant::now().checked_add(time);
-    let mut socket = connect(address).map_err(|error| unreachable(address, &error))?;
+    let socket = connect(address).map_err(|error| unreachable(address, &error))?;
     let head = format!(
         "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
     let answered = socket
         .set_write_timeout(Some(CONNECT))
-        .and_then(|()| socket.write_all(head.as_bytes()))
-        .and_then(|()| read(&mut socket, deadline));
-    answered.map_err(|error| match error.kind() {
+        .and_then(|()| (&socket).write_all(head.as_bytes()))
+        .and_then(|()| answer::read(&mut Reader { socket, deadline }, Some(ADMIN_ANSWER_BYTES)));
+    let reply = answered.map(|answer| Reply {
+        status: answer.status,
+        body: String::from_utf8_lossy(&answer.body).into_owned(),
+    });
+    reply.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!(
             "the gateway at {address} has not answered {request} in {} s; what it does is in its log",
             time.as_secs()
         ),
         _ => format!("the gateway at {address} does not answer {request}: {error}; is it a tollgate?"),
     })
+}
+
+/// Connection that is read until a deadline.
+struct Reader {
+    socket: Socket,
+    deadline: Option<Instant>,
+}
+
+impl Source for Reader {
+    fn more(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let now = Instant::now();
+        let left = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(now));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.socket.set_read_timeout(left)?;
+        let mut room = [0; 4096];
+        match self.socket.read(&mut room)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                bytes.extend_from_slice(room.get(..count).unwrap_or_default());
+                Ok(())
+            }
+        }
+    }
 }
 
 fn connect(address: &ListenAddress) -> io::Result<Socket> {
@@ -115,94 +144,4 @@ fn unreachable(address: &ListenAddress, error: &io::Error) -> String {
         _ => "name another address with --admin",
     };
     format!("cannot reach the gateway at {address}: {error}; {advice}")
-}
-
-/// Reads one response, until the deadline.
-fn read(socket: &mut Socket, deadline: Option<Instant>) -> io::Result<Reply> {
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the answer is malformed");
-    let limits = HeadLimits {
-        head_bytes: RESPONSE_HEAD_BYTES,
-        request_line_bytes: RESPONSE_HEAD_BYTES,
-        fields: FIELDS_MAX,
-    };
-    let (mut bytes, mut scan, mut table) = (Vec::new(), HeadScan::default(), FieldTable::default());
-    let (status, head, framing) = loop {
-        more(socket, &mut bytes, deadline)?;
-        let head = parse_response(&bytes, &mut scan, &mut table, &limits);
-        let Some(head) = head.map_err(|_| malformed())? else {
-            continue;
-        };
-        let framing = response_body(&head, false).map_err(|_| malformed())?.body;
-        break (head.status, head.len, framing);
-    };
-    bytes.drain(..head.min(bytes.len()));
-    let body = match framing {
-        ResponseBody::Empty => Vec::new(),
-        ResponseBody::Sized(length) => {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            if length > ADMIN_ANSWER_BYTES {
-                return Err(malformed());
-            }
-            while bytes.len() < length {
-                more(socket, &mut bytes, deadline)?;
-            }
-            bytes.truncate(length);
-            bytes
-        }
-        ResponseBody::Chunked => read_chunks(socket, bytes, deadline)?.ok_or_else(malformed)?,
-        ResponseBody::UntilClose => return Err(malformed()),
-    };
-    Ok(Reply {
-        status,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    })
-}
-
-/// Reads a chunked body, whose first bytes are `bytes`; `None`: it is malformed or too long.
-fn read_chunks(
-    socket: &mut Socket,
-    mut bytes: Vec<u8>,
-    deadline: Option<Instant>,
-) -> io::Result<Option<Vec<u8>>> {
-    let (mut body, mut decoder) = (Vec::new(), ChunkDecoder::new());
-    loop {
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() && !decoder.is_done() {
-            let (skip, len) = match decoder.step(rest) {
-                Ok(ChunkStep::Data { skip, len }) => (skip, len),
-                Ok(ChunkStep::Skip(skip) | ChunkStep::End { skip }) => (skip, 0),
-                Ok(ChunkStep::Need) => (rest.len(), 0),
-                Err(_) => return Ok(None),
-            };
-            rest = rest.get(skip..).unwrap_or_default();
-            let (data, behind) = rest.split_at_checked(len).unwrap_or_default();
-            body.extend_from_slice(data);
-            rest = behind;
-        }
-        if decoder.is_done() {
-            return Ok(Some(body));
-        }
-        if body.len() > ADMIN_ANSWER_BYTES {
-            return Ok(None);
-        }
-        bytes.clear();
-        more(socket, &mut bytes, deadline)?;
-    }
-}
-
-/// Reads what comes next.
-fn more(socket: &mut Socket, bytes: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<()> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    if left.is_some_and(|left| left.is_zero()) {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    socket.set_read_timeout(left)?;
-    let mut room = [0; 4096];
-    match socket.read(&mut room)? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        count => {
-            bytes.extend_from_slice(room.get(..count).unwrap_or_default());
-            Ok(())
-        }
-    }
 }

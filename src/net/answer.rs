@@ -1,0 +1,145 @@
+//! Responses that a command reads, one from each connection.
+
+use std::io;
+
+use crate::http::chunked::{ChunkDecoder, ChunkStep};
+use crate::http::framing::{ResponseBody, response_body};
+use crate::http::head::{FieldTable, HeadLimits, HeadScan, ResponseHead, parse_response};
+use crate::limits::{FIELDS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES};
+
+/// Response.
+pub(super) struct Answer {
+    /// Status code.
+    pub(super) status: u16,
+    /// Body; empty if it was not asked for.
+    pub(super) body: Vec<u8>,
+}
+
+/// Source of the bytes of a response.
+pub(super) trait Source {
+    /// Appends the bytes that come next, at least one.
+    ///
+    /// # Errors
+    /// `UnexpectedEof`: there are no more. Others: the connection failed, or the time is over.
+    fn more(&mut self, bytes: &mut Vec<u8>) -> io::Result<()>;
+}
+
+/// Bytes of a response that come next, and the connection behind them.
+struct Rest<'a> {
+    source: &'a mut dyn Source,
+    bytes: Vec<u8>,
+}
+
+/// Reads one response. `most`: the most bytes of its body; `None`: the head is enough.
+pub(super) fn read(source: &mut dyn Source, most: Option<usize>) -> io::Result<Answer> {
+    let mut rest = Rest {
+        source,
+        bytes: Vec::new(),
+    };
+    for _ in 0..INTERIM_RESPONSES_MAX {
+        let (mut answer, framing) = rest.head()?;
+        if !(100..=199).contains(&answer.status) {
+            if let Some(most) = most {
+                answer.body = rest.body(framing, most)?;
+            }
+            return Ok(answer);
+        }
+    }
+    Err(malformed())
+}
+
+impl Rest<'_> {
+    fn more(&mut self) -> io::Result<()> {
+        self.source.more(&mut self.bytes)
+    }
+
+    fn head(&mut self) -> io::Result<(Answer, ResponseBody)> {
+        let limits = HeadLimits {
+            head_bytes: RESPONSE_HEAD_BYTES,
+            request_line_bytes: RESPONSE_HEAD_BYTES,
+            fields: FIELDS_MAX,
+        };
+        let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
+        let (answer, framing, len) = loop {
+            let head = parse_response(&self.bytes, &mut scan, &mut table, &limits);
+            if let Some(head) = head.map_err(|_| malformed())? {
+                let framing = response_body(&head, false).map_err(|_| malformed())?.body;
+                break (answer_of(&head), framing, head.len);
+            }
+            self.more()?;
+        };
+        self.bytes.drain(..len.min(self.bytes.len()));
+        Ok((answer, framing))
+    }
+
+    fn body(mut self, framing: ResponseBody, most: usize) -> io::Result<Vec<u8>> {
+        match framing {
+            ResponseBody::Empty => Ok(Vec::new()),
+            ResponseBody::Sized(length) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                if length > most {
+                    return Err(too_long());
+                }
+                while self.bytes.len() < length {
+                    self.more()?;
+                }
+                self.bytes.truncate(length);
+                Ok(self.bytes)
+            }
+            ResponseBody::Chunked => self.chunks(most),
+            ResponseBody::UntilClose => loop {
+                match self.more() {
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return Ok(self.bytes);
+                    }
+                    more => more?,
+                }
+                if self.bytes.len() > most {
+                    return Err(too_long());
+                }
+            },
+        }
+    }
+
+    fn chunks(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let (mut body, mut decoder) = (Vec::new(), ChunkDecoder::new());
+        loop {
+            let mut rest = self.bytes.as_slice();
+            while !rest.is_empty() && !decoder.is_done() {
+                let (skip, len) = match decoder.step(rest) {
+                    Ok(ChunkStep::Data { skip, len }) => (skip, len),
+                    Ok(ChunkStep::Skip(skip) | ChunkStep::End { skip }) => (skip, 0),
+                    Ok(ChunkStep::Need) => (rest.len(), 0),
+                    Err(_) => return Err(malformed()),
+                };
+                rest = rest.get(skip..).unwrap_or_default();
+                let (data, behind) = rest.split_at_checked(len).unwrap_or_default();
+                body.extend_from_slice(data);
+                rest = behind;
+            }
+            if decoder.is_done() {
+                return Ok(body);
+            }
+            if body.len() > most {
+                return Err(too_long());
+            }
+            self.bytes.clear();
+            self.more()?;
+        }
+    }
+}
+
+fn answer_of(head: &ResponseHead<'_>) -> Answer {
+    Answer {
+        status: head.status,
+        body: Vec::new(),
+    }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the answer is malformed")
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the answer is too long")
+}
