@@ -1,6 +1,7 @@
 //! From the command line to a running gateway, and to an exit code: 0 clean stop, 1 configuration,
 //! 2 usage, 3 cannot bind, 130 stopped by a second signal.
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use tollgate::diff;
 use tollgate::explain::{self, Asked};
 use tollgate::limits::{ADMIN_RELOAD_TIMEOUT, HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::admin::client::{self, Reply};
+use tollgate::net::doctor::{Examined, Subject};
 use tollgate::net::inherited::Inherited;
 use tollgate::net::upgrade::Program;
 use tollgate::net::{
@@ -31,6 +33,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 const TOP_EVERY: Duration = Duration::from_secs(2);
 /// Rows of each table of `top`.
 const TOP_ROWS: usize = 15;
+
+/// Function that reads a file.
+type ReadFile<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 const INVALID: u8 = 1;
 const USAGE: u8 = 2;
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
             let config = read(&source)?;
             run(config, Some(source))
         }),
+        Ok(Command::Doctor { config, json }) => doctor(config, json),
         Ok(Command::Reload { at }) => reload(at),
         Ok(Command::Upgrade { at }) => upgrade(at),
         Ok(Command::Health { at, live }) => answered(at, client::health(live)),
@@ -83,6 +89,34 @@ fn main() -> ExitCode {
 /// Reads and checks the configuration. All errors go to stderr.
 fn load(given: Option<PathBuf>) -> Result<Config, u8> {
     read(&source(given, None)?)
+}
+
+/// Compares the configuration with the machine and the network, and prints what is wrong.
+fn doctor(given: Option<PathBuf>, json: bool) -> Result<(), u8> {
+    let file = find(given)?;
+    let files = RefCell::new(Vec::new());
+    let read = |path: &Path| {
+        files.borrow_mut().push(path.to_owned());
+        std::fs::read(path)
+    };
+    let loaded = read_file_with(&file, &read).and_then(Loaded::new);
+    let examined = match &loaded {
+        Ok(loaded) => Examined::of(&Subject {
+            file: &file,
+            files: &files.borrow(),
+            loaded,
+        }),
+        Err(errors) => Examined::invalid(errors.clone()),
+    };
+    say(&if json {
+        examined.json()
+    } else {
+        examined.text()
+    })?;
+    match examined.is_clean() {
+        true => Ok(()),
+        false => Err(INVALID),
+    }
 }
 
 /// Prints what differs between two configurations. The exit code says whether something does.
@@ -145,15 +179,19 @@ fn read(source: &ConfigSource) -> Result<Config, u8> {
 }
 
 fn read_file(path: &Path) -> Result<Config, Vec<String>> {
-    let text = std::fs::read(path)
-        .map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])?;
-    check(&text, &path.display().to_string())
+    read_file_with(path, &|path| std::fs::read(path))
 }
 
-fn check(text: &[u8], name: &str) -> Result<Config, Vec<String>> {
+/// Reads a configuration; `read` reads the files that it names.
+fn read_file_with(path: &Path, read: ReadFile<'_>) -> Result<Config, Vec<String>> {
+    let text = std::fs::read(path)
+        .map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])?;
+    check(&text, &path.display().to_string(), read)
+}
+
+fn check(text: &[u8], name: &str, read: ReadFile<'_>) -> Result<Config, Vec<String>> {
     let env = |variable: &str| std::env::var(variable).ok();
-    let read = |path: &Path| std::fs::read(path);
-    config::load(text, name, &env, &read)
+    config::load(text, name, &env, read)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
@@ -377,7 +415,9 @@ fn run_demo() -> Result<(), u8> {
         complain(&format!("cannot start the echo service: {error}"));
         CANNOT_BIND
     })?;
-    let config = check(demo::configuration(echo).as_bytes(), "demo").map_err(complain_of)?;
+    let text = demo::configuration(echo);
+    let read = |path: &Path| std::fs::read(path);
+    let config = check(text.as_bytes(), "demo", &read).map_err(complain_of)?;
     complain(&demo::hints(demo::port(&config)));
     run(config, None)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Paths that are searched for a configuration, in this order, when none is given.
-const SEARCHED: [&str; 2] = ["tollgate.json", "/etc/tollgate/tollgate.json"];
+pub const SEARCHED: [&str; 2] = ["tollgate.json", "/etc/tollgate/tollgate.json"];
 
 /// Returns the configuration file: the given one, else the first searched one that exists.
 ///

@@ -162,6 +162,10 @@ impl Given {
             "check" => Command::Check {
                 config: self.config,
             },
+            "doctor" => Command::Doctor {
+                config: self.config,
+                json: self.json,
+            },
             "diff" => {
                 let [old, new] = <[PathBuf; 2]>::try_from(self.files).map_err(|given| {
                     UsageError(format!(
@@ -268,12 +272,14 @@ impl Given {
         if self.once && word != "top" {
             return only("--once", "top");
         }
+        if self.json && !matches!(word, "explain" | "doctor") {
+            return only("--json", "explain or doctor");
+        }
         if word != "explain" {
             let given = [
                 (!self.headers.is_empty(), "-H"),
                 (self.data.is_some(), "--data"),
                 (self.from.is_some(), "--from"),
-                (self.json, "--json"),
             ];
             if let Some((_, option)) = given.into_iter().find(|(is_given, _)| *is_given) {
                 return only(option, "explain");

@@ -18,7 +18,7 @@ use lexopt::{Arg, Parser};
 use crate::config::{ListenAddress, LogLevel};
 use crate::explain::Asked;
 
-pub use self::config_path::find_config;
+pub use self::config_path::{SEARCHED, find_config};
 use self::given::Given;
 use self::hints::{unexpected_value, unknown_option};
 
@@ -28,6 +28,8 @@ pub const HELP: &str = r#"tollgate - a small HTTP API gateway
 Usage:
   tollgate [run] [-c FILE]     run the gateway
   tollgate check [-c FILE]     check the configuration and show where each route leads
+  tollgate doctor [-c FILE] [--json]
+                               check it against the world: names, targets, certificates, ports, files, clock
   tollgate hash [--api-key]    hash a password (or an API key) for "auth": asked for, or the first line of a pipe
   tollgate diff OLD NEW [--log FILE]
                                show what a change of the configuration changes, and which requests of an access
@@ -52,7 +54,7 @@ Options:
   -H, --header K: V   explain: a header of the request; as often as you like
       --from IP       explain: the address that the request comes from (default 127.0.0.1)
       --data TEXT     explain: the body; @FILE reads it from a file
-      --json          explain: as JSON, with the bytes in base64
+      --json          explain, doctor: as JSON; explain has the bytes in base64
       --once          top: one time
       --log FILE      diff: an access log, combined or JSON; - for standard input
   -h, --help          this text
@@ -66,6 +68,7 @@ Environment:
   ${VAR}, ${VAR:-x}   replaced in the strings of the file
 
 Exit codes: 0 clean stop, 1 configuration invalid or missing, or not what was asked for, 2 bad usage, 3 cannot bind.
+Exit codes of doctor: 0 no finding, 1 findings, 2 bad usage.
 Exit codes of diff: 0 no difference, 1 the configurations differ, 2 an error.
 "#;
 
@@ -83,6 +86,13 @@ pub enum Command {
     Check {
         /// Path given with `--config`.
         config: Option<PathBuf>,
+    },
+    /// Compare the configuration with the machine and the network.
+    Doctor {
+        /// Path given with `--config`.
+        config: Option<PathBuf>,
+        /// `--json`: print JSON, else text.
+        json: bool,
     },
     /// Hash a line of standard input.
     Hash {
@@ -170,9 +180,9 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 14] = [
-    "run", "check", "hash", "diff", "explain", "demo", "reload", "upgrade", "health", "log", "top",
-    "why", "help", "version",
+const COMMANDS: [&str; 15] = [
+    "run", "check", "doctor", "hash", "diff", "explain", "demo", "reload", "upgrade", "health",
+    "log", "top", "why", "help", "version",
 ];
 /// Long options.
 const OPTIONS: [&str; 13] = [

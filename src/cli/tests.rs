@@ -29,6 +29,20 @@ fn command_lines() {
         ("-c x.json run", run(file())),
         ("check", Command::Check { config: None }),
         ("check -cx.json", Command::Check { config: file() }),
+        (
+            "doctor",
+            Command::Doctor {
+                config: None,
+                json: false,
+            },
+        ),
+        (
+            "doctor -c x.json --json",
+            Command::Doctor {
+                config: file(),
+                json: true,
+            },
+        ),
         ("hash", Command::Hash { api_key: false }),
         ("hash --api-key", Command::Hash { api_key: true }),
         ("demo", Command::Demo),
@@ -210,7 +224,7 @@ fn bad_usage_is_one_line_and_a_hint() {
     for (line, message) in [
         (
             "serve",
-            "unknown command \"serve\"; the commands are run, check, hash, diff, explain and demo",
+            "unknown command \"serve\"; the commands are run, check, doctor, hash, diff, explain and demo",
         ),
         ("describe", "unknown command \"describe\"; the commands are"),
         (
@@ -252,7 +266,7 @@ fn bad_usage_is_one_line_and_a_hint() {
         ),
         (
             "run --json",
-            "--json goes with the command explain, not with run",
+            "--json goes with the command explain or doctor, not with run",
         ),
         (
             "diff a b --from 1.2.3.4",
@@ -337,6 +351,15 @@ fn bad_usage_is_one_line_and_a_hint() {
             "diff a b --live",
             "--live goes with the command health, not with diff",
         ),
+        (
+            "doctor x.json",
+            "doctor takes no further word \"x.json\"; a file is named with --config x.json",
+        ),
+        (
+            "check --json",
+            "--json goes with the command explain or doctor, not with check",
+        ),
+        ("doctor --json=hush", "--json takes no value"),
         ("hash hush", "hash takes no further word"),
         ("hash --api-key hush", "hash takes no further word"),
         ("hash --api-key=hush", "--api-key takes no value"),

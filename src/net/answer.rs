@@ -1,16 +1,23 @@
 //! Responses that a command reads, one from each connection.
 
 use std::io;
+use std::time::UNIX_EPOCH;
 
 use crate::http::chunked::{ChunkDecoder, ChunkStep};
+use crate::http::field::Name;
 use crate::http::framing::{ResponseBody, response_body};
 use crate::http::head::{FieldTable, HeadLimits, HeadScan, ResponseHead, parse_response};
 use crate::limits::{FIELDS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES};
+use crate::time::UnixTime;
 
 /// Response.
 pub(super) struct Answer {
     /// Status code.
     pub(super) status: u16,
+    /// `Date`; `None`: there is none, or it is no date.
+    pub(super) date: Option<UnixTime>,
+    /// Value of `Content-Encoding`, if there is one.
+    pub(super) coding: Option<String>,
     /// Body; empty if it was not asked for.
     pub(super) body: Vec<u8>,
 }
@@ -130,8 +137,17 @@ impl Rest<'_> {
 }
 
 fn answer_of(head: &ResponseHead<'_>) -> Answer {
+    let mut fields = head.fields.iter();
+    let coding = fields.find(|field| field.name.eq_ignore_ascii_case(b"content-encoding"));
+    let coding = coding.map(|field| String::from_utf8_lossy(field.value).into_owned());
+    let date = head.fields.first(Name::Date);
+    let date = date.and_then(|date| core::str::from_utf8(date).ok());
+    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
     Answer {
         status: head.status,
+        date: date.map(|since| UnixTime::from_millis(since.as_millis() as u64)),
+        coding,
         body: Vec::new(),
     }
 }

@@ -16,6 +16,7 @@ mod answer;
 pub mod clock;
 mod commands;
 mod descriptors;
+pub mod doctor;
 pub mod event_loop;
 pub mod inherited;
 pub mod io;

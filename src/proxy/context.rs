@@ -18,6 +18,7 @@ use crate::http::head::FieldTable;
 use crate::observe::access::Outcome;
 use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
+use crate::policy::forward::Peer;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::wheel::{Timer, Wheel};
 
@@ -57,15 +58,15 @@ pub(super) struct Messages {
     pub(super) timer: Timer,
     /// Slots of the services whose first 429 was reported; `None` for requests without a route.
     pub(super) limited: BTreeSet<Option<u32>>,
-    /// True if `X-Forwarded-For` from a proxy that is not trusted was reported.
-    pub(super) has_told_forwarded: bool,
+    /// Proxy that is not trusted whose `X-Forwarded-For` was ignored and reported.
+    pub(super) ignored_forwarder: Option<Peer>,
 }
 
 impl Messages {
     /// Allows the reports that come once for each edition of the rules again.
     pub(super) fn begin_edition(&mut self) {
         self.limited = BTreeSet::new();
-        self.has_told_forwarded = false;
+        self.ignored_forwarder = None;
     }
 }
 

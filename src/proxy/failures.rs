@@ -170,8 +170,9 @@ impl Context {
     pub(super) fn report_forwarded(&mut self, peer: Peer) {
         if peer.is_private()
             && !self.rules.trusted.is_trusted(peer)
-            && !core::mem::replace(&mut self.messages.has_told_forwarded, true)
+            && self.messages.ignored_forwarder.is_none()
         {
+            self.messages.ignored_forwarder = Some(peer);
             self.report(Report::ForwardedIgnored { peer: peer.ip() });
         }
     }

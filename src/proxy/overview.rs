@@ -1,5 +1,7 @@
 //! Numbers of services and targets for a status line.
 
+use core::net::IpAddr;
+
 use super::Proxy;
 use super::client::Phase;
 use super::command::{ClientId, Refused};
@@ -48,6 +50,12 @@ pub fn is_service_up(proxy: &Proxy, route: &str) -> Option<bool> {
 /// Returns the numbers of connections that were not served, by [`Refused`].
 pub fn refused(proxy: &Proxy) -> [u64; Refused::ALL.len()] {
     proxy.ctx.refused
+}
+
+/// Returns the address of a proxy whose `X-Forwarded-For` was ignored since the configuration was
+/// read, because `trustedProxies` does not name it.
+pub fn ignored_forwarder(proxy: &Proxy) -> Option<IpAddr> {
+    proxy.ctx.messages.ignored_forwarder?.ip()
 }
 
 /// Returns whether a client connection has no request under way.

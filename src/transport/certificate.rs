@@ -26,6 +26,9 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// Identifier of subjectAltName (RFC 5280 4.2.1.6).
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 
+/// Identifier of authorityInfoAccess (RFC 5280 4.2.2.1).
+const AUTHORITY_ACCESS: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01];
+
 /// Attribute types with names in RFC 4514 3 or in common use.
 const TYPES: [(&[u8], &str); 14] = [
     (&[0x55, 0x04, 0x03], "CN"),
@@ -57,8 +60,11 @@ const TYPES: [(&[u8], &str); 14] = [
 /// visible ASCII: every other byte becomes `\HH`. `None` if it cannot be parsed or is longer than
 /// [`CLIENT_SUBJECT_BYTES`].
 pub(super) fn subject(certificate: &[u8]) -> Option<String> {
+    distinguished(outer(certificate)?.subject)
+}
+
+fn distinguished(mut rest: &[u8]) -> Option<String> {
     let mut names = Vec::new();
-    let mut rest = outer(certificate)?.subject;
     while !rest.is_empty() {
         names.push(relative_name(take(&mut rest, SET)?)?);
     }
@@ -86,6 +92,28 @@ pub(super) fn validity(certificate: &[u8]) -> Option<(UnixTime, UnixTime)> {
 /// Returns the encoded subject, for comparison; `None` if it cannot be parsed.
 pub(super) fn encoded_subject(certificate: &[u8]) -> Option<&[u8]> {
     outer(certificate).map(|outer| outer.subject)
+}
+
+/// Returns the encoded issuer, for comparison; `None` if it cannot be parsed.
+pub(super) fn encoded_issuer(certificate: &[u8]) -> Option<&[u8]> {
+    outer(certificate).map(|outer| outer.issuer)
+}
+
+/// Returns the issuer as [`subject`] does.
+pub(super) fn issuer(certificate: &[u8]) -> Option<String> {
+    distinguished(outer(certificate)?.issuer)
+}
+
+/// Returns true if the certificate names an address that its issuer's certificate can be had from
+/// (authorityInfoAccess, RFC 5280 4.2.2.1). Public authorities do that.
+pub(super) fn names_issuer_address(certificate: &[u8]) -> bool {
+    let mut rest = outer(certificate).map_or(&[][..], |outer| outer.extensions);
+    while let Some(mut extension) = take(&mut rest, SEQUENCE) {
+        if take(&mut extension, OBJECT_IDENTIFIER) == Some(AUTHORITY_ACCESS) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Returns the last common name of the subject; `None` if there is none or it cannot be parsed.
@@ -175,6 +203,7 @@ pub(super) fn is_of_version_1(mut certificate: &[u8]) -> bool {
 }
 
 struct Outer<'a> {
+    issuer: &'a [u8],
     validity: &'a [u8],
     subject: &'a [u8],
     /// Public key, with tag and length.
@@ -191,7 +220,7 @@ fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
     }
     take(&mut fields, INTEGER)?;
     let _signature = take(&mut fields, SEQUENCE)?;
-    let _issuer = take(&mut fields, SEQUENCE)?;
+    let issuer = take(&mut fields, SEQUENCE)?;
     let (validity, subject) = (take(&mut fields, SEQUENCE)?, take(&mut fields, SEQUENCE)?);
     let behind = fields;
     take(&mut fields, SEQUENCE)?;
@@ -204,6 +233,7 @@ fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
         }
     }
     Some(Outer {
+        issuer,
         validity,
         subject,
         key,

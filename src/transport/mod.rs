@@ -7,6 +7,7 @@ mod certificate;
 mod chain;
 pub mod client;
 pub mod identity;
+pub mod inspect;
 mod meter;
 mod names;
 mod provider;
@@ -20,6 +21,7 @@ use std::io::{self, IoSlice, Read, Write};
 use self::client::ClientTls;
 use self::server::ServerTls;
 use self::tls::TlsPipe;
+use crate::time::UnixTime;
 
 /// Byte pipe.
 pub enum Transport {
@@ -140,6 +142,15 @@ impl Transport {
         match self {
             Transport::Plain => None,
             Transport::Tls(pipe) => pipe.facts(),
+        }
+    }
+
+    /// Returns the first end of validity among the certificates that the peer showed; `None`: there
+    /// is none. Known once the handshake is finished.
+    pub fn certificates_end(&self) -> Option<UnixTime> {
+        match self {
+            Transport::Plain => None,
+            Transport::Tls(pipe) => pipe.certificates_end(),
         }
     }
 

@@ -3,12 +3,15 @@
 //! Both are written by the same calls. The page has a script, which asks for `/state.json` and puts
 //! its values into the same tables. Without it the page stays as it was served.
 
+use core::net::IpAddr;
+
 use super::facts::{Facts, GatewayState, ProcessFacts};
 use super::sections::{List, SECTIONS, Section};
 use crate::limits::{PAGE_ROWS, SCRAPE_PIECE_BYTES};
 use crate::observe::date::DateCache;
 use crate::observe::report::{Cell, Form, html, object, row};
 use crate::proxy::metrics::Piece;
+use crate::proxy::overview::ignored_forwarder;
 use crate::proxy::tables::Tables;
 use crate::time::UnixTime;
 
@@ -60,7 +63,8 @@ impl State {
     /// Appends the next piece.
     pub(super) fn write(&mut self, state: &GatewayState<'_>, out: &mut Vec<u8>) -> Piece {
         if !core::mem::replace(&mut self.is_begun, true) {
-            let values = Values::new(&self.facts);
+            let forwarder = ignored_forwarder(state.proxy);
+            let values = Values::new(&self.facts, forwarder);
             if self.is_page {
                 values.write_page(out);
             } else {
@@ -184,10 +188,12 @@ struct Values<'a> {
     now: String,
     started: String,
     read_at: String,
+    /// Proxy whose `X-Forwarded-For` is ignored.
+    forwarder: Option<String>,
 }
 
 impl Values<'_> {
-    fn new(facts: &Facts) -> Values<'_> {
+    fn new(facts: &Facts, forwarder: Option<IpAddr>) -> Values<'_> {
         let mut dates = DateCache::new();
         let mut time = |at: UnixTime| format!("{}Z", String::from_utf8_lossy(dates.rfc3339(at)));
         Values {
@@ -196,6 +202,7 @@ impl Values<'_> {
             now: time(facts.now),
             started: time(facts.started),
             read_at: time(facts.config.read_at),
+            forwarder: forwarder.map(|address| address.to_string()),
         }
     }
 
@@ -214,6 +221,7 @@ impl Values<'_> {
             ("readAt", Cell::Text(&self.read_at)),
             ("reloads", Cell::Number(facts.config.reloads)),
             ("lastError", facts.config.errors.as_deref().into()),
+            ("ignoredForwarder", self.forwarder.as_deref().into()),
         ];
         let turns = [
             (

@@ -206,7 +206,7 @@ impl State {
     }
 }
 
-fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
+pub(in crate::net) fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
     unique_addresses((host, 0).to_socket_addrs(), host)
 }
 

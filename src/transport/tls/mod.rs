@@ -23,6 +23,7 @@ use super::server::ServerTls;
 use super::session::Session;
 use super::{Handshake, Received, TlsFacts, TransportFault, certificate};
 use crate::limits::{READ_BYTES, SCRATCH_BYTES};
+use crate::time::UnixTime;
 
 /// Largest plaintext that a single record can still add after its last byte arrived (RFC 8446 5.2,
 /// with room for overhead).
@@ -118,6 +119,12 @@ impl TlsPipe {
             TransportFault::Tls("the subject of the client's certificate is too long".to_owned())
         };
         certificate::subject(shown).map(Some).ok_or_else(too_long)
+    }
+
+    /// Returns the first end of validity among the peer's certificates.
+    pub(super) fn certificates_end(&self) -> Option<UnixTime> {
+        let shown = self.session.peer_certificates()?.iter();
+        shown.filter_map(|one| certificate::not_after(one)).min()
     }
 
     pub(super) fn handshake<S>(

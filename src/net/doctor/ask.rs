@@ -1,0 +1,150 @@
+//! Request over a connection of its own, with the transport of the gateway.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::CHECK;
+use crate::limits::SCRATCH_BYTES;
+use crate::net::answer::{Answer, Source, read};
+use crate::time::UnixTime;
+use crate::transport::client::ClientTls;
+use crate::transport::{Handshake, Received, Transport, TransportFault};
+
+/// Request to an address.
+pub(super) struct Question {
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<ClientTls>,
+    pub(super) request: Vec<u8>,
+    /// Most bytes of the body; `None`: the head is enough.
+    pub(super) body: Option<usize>,
+}
+
+/// Answer, and facts of its connection.
+pub(super) struct Answered {
+    pub(super) answer: Answer,
+    /// Time of day when the head came.
+    pub(super) now: UnixTime,
+    /// First end of validity of the certificates that were shown.
+    pub(super) certificates_end: Option<UnixTime>,
+}
+
+/// Reason why there is no answer.
+pub(super) enum Trouble {
+    /// No connection.
+    Connect(io::Error),
+    /// No TLS. The text has the advice.
+    Tls(String),
+    /// No answer over the connection.
+    Answer(io::Error),
+}
+
+/// Connection until a deadline.
+struct Connection {
+    socket: Socket,
+    transport: Transport,
+    scratch: Vec<u8>,
+    deadline: Instant,
+}
+
+/// Returns the time of day.
+pub(super) fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    UnixTime::from_millis(since.map_or(0, |since| since.as_millis() as u64))
+}
+
+/// Connects, asks, and reads the answer.
+pub(super) fn ask(question: Question) -> Result<Answered, Trouble> {
+    let deadline = Instant::now().checked_add(CHECK);
+    let deadline = deadline.unwrap_or_else(Instant::now);
+    let socket = connect(question.address).map_err(Trouble::Connect)?;
+    let transport = match &question.tls {
+        None => Ok(Transport::Plain),
+        Some(tls) => Transport::client(tls),
+    };
+    let mut connection = Connection {
+        socket,
+        transport: transport.map_err(|fault| Trouble::Tls(fault.to_string()))?,
+        scratch: vec![0; SCRATCH_BYTES],
+        deadline,
+    };
+    connection.handshake().map_err(Trouble::Tls)?;
+    let certificates_end = connection.transport.certificates_end();
+    let answer = connection
+        .send(&question.request)
+        .and_then(|()| read(&mut connection, question.body));
+    Ok(Answered {
+        answer: answer.map_err(Trouble::Answer)?,
+        now: now(),
+        certificates_end,
+    })
+}
+
+fn connect(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.connect_timeout(&SockAddr::from(address), CHECK)?;
+    Ok(socket)
+}
+
+impl Connection {
+    /// Has the socket wait until the deadline and no longer.
+    fn wait(&self) -> io::Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left < Duration::from_millis(1) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.socket.set_read_timeout(Some(left))?;
+        self.socket.set_write_timeout(Some(left))
+    }
+
+    fn handshake(&mut self) -> Result<(), String> {
+        loop {
+            self.wait()
+                .map_err(|_| "the TLS handshake was not done in 3 s".to_owned())?;
+            let progress = self
+                .transport
+                .handshake(&mut self.socket, &mut self.scratch);
+            match progress {
+                Ok(Handshake::Done) => return Ok(()),
+                Ok(Handshake::Pending) => {}
+                Err(fault) => return Err(fault.to_string()),
+            }
+        }
+    }
+
+    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.wait()?;
+            let (socket, scratch) = (&mut self.socket, &mut self.scratch);
+            match self.transport.write(socket, scratch, bytes, &[]) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for Connection {
+    fn more(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let mut room = [0; 4096];
+        loop {
+            self.wait()?;
+            let (socket, scratch) = (&mut self.socket, &mut self.scratch);
+            match self.transport.read(socket, scratch, &mut room) {
+                Received::Bytes { n, .. } => {
+                    bytes.extend_from_slice(room.get(..n).unwrap_or_default());
+                    return Ok(());
+                }
+                Received::Blocked | Received::NoPlaintext => {}
+                Received::End | Received::Fault(TransportFault::Reset) => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Received::Fault(fault) => return Err(io::Error::other(fault.to_string())),
+            }
+        }
+    }
+}

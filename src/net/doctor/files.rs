@@ -1,0 +1,151 @@
+//! Files of the configuration: certificates and their ends, permissions, folders of sockets.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::ask::now;
+use super::{Examined, Subject};
+use crate::config::{Config, ListenAddress, ListenKind};
+use crate::limits::EXPIRY_WARNING;
+use crate::time::{Duration, UnixTime};
+use crate::transport::inspect::{Gap, chain_facts};
+
+const DAY_SECONDS: u64 = 24 * 3600;
+/// Bit of a mode: others may write.
+const OTHERS_WRITE: u32 = 0o002;
+/// Bit of a mode: others may read.
+const OTHERS_READ: u32 = 0o004;
+
+/// Looks at all files and folders.
+pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
+    let config = &*subject.loaded.config;
+    let pairs = config
+        .listeners
+        .iter()
+        .filter_map(|listen| match &listen.kind {
+            ListenKind::Tls(files) => Some(&files.certificates),
+            ListenKind::Plain | ListenKind::Redirect => None,
+        });
+    let mut certificates = pairs
+        .flatten()
+        .map(|pair| (&pair.certificate, &pair.key))
+        .collect::<Vec<_>>();
+    certificates.sort();
+    certificates.dedup();
+    for (path, _) in &certificates {
+        examined.begin(1);
+        certificate(path, examined);
+    }
+    let keys = certificates.iter().map(|(_, key)| *key).collect::<Vec<_>>();
+    permissions(subject, &keys, examined);
+    folders(config, examined);
+}
+
+/// Says when a chain has a fault, or ends soon.
+fn certificate(path: &Path, examined: &mut Examined) {
+    let pem = std::fs::read(path).unwrap_or_default();
+    let Some(facts) = chain_facts(&pem) else {
+        return;
+    };
+    let what = format!("certificate {}", path.display());
+    let mut find = |problem, cure| examined.find("certificate", &what, problem, cure);
+    let renew = "renew it; the gateway takes the new file within seconds";
+    match days_left(facts.end, EXPIRY_WARNING) {
+        Some(0) if facts.end < now() => find("has ended".to_owned(), renew),
+        Some(days) => find(format!("ends in {days} days"), renew),
+        None => {}
+    }
+    if facts.begin > now() {
+        let cure = "set the clock of this machine, or wait";
+        find("is not valid yet".to_owned(), cure);
+    }
+    match facts.gap {
+        None => {}
+        Some(Gap::Order(number)) => find(
+            format!("certificate {number} of the file did not sign the one before it"),
+            "put behind each certificate the one that signed it",
+        ),
+        Some(Gap::Public(issuer)) => find(
+            format!("the chain is not complete: {issuer} signed its last certificate"),
+            "append the certificate of that authority (the file that is often called fullchain.pem has it)",
+        ),
+        Some(Gap::Private(issuer)) => examined.hint(
+            "certificate",
+            &what,
+            format!("the chain ends at {issuer}, which is no public authority"),
+            "append that certificate if clients do not have it",
+        ),
+    }
+}
+
+/// Returns the whole days until the end, if it is within `warning`; 0 also for what has ended.
+pub(super) fn days_left(end: UnixTime, warning: Duration) -> Option<u64> {
+    let left = end.as_secs().saturating_sub(now().as_secs());
+    (left < warning.as_millis() / 1000).then_some(left / DAY_SECONDS)
+}
+
+/// Says which files everybody may change, and which keys everybody may read.
+fn permissions(subject: &Subject<'_>, keys: &[&PathBuf], examined: &mut Examined) {
+    let mut files = subject.files.to_vec();
+    files.push(subject.file.to_owned());
+    files.sort();
+    files.dedup();
+    examined.begin(files.len());
+    for path in files {
+        let Ok(facts) = std::fs::metadata(&path) else {
+            continue;
+        };
+        let mode = facts.mode();
+        let shown = path.display();
+        if mode & OTHERS_WRITE != 0 {
+            let problem = format!("everybody may change it (mode {:o})", mode & 0o7777);
+            let cure = format!("chmod o-w {shown}");
+            examined.find("file", &format!("file {shown}"), problem, &cure);
+        }
+        if mode & OTHERS_READ != 0 && keys.contains(&&path) {
+            let problem = format!("everybody may read the key (mode {:o})", mode & 0o7777);
+            let cure = format!("chmod o-r {shown}");
+            examined.find("file", &format!("file {shown}"), problem, &cure);
+        }
+    }
+}
+
+/// Says which folders cannot take the files that the gateway makes.
+fn folders(config: &Config, examined: &mut Examined) {
+    let listeners = config.listeners.iter().map(|listen| &listen.address);
+    let addresses = listeners.chain(&config.admin.addresses);
+    let sockets = addresses.filter_map(|address| match address {
+        ListenAddress::Unix(path) => path.parent(),
+        ListenAddress::Tcp(_) | ListenAddress::Systemd(_) => None,
+    });
+    let mut folders = sockets.collect::<Vec<_>>();
+    folders.sort();
+    folders.dedup();
+    examined.begin(folders.len());
+    for folder in folders {
+        let folder = match folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => folder,
+        };
+        let Err(error) = writable(folder) else {
+            continue;
+        };
+        let shown = folder.display();
+        let cure = match error.kind() {
+            io::ErrorKind::NotFound => format!("mkdir -p {shown}"),
+            _ => {
+                format!("let the user of the gateway write to {shown}, or run doctor as that user")
+            }
+        };
+        let problem = format!("no file can be made in it: {error}");
+        examined.find("folder", &format!("folder {shown}"), problem, &cure);
+    }
+}
+
+/// Makes a file in a folder, and removes it.
+fn writable(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(format!(".tollgate-doctor-{}", std::process::id()));
+    std::fs::File::create_new(&probe)?;
+    std::fs::remove_file(&probe)
+}

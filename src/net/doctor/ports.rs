@@ -1,0 +1,335 @@
+//! Addresses to listen on: whether they are free, and otherwise which process has them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Examined;
+use super::running::{Running, is_same_file};
+use crate::config::{Config, ListenAddress, ListenKind};
+use crate::net::listener::Listener;
+
+/// Socket that a process listens on.
+struct Open {
+    place: Place,
+    inode: String,
+}
+
+#[derive(PartialEq, Eq)]
+enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// Looks at each address of the file. Returns true if a gateway with this file listens.
+pub(super) fn examine(
+    file: &Path,
+    config: &Config,
+    running: &Running,
+    examined: &mut Examined,
+) -> bool {
+    let listeners = config.listeners.iter().map(|listen| &listen.address);
+    let addresses = listeners.chain(&config.admin.addresses);
+    let addresses = addresses.collect::<Vec<_>>();
+    let open = open_sockets();
+    examined.begin(addresses.len());
+    let mut held = Vec::new();
+    for &address in &addresses {
+        let others = addresses.iter().copied().filter(|other| *other != address);
+        let ipv6_only = Listener::is_ipv4_taken(address, others);
+        match bind(address, ipv6_only) {
+            Ok(()) => {}
+            Err(ErrorKind::AddrInUse) => held.push(address),
+            Err(kind) => unusable(address, kind, examined),
+        }
+    }
+    let holders = holders(&held, &open);
+    let mut is_running = running.pid.is_some();
+    for address in held {
+        let pids = holders.get(&address.to_string());
+        let pids = pids.map_or(&[][..], Vec::as_slice);
+        let is_ours = |pid: &u64| running.pid == Some(*pid) || runs_file(*pid, file);
+        if pids.iter().any(is_ours) || (pids.is_empty() && running.pid.is_some()) {
+            is_running = true;
+            continue;
+        }
+        let names = pids.iter().map(|pid| name(*pid)).collect::<Vec<_>>();
+        let (problem, cure) = match names.as_slice() {
+            [] => (
+                "another process listens there, which is not shown to this user".to_owned(),
+                "run doctor as root to see which; then stop it, or choose another address in the file",
+            ),
+            names => (
+                format!("{} listens there", super::listed(names)),
+                "stop that process, or choose another address in the file",
+            ),
+        };
+        examined.find("port", &format!("address {address}"), problem, cure);
+    }
+    redirects(config, &open, examined);
+    is_running
+}
+
+/// Says that plain HTTP is not redirected, where it could be.
+fn redirects(config: &Config, open: &[Open], examined: &mut Examined) {
+    let port = |address: &ListenAddress| match address {
+        ListenAddress::Tcp(address) => Some(address.port()),
+        ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
+    };
+    let mut listeners = config.listeners.iter();
+    let has_https = listeners.clone().any(|listen| {
+        matches!(listen.kind, ListenKind::Tls(_)) && port(&listen.address) == Some(443)
+    });
+    let is_80 = |socket: &Open| matches!(socket.place, Place::Tcp(at) if at.port() == 80);
+    if has_https
+        && !listeners.any(|listen| port(&listen.address) == Some(80))
+        && !open.iter().any(is_80)
+    {
+        let problem = "nothing listens there: who types a name without https:// gets no answer";
+        let cure = "add { \"address\": \"[::]:80\", \"redirectToHttps\": true } to \"listen\"";
+        examined.hint("port", "port 80", problem.to_owned(), cure);
+    }
+}
+
+/// Says why an address cannot be bound, whoever has it.
+fn unusable(address: &ListenAddress, kind: ErrorKind, examined: &mut Examined) {
+    let what = format!("address {address}");
+    match kind {
+        ErrorKind::AddrNotAvailable => {
+            let problem = "this machine does not have that address".to_owned();
+            let cure = "write an address that it has (ip address), or 0.0.0.0 or [::] for all";
+            examined.find("port", &what, problem, cure);
+        }
+        ErrorKind::PermissionDenied => {
+            let problem = "this user may not bind a port below 1024".to_owned();
+            let cure = "let the gateway start with CAP_NET_BIND_SERVICE, as its systemd unit does";
+            examined.hint("port", &what, problem, cure);
+        }
+        kind => {
+            let cure = "correct the address in the file";
+            examined.find("port", &what, format!("cannot be bound: {kind}"), cure);
+        }
+    }
+}
+
+/// Binds an address and lets it go, without listening.
+fn bind(address: &ListenAddress, ipv6_only: bool) -> Result<(), ErrorKind> {
+    match address {
+        ListenAddress::Systemd(_) => Ok(()),
+        ListenAddress::Unix(path) => match UnixStream::connect(path) {
+            Ok(_) => Err(ErrorKind::AddrInUse),
+            // A file without a process behind it is replaced.
+            Err(_) => Ok(()),
+        },
+        ListenAddress::Tcp(address) => {
+            let bind = || {
+                let domain = Domain::for_address(*address);
+                let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_reuse_address(true)?;
+                if address.is_ipv6() {
+                    socket.set_only_v6(ipv6_only)?;
+                }
+                socket.bind(&(*address).into())
+            };
+            bind().map_err(|error: std::io::Error| error.kind())
+        }
+    }
+}
+
+/// Returns the sockets of the machine that processes listen on.
+fn open_sockets() -> Vec<Open> {
+    const LISTENS: &str = "0A";
+    const ACCEPTS: &str = "00010000";
+    let mut open = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        for line in text.lines() {
+            let fields = line.split_ascii_whitespace().collect::<Vec<_>>();
+            if let [_, local, _, LISTENS, _, _, _, _, _, inode, ..] = fields.as_slice()
+                && let Some(address) = address(local)
+            {
+                open.push(Open {
+                    place: Place::Tcp(address),
+                    inode: (*inode).to_owned(),
+                });
+            }
+        }
+    }
+    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    for line in text.lines() {
+        let fields = line.split_ascii_whitespace().collect::<Vec<_>>();
+        if let [_, _, _, ACCEPTS, _, _, inode, path] = fields.as_slice() {
+            open.push(Open {
+                place: Place::Unix(PathBuf::from(path)),
+                inode: (*inode).to_owned(),
+            });
+        }
+    }
+    open
+}
+
+/// Parses an address of the kernel's tables, such as `0100007F:1F90`: words as the machine stores
+/// them.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.split_once(':')?;
+    let word = |at: usize| {
+        let digits = host.get(at..at.checked_add(8)?)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    let host = match host.len() {
+        8 => IpAddr::from(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let bytes = words.as_flattened().first_chunk::<16>()?;
+            IpAddr::from(Ipv6Addr::from(*bytes))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(host, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// Returns true if a socket at `open` keeps another one from listening at `wanted`.
+fn is_in_the_way(open: &Place, wanted: &ListenAddress) -> bool {
+    match (open, wanted) {
+        (Place::Tcp(open), ListenAddress::Tcp(wanted)) => {
+            let is_any = |address: &SocketAddr| address.ip().is_unspecified();
+            open.port() == wanted.port()
+                && (open.ip().to_canonical() == wanted.ip().to_canonical()
+                    || is_any(open)
+                    || is_any(wanted))
+        }
+        (Place::Unix(open), ListenAddress::Unix(wanted)) => open == wanted,
+        _ => false,
+    }
+}
+
+/// Returns the processes behind addresses, as far as this user may see them.
+fn holders(held: &[&ListenAddress], open: &[Open]) -> BTreeMap<String, Vec<u64>> {
+    let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for address in held {
+        let sockets = open.iter();
+        for socket in sockets.filter(|socket| is_in_the_way(&socket.place, address)) {
+            let link = format!("socket:[{}]", socket.inode);
+            wanted.entry(link).or_default().push(address.to_string());
+        }
+    }
+    let mut found: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    if wanted.is_empty() {
+        return found;
+    }
+    for process in folder("/proc") {
+        let Some(pid) = process.parse::<u64>().ok() else {
+            continue;
+        };
+        let descriptors = format!("/proc/{pid}/fd");
+        for descriptor in folder(&descriptors) {
+            let link = fs::read_link(format!("{descriptors}/{descriptor}"));
+            let link = link.unwrap_or_default();
+            for address in wanted.get(&*link.to_string_lossy()).into_iter().flatten() {
+                let pids = found.entry(address.clone()).or_default();
+                if !pids.contains(&pid) {
+                    pids.push(pid);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Returns the names in a folder; none if it is not shown.
+fn folder(path: &str) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.collect()
+}
+
+/// Returns the arguments of a process.
+fn arguments(pid: u64) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let arguments = bytes.split(|&byte| byte == 0);
+    let arguments = arguments.map(|one| String::from_utf8_lossy(one).into_owned());
+    arguments.collect()
+}
+
+/// Returns name and number of a process, such as `nginx (pid 12)`.
+fn name(pid: u64) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("{} (pid {pid})", name.trim_end())
+}
+
+/// Returns true if the process is a gateway with this file.
+fn runs_file(pid: u64, file: &Path) -> bool {
+    let arguments = arguments(pid);
+    let program = arguments.first().map(Path::new);
+    let own = std::env::current_exe().ok();
+    let own = own.as_deref().and_then(Path::file_name);
+    if program.and_then(Path::file_name) != own || own.is_none() {
+        return false;
+    }
+    let mut rest = arguments.iter().skip(1);
+    let named = loop {
+        let Some(argument) = rest.next() else {
+            break None;
+        };
+        match argument.strip_prefix("--config=") {
+            Some(path) => break Some(path.to_owned()),
+            None if matches!(argument.as_str(), "-c" | "--config") => break rest.next().cloned(),
+            None => {}
+        }
+    };
+    match named {
+        Some(path) => is_same_file(file, Path::new(&path), Some(pid)),
+        None => crate::cli::SEARCHED
+            .iter()
+            .any(|path| is_same_file(file, Path::new(path), Some(pid))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn addresses_of_the_kernel() {
+        for (text, expected) in [
+            ("0100007F:1F90", Some("127.0.0.1:8080")),
+            ("00000000:0050", Some("0.0.0.0:80")),
+            ("00000000000000000000000000000000:01BB", Some("[::]:443")),
+            (
+                "B80D0120000000000000000001000000:0001",
+                Some("[2001:db8::1]:1"),
+            ),
+            ("local_address", None),
+            ("0100007F:", None),
+            ("0100007:1F90", None),
+            ("0100007F:1F90F", None),
+            ("0100007\u{e9}:1F90", None),
+        ] {
+            let found = address(text).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_that_are_in_the_way() {
+        for (open, wanted, expected) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "[::]:1", true),
+            ("[::ffff:10.0.0.1]:1", "10.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+        ] {
+            let parse = |text: &str| text.parse().expect("an address");
+            let open = Place::Tcp(parse(open));
+            let wanted = ListenAddress::Tcp(parse(wanted));
+            assert_eq!(is_in_the_way(&open, &wanted), expected, "{wanted}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The gateway that runs with the configuration, asked by its admin listener.
+
+use std::path::{Path, PathBuf};
+
+use super::{CHECK, Examined};
+use crate::config::{AdminAccess, ListenAddress};
+use crate::net::admin::client;
+use crate::policy::auth::json::Json;
+
+/// Answer of the gateway that runs, and reasons why there is none.
+#[derive(Default)]
+pub(super) struct Running {
+    /// Process of the gateway, if it runs with the file.
+    pub(super) pid: Option<u64>,
+    /// Limit of open files of that process.
+    pub(super) descriptors: Option<u64>,
+    /// Addresses that give no answer, each with the reason.
+    silent: Vec<(String, String)>,
+}
+
+/// Asks at each address of the admin listener.
+pub(super) fn ask(file: &Path, admin: &AdminAccess, examined: &mut Examined) -> Running {
+    let mut running = Running::default();
+    examined.begin(admin.addresses.len());
+    for address in &admin.addresses {
+        match client::ask(address, "GET /state.json", CHECK) {
+            Ok(reply) if reply.status == 200 => {
+                if let Some(state) = Json::parse(reply.body.as_bytes()) {
+                    take(&mut running, file, (address, &state), examined);
+                    continue;
+                }
+                let problem = "its answer is no JSON".to_owned();
+                running.silent.push((address.to_string(), problem));
+            }
+            Ok(reply) => {
+                let problem = format!("GET /state.json is answered {}", reply.status);
+                running.silent.push((address.to_string(), problem));
+            }
+            Err(reason) => running.silent.push((address.to_string(), reason)),
+        }
+    }
+    running
+}
+
+/// Takes the state of a gateway, and says what is wrong with it.
+fn take(
+    running: &mut Running,
+    file: &Path,
+    (address, state): (&ListenAddress, &Json),
+    examined: &mut Examined,
+) {
+    let what = format!("gateway at {address}");
+    let config = state.get("config");
+    let text = |name| {
+        config
+            .and_then(|config| config.get(name))
+            .and_then(Json::text)
+    };
+    let number = |at: Option<&Json>| match at {
+        Some(Json::Whole(number)) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    let pid = number(state.get("pid"));
+    let path = text("path").unwrap_or_default();
+    if !is_same_file(file, Path::new(path), pid) {
+        let problem = format!("it runs with the file {path:?}");
+        let cure = "start the gateway with this file, or examine that file (--config)";
+        return examined.find("gateway", &what, problem, cure);
+    }
+    running.pid = pid;
+    let descriptors = state.get("descriptors").and_then(|all| all.get("limit"));
+    running.descriptors = number(descriptors);
+    if let Some(error) = text("lastError") {
+        let problem = format!("its last reload failed: {error}");
+        let cure = "correct the file, then tollgate reload";
+        examined.find("gateway", &what, problem, cure);
+    }
+    if let Some(peer) = text("ignoredForwarder") {
+        let problem = format!(
+            "{peer} sends X-Forwarded-For, which is ignored: all clients behind it count as one"
+        );
+        let cure = format!("if {peer} is your balancer, add it: \"trustedProxies\": [\"{peer}\"]");
+        examined.find("trustedProxies", &what, problem, &cure);
+    }
+}
+
+/// Says which addresses of the admin listener are silent. `is_running`: a gateway listens.
+pub(super) fn report(running: &Running, is_running: bool, examined: &mut Examined) {
+    for (address, reason) in &running.silent {
+        let what = format!("admin {address}");
+        if is_running {
+            let cure = "start the gateway again: it runs with another \"admin\"; or run doctor as its user";
+            examined.find("admin", &what, reason.clone(), cure);
+        } else {
+            let problem = "no gateway runs there, so that its state is not looked at".to_owned();
+            examined.hint("admin", &what, problem, "start the gateway, then ask again");
+        }
+    }
+}
+
+/// Returns true if a process names the file by `path`.
+pub(super) fn is_same_file(file: &Path, path: &Path, pid: Option<u64>) -> bool {
+    let folder = pid.map(|pid| PathBuf::from(format!("/proc/{pid}/cwd")));
+    let there = folder.unwrap_or_default().join(path);
+    match (file.canonicalize(), there.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        // The folder of another user's process is not shown.
+        _ => file == path,
+    }
+}

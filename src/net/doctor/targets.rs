@@ -1,0 +1,410 @@
+//! Names, targets and providers: whether they answer, and what their answers say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use super::ask::{Answered, Question, Trouble, ask};
+use super::parallel::{Done, Job, run};
+use super::{Examined, Subject, listed};
+use crate::config::Config;
+use crate::limits::{EXPIRY_WARNING, INTROSPECTION_BYTES, JWKS_BYTES};
+use crate::net::Loaded;
+use crate::net::answer::Answer;
+use crate::net::workers::dns;
+use crate::policy::auth::introspection;
+use crate::policy::auth::jwks::KeySet;
+use crate::policy::auth::provider::{Kind, Provider};
+use crate::proxy::settings::{HealthCheck, Target, TargetHost};
+use crate::time::UnixTime;
+
+/// Difference of two clocks, in milliseconds, that is no delay of a network.
+const CLOCK_MILLIS: u64 = 60_000;
+
+/// Request to a target, and the reason for it.
+struct Probe<'a> {
+    index: usize,
+    target: &'a Target,
+    /// Services and providers that use the target.
+    users: Vec<String>,
+    purpose: Purpose<'a>,
+}
+
+enum Purpose<'a> {
+    /// Any answer is good.
+    Any,
+    Health(&'a HealthCheck),
+    Provider(&'a Provider),
+}
+
+/// Looks names up, asks each target and provider once, and compares the clocks.
+pub(super) fn examine(loaded: &Loaded, subject: &Subject<'_>, examined: &mut Examined) {
+    let probes = probes(&loaded.config);
+    let names = look_up(&probes, examined);
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut asked = Vec::new();
+    for (number, probe) in probes.iter().enumerate() {
+        let tls = loaded.client_tls.get(probe.index).cloned().flatten();
+        for address in addresses(probe.target, &names) {
+            let question = Question {
+                address,
+                tls: tls.clone(),
+                request: request(probe),
+                body: match &probe.purpose {
+                    Purpose::Any | Purpose::Health(_) => None,
+                    Purpose::Provider(provider) => most(&provider.kind),
+                },
+            };
+            asked.push((number, address));
+            jobs.push(Box::new(move || Done::Answer(ask(question))));
+        }
+    }
+    examined.begin(jobs.len());
+    let mut answers = asked.into_iter().zip(run(jobs)).peekable();
+    let mut clocks = Vec::new();
+    for (number, probe) in probes.iter().enumerate() {
+        let mut of_probe = Vec::new();
+        while let Some(((_, address), done)) = answers.next_if(|((other, _), _)| *other == number) {
+            of_probe.push((address, done));
+        }
+        judge(probe, of_probe, &mut clocks, examined);
+    }
+    clock(subject, &clocks, examined);
+}
+
+/// Returns each target that a service uses, and each provider that is asked over the network.
+fn probes(config: &Config) -> Vec<Probe<'_>> {
+    let settings = &config.settings;
+    let mut used: BTreeMap<usize, (Vec<String>, Option<&HealthCheck>)> = BTreeMap::new();
+    for service in &settings.services {
+        let targets = service.destinations.iter().map(|to| to.target);
+        for target in targets.collect::<BTreeSet<_>>() {
+            let (users, check) = used.entry(target).or_default();
+            users.push(service.route.clone());
+            *check = check.or(service.health_check.as_ref());
+        }
+    }
+    let services = used.into_iter().map(|(index, (users, check))| {
+        let purpose = check.map_or(Purpose::Any, Purpose::Health);
+        (index, users, purpose)
+    });
+    let providers = settings.auth.iter().filter_map(|provider| {
+        let users = vec![format!("auth.{}", provider.name)];
+        let index = provider.kind.endpoint()?.target;
+        Some((index, users, Purpose::Provider(provider)))
+    });
+    let all = services.chain(providers);
+    let probes = all.filter_map(|(index, users, purpose)| {
+        Some(Probe {
+            index,
+            target: settings.targets.get(index)?,
+            users,
+            purpose,
+        })
+    });
+    probes.collect()
+}
+
+/// Looks up each name once. Returns the addresses of those that have some.
+fn look_up<'a>(probes: &[Probe<'a>], examined: &mut Examined) -> BTreeMap<&'a str, Vec<IpAddr>> {
+    let mut users: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
+    for probe in probes {
+        if let TargetHost::Name(name) = &probe.target.host {
+            users.entry(name).or_default().extend(&probe.users);
+        }
+    }
+    let jobs = users.keys().map(|name| {
+        let name = (*name).to_owned();
+        let job: Job = Box::new(move || Done::Addresses(dns::look_up(&name)));
+        job
+    });
+    examined.begin(users.len());
+    let mut found = BTreeMap::new();
+    for ((name, users), done) in users.iter().zip(run(jobs.collect())) {
+        let problem = match done {
+            Done::Addresses(Ok(addresses)) if !addresses.is_empty() => {
+                found.insert(*name, addresses);
+                continue;
+            }
+            Done::Addresses(Ok(_)) => "has no address".to_owned(),
+            Done::Addresses(Err(reason)) => format!("does not resolve: {reason}"),
+            Done::Answer(_) | Done::Late => "the name server gives no answer in 3 s".to_owned(),
+        };
+        let users = users.iter().map(|user| (*user).clone()).collect::<Vec<_>>();
+        let what = format!("name {name} ({})", listed(&users));
+        let cure =
+            "correct the name in the file, or add it to the DNS or to /etc/hosts of this machine";
+        examined.find("name", &what, problem, cure);
+    }
+    found
+}
+
+fn addresses(target: &Target, names: &BTreeMap<&str, Vec<IpAddr>>) -> Vec<SocketAddr> {
+    let hosts = match &target.host {
+        TargetHost::Address(address) => vec![*address],
+        TargetHost::Name(name) => names.get(name.as_str()).cloned().unwrap_or_default(),
+    };
+    let with_port = hosts.into_iter();
+    with_port
+        .map(|host| SocketAddr::new(host, target.port))
+        .collect()
+}
+
+/// Returns the most bytes of the body that a provider is asked for.
+fn most(kind: &Kind) -> Option<usize> {
+    match kind {
+        Kind::Jwt { .. } => Some(JWKS_BYTES),
+        Kind::Introspection { .. } => Some(INTROSPECTION_BYTES),
+        Kind::ApiKey { .. } | Kind::Basic { .. } | Kind::Forward { .. } => None,
+    }
+}
+
+/// Returns the bytes of a request. `OPTIONS *` asks about the server as a whole, and changes
+/// nothing (RFC 9110 9.3.7).
+fn request(probe: &Probe<'_>) -> Vec<u8> {
+    let mut form = Vec::new();
+    let mut secret: &[u8] = b"";
+    let (method, path) = match &probe.purpose {
+        Purpose::Any => ("OPTIONS", "*"),
+        Purpose::Health(check) => ("GET", check.path.as_str()),
+        Purpose::Provider(provider) => {
+            let path = provider.kind.endpoint().map_or("/", |to| &to.path);
+            match &provider.kind {
+                Kind::Introspection { credentials, .. } => {
+                    form = introspection::form(b"tollgate-doctor");
+                    secret = credentials.as_ref().map_or(b"", |secret| secret.bytes());
+                    ("POST", path)
+                }
+                _ => ("GET", path),
+            }
+        }
+    };
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\
+         User-Agent: tollgate-doctor\r\nConnection: close\r\n",
+        probe.target.authority
+    )
+    .into_bytes();
+    if !secret.is_empty() {
+        head.extend_from_slice(&[b"Authorization: ", secret, b"\r\n"].concat());
+    }
+    if !form.is_empty() {
+        let length = format!(
+            "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+            form.len()
+        );
+        head.extend_from_slice(length.as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head.extend_from_slice(&form);
+    head
+}
+
+/// Says what is wrong with a target, given the answers of its addresses.
+fn judge(
+    probe: &Probe<'_>,
+    answers: Vec<(SocketAddr, Done)>,
+    clocks: &mut Vec<(String, UnixTime, UnixTime)>,
+    examined: &mut Examined,
+) {
+    let (origin, users) = (probe.target.origin(), listed(&probe.users));
+    let mut good = None;
+    let mut bad = Vec::new();
+    for (address, done) in answers {
+        let at = match &probe.target.host {
+            TargetHost::Name(_) => format!(" at {address}"),
+            TargetHost::Address(_) => String::new(),
+        };
+        let what = format!("target {origin}{at} ({users})");
+        match done {
+            Done::Answer(Ok(answered)) => good = good.or(Some((what, answered))),
+            Done::Answer(Err(trouble)) => bad.push((address, what, described(&trouble, probe))),
+            Done::Addresses(_) | Done::Late => {
+                let late = Trouble::Connect(io::ErrorKind::TimedOut.into());
+                bad.push((address, what, described(&late, probe)));
+            }
+        }
+    }
+    // A connection that is tried and fails is one thing; silence to a request that nobody has to
+    // understand is another.
+    let is_served = good.is_some();
+    for (address, what, (problem, cure, is_sure)) in bad {
+        match is_served || !is_sure {
+            // The gateway uses the address that answers.
+            true if address.ip().is_loopback() && is_served => {}
+            true => examined.hint("target", &what, problem, &cure),
+            false => examined.find("target", &what, problem, &cure),
+        }
+    }
+    let Some((what, answered)) = good else { return };
+    if let Some(end) = answered.certificates_end {
+        expiry(&what, end, examined);
+    }
+    if let Some(date) = answered.answer.date {
+        clocks.push((what.clone(), date, answered.now));
+    }
+    answer(probe, &what, &answered, examined);
+}
+
+/// Returns the problem, the cure, and whether the target is certainly at fault.
+fn described(trouble: &Trouble, probe: &Probe<'_>) -> (String, String, bool) {
+    let (problem, cure, is_sure) = description(trouble, probe);
+    (problem, cure.to_owned(), is_sure)
+}
+
+fn description<'t>(trouble: &'t Trouble, probe: &Probe<'_>) -> (String, &'t str, bool) {
+    let correct = "start the service there, or correct its target in the file";
+    match trouble {
+        Trouble::Connect(error) if error.kind() == io::ErrorKind::TimedOut => (
+            "no connection in 3 s".to_owned(),
+            "let the firewalls between here and there pass it, start that machine, or correct the target in the file",
+            true,
+        ),
+        Trouble::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            (error.to_string(), correct, true)
+        }
+        Trouble::Connect(error) => (
+            error.to_string(),
+            "correct the network of this machine, or the target in the file",
+            true,
+        ),
+        Trouble::Tls(text) => match text.rsplit_once("; ") {
+            Some((problem, cure)) => (problem.to_owned(), cure, true),
+            None => (
+                text.clone(),
+                "look into the log of the target for the reason, or correct the target in the file",
+                true,
+            ),
+        },
+        Trouble::Answer(error) if error.kind() == io::ErrorKind::InvalidData => (
+            "what it sends is no HTTP/1.1 response".to_owned(),
+            match probe.target.tls {
+                true => "correct the target in the file: something else listens there",
+                false => {
+                    "write https:// if it speaks TLS; otherwise something else listens there, and the target in the file must be corrected"
+                }
+            },
+            true,
+        ),
+        Trouble::Answer(error) => {
+            let problem = match error.kind() {
+                io::ErrorKind::TimedOut => {
+                    "accepts a connection, and gives no answer in 3 s".to_owned()
+                }
+                io::ErrorKind::UnexpectedEof => {
+                    "closes the connection without an answer".to_owned()
+                }
+                _ => format!("breaks the connection off: {error}"),
+            };
+            let is_sure =
+                !matches!(probe.purpose, Purpose::Any) || error.kind() == io::ErrorKind::TimedOut;
+            let cure = match (error.kind(), probe.target.tls) {
+                (io::ErrorKind::UnexpectedEof, false) => {
+                    "look into the log of the service there; write https:// if it speaks TLS"
+                }
+                _ => "look into the log of the service there",
+            };
+            (problem, cure, is_sure)
+        }
+    }
+}
+
+/// Says when a certificate ends that will end soon.
+fn expiry(what: &str, end: UnixTime, examined: &mut Examined) {
+    if let Some(days) = super::files::days_left(end, EXPIRY_WARNING) {
+        let problem = format!("a certificate of its chain ends in {days} days");
+        examined.find("target", what, problem, "renew it at the target");
+    }
+}
+
+/// Says what is wrong with the answer of a health check or of a provider.
+fn answer(probe: &Probe<'_>, what: &str, answered: &Answered, examined: &mut Examined) {
+    let Answer {
+        status,
+        coding,
+        body,
+        ..
+    } = &answered.answer;
+    match &probe.purpose {
+        Purpose::Any => {}
+        Purpose::Health(check) if check.status.contains(status) => {}
+        Purpose::Health(check) => {
+            let (path, good) = (&check.path, &check.status);
+            let problem = format!(
+                "its health check GET {path} is answered {status}, not {} to {}",
+                good.start(),
+                good.end()
+            );
+            let cure = "repair the service there, or correct healthCheck.path or .status";
+            examined.find("target", what, problem, cure);
+        }
+        Purpose::Provider(provider) => {
+            let fault = match &provider.kind {
+                Kind::Jwt { rules, .. } => match (status, coding) {
+                    (200, None) => KeySet::parse(body, rules.algorithms)
+                        .err()
+                        .map(|fault| format!("the key set {fault}")),
+                    (200, Some(coding)) => {
+                        Some(format!("the key set comes in the coding {coding}"))
+                    }
+                    _ => Some(format!("the key set is answered {status}")),
+                },
+                Kind::Introspection { forwarded, .. } => match status {
+                    401 | 403 => Some(format!("the gateway's credentials are answered {status}")),
+                    200 => introspection::read(*status, body, forwarded, answered.now)
+                        .is_none()
+                        .then(|| "the answer does not say whether a token is active".to_owned()),
+                    _ => Some(format!("the introspection is answered {status}")),
+                },
+                _ => (*status >= 500).then(|| format!("the question is answered {status}")),
+            };
+            if let Some(problem) = fault {
+                let cure = "repair the provider, or correct its URL, credentials or algorithms in the file";
+                examined.find("provider", what, problem, cure);
+            }
+        }
+    }
+}
+
+/// Compares the clock with those of the targets, and with the files: neither the program nor the
+/// configuration was written in the future.
+fn clock(subject: &Subject<'_>, clocks: &[(String, UnixTime, UnixTime)], examined: &mut Examined) {
+    examined.begin(1);
+    let cure = "set the clock of this machine, for example with timedatectl set-ntp true";
+    let own = std::env::current_exe().ok();
+    let written = own.iter().map(std::path::PathBuf::as_path);
+    for path in written.chain([subject.file]) {
+        let changed = std::fs::metadata(path).and_then(|facts| facts.modified());
+        let ahead = changed.map(|at| at.duration_since(SystemTime::now()));
+        if let Ok(Ok(ahead)) = ahead
+            && ahead.as_millis() > u128::from(CLOCK_MILLIS)
+        {
+            let problem = format!(
+                "{} was written {} s after now",
+                path.display(),
+                ahead.as_secs()
+            );
+            examined.find("clock", "clock", problem, cure);
+        }
+    }
+    let differs = |(_, there, here): &&(String, UnixTime, UnixTime)| {
+        there.as_millis().abs_diff(here.as_millis()) > CLOCK_MILLIS
+    };
+    let others = clocks.iter().filter(differs).collect::<Vec<_>>();
+    let said = |(what, there, here): &(String, UnixTime, UnixTime)| {
+        let seconds = there.as_secs().abs_diff(here.as_secs());
+        let side = if there > here { "behind" } else { "ahead of" };
+        format!("is {seconds} s {side} the Date of {what}")
+    };
+    // One target alone may be the one that is wrong.
+    if others.len() > clocks.len() / 2
+        && let Some(first) = others.first()
+    {
+        return examined.find("clock", "clock", said(first), cure);
+    }
+    for other in others {
+        let cure = "set the clock of that machine: the others agree with this one";
+        examined.hint("clock", "clock", said(other), cure);
+    }
+}

@@ -1,0 +1,398 @@
+"""`tollgate doctor` in a world with real faults. usage: doctor.py TOLLGATE
+
+Each row makes a world, with servers, certificates of openssl, processes and permissions, and names the findings and hints that
+the command must have there: no more and no fewer. Everything runs on loopback, in a temporary folder, and ends with this
+process.
+"""
+
+import email.utils
+import json
+import os
+import pathlib
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from free_ports import bound, free_ports
+
+TOLLGATE = sys.argv[1]
+PORTS = free_ports(28000)
+FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-doctor-"))
+NAME = "gate.test"
+
+
+class Server:
+    """Answers each connection by `answer(head)`, or in another way: `silent`, `closes`, `text` or `rejects` by bytes."""
+
+    def __init__(self, answer=None, certificate=None, how="answers", text=b""):
+        self.port = next(PORTS)
+        self.context = None
+        if certificate:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
+        self.answer, self.how, self.text = answer, how, text
+        self.seen = []
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.one, args=(client,), daemon=True).start()
+
+    def one(self, client):
+        try:
+            client.settimeout(10)
+            if self.context:
+                client = self.context.wrap_socket(client, server_side=True)
+            if self.how == "silent":
+                time.sleep(8)
+            head = b""
+            while b"\r\n\r\n" not in head and self.how != "closes":
+                more = client.recv(4096)
+                if not more:
+                    return
+                head += more
+                if self.how == "rejects":
+                    client.sendall(self.text)
+                    return
+            self.seen.append(head.decode())
+            if self.how == "answers":
+                client.sendall((self.answer or answer())(head))
+            elif self.how == "text":
+                client.sendall(self.text)
+            client.close()
+        except OSError:
+            pass
+
+    def end(self):
+        self.listener.close()
+
+    @property
+    def url(self):
+        return f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}"
+
+
+def answer(status=200, body=b"", ahead=0, fields=""):
+    def make(_):
+        date = email.utils.formatdate(time.time() + ahead, usegmt=True)
+        return f"HTTP/1.1 {status} X\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + body
+
+    return make
+
+
+def openssl(*words):
+    run = subprocess.run(["openssl", *map(str, words)], cwd=FOLDER, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, f"openssl {words}: {run.stderr}"
+
+
+def authority(name, by=None):
+    """Makes a certificate that may sign others. `by`: the authority that signs it; None: itself."""
+    path = FOLDER / name
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{path}.key")
+    openssl("req", "-new", "-key", f"{path}.key", "-subj", f"/CN={name}", "-out", f"{path}.csr")
+    return signed(name, by or name, "basicConstraints=critical,CA:true\nkeyUsage=keyCertSign", 300)
+
+
+def certificate(name, by, days=90, host=NAME, more=""):
+    """Makes a certificate of a server. `days`: until its end; less than 0: it has ended."""
+    path = FOLDER / name
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{path}.key")
+    openssl("req", "-new", "-key", f"{path}.key", "-subj", f"/CN={host}", "-out", f"{path}.csr")
+    os.chmod(f"{path}.key", 0o600)
+    return signed(name, by, f"subjectAltName=DNS:{host}\n{more}", days)
+
+
+def signed(name, by, extensions, days):
+    path, of = FOLDER / name, FOLDER / by
+    (FOLDER / f"{name}.ext").write_text(extensions)
+    issuer = ["-signkey", f"{path}.key"] if name == by else ["-CA", f"{of}.pem", "-CAkey", f"{of}.key", "-CAcreateserial"]
+    # faketime is not needed: a certificate can be signed for a time that is over.
+    begin, end = time.time() - 864000, time.time() + 86400 * days + 3600
+    stamp = lambda at: time.strftime("%Y%m%d%H%M%SZ", time.gmtime(at))
+    try:
+        openssl("x509", "-req", "-in", f"{path}.csr", *issuer, "-extfile", f"{path}.ext", "-out", f"{path}.pem", "-not_before", stamp(begin), "-not_after", stamp(end))
+    except AssertionError:
+        # Before openssl 3.4: by `openssl ca`, which takes both times.
+        by_ca(name, by, stamp(begin), stamp(end))
+    return path
+
+
+def by_ca(name, by, begin, end):
+    path, of = FOLDER / name, FOLDER / by
+    (FOLDER / f"{name}.txt").write_text("")
+    (FOLDER / f"{name}.cnf").write_text(
+        f"[ca]\ndefault_ca=d\n[d]\ndatabase={path}.txt\nnew_certs_dir={FOLDER}\nrand_serial=yes\ndefault_md=sha256\npolicy=p\n"
+        "unique_subject=no\nemail_in_dn=no\n[p]\ncommonName=supplied\n"
+    )
+    signer = ["-selfsign", "-keyfile", f"{path}.key"] if name == by else ["-cert", f"{of}.pem", "-keyfile", f"{of}.key"]
+    openssl(
+        "ca", "-batch", "-notext", "-config", f"{path}.cnf", *signer, "-in", f"{path}.csr", "-out", f"{path}.pem",
+        "-startdate", begin[2:], "-enddate", end[2:], "-extfile", f"{path}.ext",
+    )  # fmt: skip
+
+
+def write(services, **keys):
+    config = {"listen": [f"127.0.0.1:{next(PORTS)}"], "services": services, **keys}
+    file = FOLDER / f"{len(list(FOLDER.glob('*.json')))}.json"
+    file.write_text(json.dumps(config))
+    file.chmod(0o644)
+    return file
+
+
+def service(url, route="/a", **more):
+    return {"route": route, "target": url, **more}
+
+
+def doctor(file, *words, under=(), cwd=None):
+    command = [*under, TOLLGATE, "doctor", "--config", str(file), *words]
+    began = time.monotonic()
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+    return run, time.monotonic() - began
+
+
+def expect(what, file, findings=(), hints=(), under=()):
+    """Checks the findings and hints: for each a tuple of texts that its line and its cure have."""
+    run, took = doctor(file, "--json", under=under)
+    assert not run.stderr, f"{what}: {run.stderr}"
+    said = json.loads(run.stdout)
+    for name, expected in [("findings", findings), ("hints", hints)]:
+        found = [f"{one['what']}: {one['problem']}; {one['cure']}" for one in said[name]]
+        assert len(found) == len(expected), f"{what}: {name} are {found}"
+        assert all(one["cure"] and "\n" not in one["cure"] for one in said[name]), found
+        for texts in expected:
+            fitting = [line for line in found if all(text in line for text in texts)]
+            assert fitting, f"{what}: no line of {name} has {texts}: {found}"
+            found.remove(fitting[0])
+    assert run.returncode == (1 if findings else 0), f"{what}: exit code {run.returncode}"
+    text, _ = doctor(file, under=under)
+    assert text.stdout.count("\n  cure: ") == len(findings) + len(hints), text.stdout
+    print(f"{what}: {len(findings)} findings, {len(hints)} hints, {took:.1f} s")
+    return said
+
+
+def names_and_targets():
+    dead = next(PORTS)
+    good, silent = Server(), Server(how="silent")
+    expect("a clean file", write([service(good.url), service(f"http://localhost:{good.port}", "/b")]))
+    assert all(head.startswith("OPTIONS * HTTP/1.1\r\n") for head in good.seen), good.seen
+    expect("a dead port", write([service(f"http://127.0.0.1:{dead}"), service(good.url, "/b")]), [("(/a)", "refused", "start the service")])
+    expect("a name that nobody knows", write([service("http://nobody.invalid")]), [("name nobody.invalid (/a)", "does not resolve", "/etc/hosts")])
+    expect("silence", write([service(silent.url)]), [("gives no answer in 3 s", "log of the service")])
+    expect("no answer", write([service(Server(how="closes").url)]), hints=[("closes the connection without an answer",)])
+    expect("another protocol", write([service(Server(how="text", text=b"SSH-2.0-x\r\n").url)]), [("no HTTP/1.1 response", "https://")])
+    users = [service(f"http://127.0.0.1:{dead}", f"/{n}") for n in range(5)]
+    expect("one target of five services", write(users), [("(/0, /1, /2 and 2 more)",)])
+    for status, findings in [(200, []), (503, [("GET /h is answered 503, not 200 to 399", "healthCheck")])]:
+        server = Server(answer(status))
+        expect(f"a health check with {status}", write([service(server.url, healthCheck={"path": "/h"})]), findings)
+        assert all(head.startswith("GET /h HTTP/1.1\r\n") for head in server.seen)
+    far = Server(answer(ahead=7200))
+    expect("a clock", write([service(far.url)]), [("behind the Date of", "timedatectl")])
+    two = [service(far.url), service(good.url, "/b"), service(Server().url, "/c")]
+    expect("a clock of another machine", write(two), hints=[("behind the Date of", "the others agree")])
+    late = write([service(good.url)])
+    os.utime(late, (time.time() + 5000, time.time() + 5000))
+    expect("a file of the future", late, [("s after now", "timedatectl")])
+
+
+def many_targets():
+    """1,000 dead ports and as many services of one silent target: a check for each target, several at once."""
+    silent = Server(how="silent")
+    services = [service(f"http://127.0.0.1:{1 + n}", f"/d{n}") for n in range(1000) if n + 1 not in (22, 53, 80)]
+    services += [service(silent.url, f"/s{n}") for n in range(1000)]
+    file = write(services)
+    run, took = doctor(file)
+    assert run.returncode == 1 and "gives no answer in 3 s" in run.stdout, run.stdout[-500:]
+    assert len(silent.seen) == 0 and took < 30, took
+    print(f"2,000 services, 1,000 targets: {took:.1f} s")
+
+
+def certificates_of_targets():
+    authority("root")
+    authority("stranger")
+    trusted = {"ca": str(FOLDER / "root.pem"), "serverName": NAME}
+    other = "their.test"
+    for what, made, tls, expected in [
+        ("a good certificate", certificate("good", "root"), trusted, []),
+        ("an expired certificate", certificate("expired", "root", -2), trusted, [("expired", "the upstream needs a new one")]),
+        ("a certificate that ends soon", certificate("soon", "root", 5), trusted, [("ends in 5 days", "renew it at the target")]),
+        ("a certificate of another name", certificate("other", "root", host=other), trusted, [("it is for another name", "set tls.serverName")]),
+        ("an unknown authority", certificate("unknown", "stranger"), trusted, [("no known authority signed it", "set tls.ca")]),
+        ("a self-signed certificate", certificate("own", "own"), trusted, [("no known authority signed it", "set tls.ca")]),
+        ("a pinned certificate", FOLDER / "own", {"ca": str(FOLDER / "own.pem"), "serverName": NAME}, []),
+    ]:
+        server = Server(certificate=made)
+        expect(what, write([service(server.url, tls=tls)]), expected)
+    plain = Server(how="rejects", text=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    url = plain.url.replace("http:", "https:")
+    expect("https to a plain port", write([service(url, tls=trusted)]), [("does not speak TLS on this port", "http://")])
+    tls = Server(certificate=FOLDER / "good")
+    expect("http to a TLS port", write([service(tls.url.replace("https:", "http:"))]), hints=[("closes the connection without an answer", "https://")])
+    silent = Server(how="silent")
+    url = silent.url.replace("http:", "https:")
+    expect("a silent handshake", write([service(url, tls=trusted)]), [("handshake was not done in 3 s",)])
+
+
+def certificates_of_listeners():
+    good = service(Server().url)
+    authority("middle", "root")
+    address = "authorityInfoAccess=caIssuers;URI:http://a.test/a.crt"
+
+    def listen(path, chain=()):
+        text = "".join((FOLDER / f"{one}.pem").read_text() for one in chain) or pathlib.Path(f"{path}.pem").read_text()
+        cert = FOLDER / f"{path.name}-{len(chain)}-chain.pem"
+        cert.write_text(text)
+        listener = {"address": f"127.0.0.1:{next(PORTS)}", "tls": {"certificates": [{"cert": str(cert), "key": f"{path}.key"}]}}
+        return write([good], listen=[listener])
+
+    leaf = certificate("leaf", "middle", more=address)
+    expect("a whole chain", listen(leaf, ["leaf", "middle", "root"]))
+    expect("a self-signed listener", listen(FOLDER / "own"))
+    expect("a chain without its middle", listen(leaf), [("not complete: CN=middle signed", "fullchain.pem")])
+    expect("a chain in disorder", listen(leaf, ["leaf", "root", "middle"]), [("certificate 2 of the file did not sign",)])
+    expect("an authority of one's own", listen(FOLDER / "good"), hints=[("ends at CN=root", "append")])
+    expect("an expired listener", listen(FOLDER / "expired", ["expired", "root"]), [("has ended", "renew")])
+    expect("a listener that ends soon", listen(FOLDER / "soon", ["soon", "root"]), [("ends in 5 days", "renew")])
+    mixed = write([good], listen=[{"address": "127.0.0.1:1", "tls": {"certificates": [{"cert": f"{leaf}.pem", "key": f"{FOLDER}/good.key"}]}}])
+    expect("a key of another certificate", mixed, [("is not the key of the certificate", "correct the configuration")])
+
+
+def files():
+    good = service(Server().url)
+    leaf = FOLDER / "own"
+    listener = {"address": f"127.0.0.1:{next(PORTS)}", "tls": {"certificates": [{"cert": f"{leaf}.pem", "key": f"{leaf}.key"}]}}
+    file = write([good], listen=[listener])
+    os.chmod(f"{leaf}.key", 0o644)
+    expect("a key for everybody", file, [("everybody may read the key (mode 644)", "chmod o-r ")])
+    os.chmod(f"{leaf}.key", 0o640)
+    expect("a key for a group", file)
+    file.chmod(0o666)
+    expect("a file that everybody may change", file, [("everybody may change it (mode 666)", "chmod o-w ")])
+    missing = write([good], listen=[f"unix:{FOLDER}/none/t.sock"])
+    expect("a folder that is not there", missing, [("folder", "mkdir -p ")])
+    expect("a folder that is there", write([good], listen=[f"unix:{FOLDER}/t.sock"]))
+    assert not list(FOLDER.glob(".tollgate-doctor*")), "the probe is gone"
+    broken = FOLDER / "broken.json"
+    broken.write_text('{"services":[]')
+    expect("a broken file", broken, [("broken.json:1:", "correct the configuration")])
+
+
+def ports():
+    good = service(Server().url)
+    file = write([good])
+    port = int(json.loads(file.read_text())["listen"][0].split(":")[1])
+    holder = subprocess.Popen([sys.executable, "-c", f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); print(1, flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    expect("a held port", file, [(f"address 127.0.0.1:{port}", f"python3", f"(pid {holder.pid})", "stop that process")])
+    holder.kill()
+    holder.wait()
+    expect("a port that is free again", file)
+    elsewhere = write([good], listen=[f"198.51.100.77:{next(PORTS)}"])
+    expect("an address of another machine", elsewhere, [("this machine does not have that address", "ip address")])
+    https = {"address": "127.0.0.1:443", "tls": {"certificates": [{"cert": f"{FOLDER}/own.pem", "key": f"{FOLDER}/own.key"}]}}
+    try:
+        bound(443).close()
+        bound(80).close()
+    except OSError:
+        return
+    expect("HTTPS alone", write([good], listen=[https]), hints=[("port 80", "redirectToHttps")])
+
+
+def descriptors():
+    good = service(Server().url)
+    file = write([good], limits={"connections": 4096})
+    limited = ["prlimit", "--nofile=1000:1000"]
+    expect("few descriptors", file, [("limits.connections is 4096", "1000, allows", "LimitNOFILE")], under=limited)
+    expect("enough descriptors", write([good], limits={"connections": 100}), under=["prlimit", "--nofile=2000:2000"])
+
+
+def providers():
+    good = Server().url
+    key = {"kty": "oct", "k": "0123456789abcdef0123456789abcdef0123456789abcdef", "alg": "HS256"}
+    keys = lambda *all: json.dumps({"keys": all}).encode()
+    rsa = {"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0", "alg": "ES256"}
+
+    def at(server, **provider):
+        return write([service(good, auth="p")], auth={"p": {**provider, "audience": "a"} if provider["type"] == "jwt" else provider})
+
+    for what, made, findings in [
+        ("a key set", answer(body=keys(rsa)), []),
+        ("a key set without a key", answer(body=keys(key)), [("auth.p", "no key for the algorithms")]),
+        ("a key set that is none", answer(body=b"<html>"), [("the key set is no JSON",)]),
+        ("no key set", answer(404), [("the key set is answered 404", "correct its URL")]),
+    ]:
+        server = Server(made)
+        expect(what, at(server, type="jwt", jwks=f"{server.url}/keys", algorithms=["ES256"]), findings)
+    for what, made, findings in [
+        ("an introspection", answer(body=b'{"active":false}'), []),
+        ("refused credentials", answer(401), [("credentials are answered 401",)]),
+        ("no introspection", answer(body=b"{}"), [("does not say whether a token is active",)]),
+    ]:
+        server = Server(made)
+        expect(what, at(server, type="introspection", url=f"{server.url}/i"), findings)
+        assert all(head.startswith("POST /i HTTP/1.1\r\n") for head in server.seen)
+    for what, made, findings in [("a forward endpoint", answer(401), []), ("a broken one", answer(500), [("answered 500",)])]:
+        server = Server(made)
+        expect(what, at(server, type="forward", url=f"{server.url}/f"), findings)
+
+
+def running():
+    """A gateway that runs with the file, and one with another."""
+    good = Server()
+    admin = FOLDER / "admin.sock"
+    file = write([service(good.url)], admin=f"unix:{admin}", limits={"connections": 100})
+    expect("no gateway runs", file, hints=[("no gateway runs there",)])
+    gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        until_running(gateway)
+        expect("its gateway runs", file)
+        port = int(json.loads(file.read_text())["listen"][0].split(":")[1])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n")
+            while client.recv(4096):
+                pass
+        expect("behind a balancer", file, [("127.0.0.1 sends X-Forwarded-For", '"trustedProxies": ["127.0.0.1"]')])
+        good_text = file.read_text()
+        file.write_text(good_text.replace('"services"', '"servics"'))
+        subprocess.run([TOLLGATE, "reload", "--config", str(file)], capture_output=True, check=False)
+        file.write_text(good_text)
+        expect("after a failed reload", file, [("its last reload failed", "tollgate reload"), ("sends X-Forwarded-For",)])
+        other = FOLDER / "other.json"
+        other.write_text(good_text)
+        findings = [("address 127.0.0.1", "tollgate (pid"), ("address unix:", "tollgate (pid"), ("gateway at unix:", "it runs with the file", "--config")]
+        expect("another file", other, findings)
+        silent = json.loads(good_text) | {"admin": f"unix:{FOLDER}/silent.sock"}
+        file.write_text(json.dumps(silent))
+        expect("another admin listener", file, [("admin unix:", "there is no such socket", "another \"admin\"")])
+    finally:
+        gateway.kill()
+        gateway.wait()
+
+
+def until_running(gateway):
+    for line in gateway.stderr:
+        if "Gateway is running" in line:
+            threading.Thread(target=gateway.stderr.read, daemon=True).start()
+            return
+    raise AssertionError("the gateway does not start")
+
+
+def usage():
+    for words, code in [(["--live"], 2), (["x"], 2), (["--json=x"], 2), (["--json", "--json"], 0)]:
+        run, _ = doctor(write([service(Server().url)]), *words)
+        assert run.returncode == code, (words, run.returncode, run.stderr)
+    run = subprocess.run([TOLLGATE, "check", "--json"], capture_output=True, text=True, check=False)
+    assert run.returncode == 2 and "--json goes with the command explain or doctor" in run.stderr, run.stderr
+
+
+for part in [names_and_targets, certificates_of_targets, certificates_of_listeners, files, ports, descriptors, providers, running, usage, many_targets]:
+    part()
+print("doctor: every fault was found, and no other")
