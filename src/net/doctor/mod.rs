@@ -10,7 +10,7 @@
 //! | `ask` | one request over one connection, until a deadline |
 //! | `parallel` | checks that wait, several at once |
 //!
-//! Nothing here changes the state of a gateway. A check that waits takes at most [`CHECK`].
+//! Nothing here changes the state of a gateway. A check that waits takes at most 3 s.
 
 mod ask;
 mod files;

@@ -10,7 +10,7 @@ use crate::net::workers::spawn;
 
 /// Checks at one time.
 const AT_ONCE: usize = 16;
-/// Time beyond [`CHECK`] after which a check is given up. A check that can tell itself that its time
+/// Time beyond that of a check after which a check is given up. A check that can tell itself that its time
 /// is over has told by then.
 const GRACE: Duration = Duration::from_millis(200);
 
