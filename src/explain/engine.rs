@@ -40,7 +40,9 @@ pub(super) struct Run {
     pub(super) destination: Option<usize>,
     /// Bytes for the upstream.
     pub(super) up: Vec<u8>,
-    /// Bytes for the client before an upstream has answered.
+    /// A 100 for the client.
+    pub(super) interim: Vec<u8>,
+    /// Reply of the gateway's own to the client.
     pub(super) reply: Vec<u8>,
     /// Bytes for the client once the upstream has answered [`RESPONSE`].
     pub(super) response: Vec<u8>,
@@ -85,12 +87,15 @@ impl World {
             self.proxy.handle_secured(client, None, NOW);
         }
         self.exchange(Side::Client(client), &arrival.bytes, credential);
-        self.run.reply = core::mem::take(&mut self.run.response);
-        let is_answered = !self.run.reply.is_empty() && !is_interim(&self.run.reply);
+        let said = core::mem::take(&mut self.run.response);
+        let (interim, reply) = said
+            .split_at_checked(interim_bytes(&said))
+            .unwrap_or_default();
+        self.run.interim = interim.to_vec();
+        self.run.reply = reply.to_vec();
         if let Some(upstream) = self.upstream
-            && !is_answered
+            && reply.is_empty()
         {
-            self.run.reply = Vec::new();
             self.exchange(Side::Upstream(upstream), RESPONSE, credential);
         }
         self.run.line = core::mem::take(self.proxy.access_lines());
@@ -207,7 +212,11 @@ impl World {
     }
 }
 
-/// Returns true if the bytes are a 100 alone.
-fn is_interim(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HTTP/1.1 100 ")
+/// Returns the number of bytes of a 100 in front of the response (RFC 9110 15.2.1).
+fn interim_bytes(bytes: &[u8]) -> usize {
+    if !bytes.starts_with(b"HTTP/1.1 100 ") {
+        return 0;
+    }
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    end.map_or(0, |end| end.saturating_add(4))
 }

@@ -50,10 +50,7 @@ pub(super) fn write(told: &Explanation) -> Vec<u8> {
     );
     let is_answered = told.status().is_some();
     let up = base64::encode(&told.run.up);
-    let client = base64::encode(match is_answered {
-        true => &told.run.reply,
-        false => &told.run.response,
-    });
+    let client = base64::encode(&told.for_client());
     for (name, text, is_there) in [
         (
             "upstreamBytes",

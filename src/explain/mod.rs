@@ -129,6 +129,12 @@ impl Explanation {
         Some((status.parse().ok()?, phrase))
     }
 
+    /// Returns all bytes that the client gets.
+    fn for_client(&self) -> Vec<u8> {
+        let run = &self.run;
+        [&*run.interim, &run.reply, &run.response].concat()
+    }
+
     /// Returns the answer for a person.
     pub fn text(&self) -> String {
         text::write(self)

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Asked;
 use crate::config::{Config, ListenAddress, ListenKind};
+use crate::digits;
 use crate::policy::forward::Peer;
 use crate::proxy::command::ListenerKind;
 
@@ -68,9 +69,20 @@ pub(super) fn arrival(config: &Config, asked: &Asked) -> Result<Arrival, String>
     for header in &asked.headers {
         put(&[checked(header)?, b"\r\n"]);
     }
-    let data = body(asked)?;
+    let mut data = body(asked)?;
     let is_chunked = has(asked, "transfer-encoding");
-    if asked.data.is_some() && !is_chunked && !has(asked, "content-length") {
+    let length = value(asked, "content-length");
+    if let Some(length) = length.and_then(digits::parse)
+        && let Some(behind) = (data.len() as u64)
+            .checked_sub(length)
+            .filter(|more| *more > 0)
+    {
+        notes.push(format!(
+            "Content-Length is {length}: of the body {behind} bytes are left out, which would be another request"
+        ));
+        data.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+    }
+    if asked.data.is_some() && !is_chunked && length.is_none() {
         put(&[
             b"Content-Length: ",
             data.len().to_string().as_bytes(),
@@ -134,10 +146,16 @@ fn body(asked: &Asked) -> Result<Vec<u8>, String> {
 
 /// Returns true if a header of this name, in lower case, was given.
 fn has(asked: &Asked, name: &str) -> bool {
-    asked.headers.iter().any(|header| {
-        let mut parts = header.split(|&byte| byte == b':');
-        let given = parts.next().unwrap_or_default();
-        given.eq_ignore_ascii_case(name.as_bytes())
+    value(asked, name).is_some()
+}
+
+/// Returns the value of the first header of this name, in lower case, that was given.
+fn value<'a>(asked: &'a Asked, name: &str) -> Option<&'a [u8]> {
+    asked.headers.iter().find_map(|header| {
+        let colon = header.iter().position(|&byte| byte == b':')?;
+        let (given, value) = header.split_at_checked(colon)?;
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        given.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
     })
 }
 

@@ -410,6 +410,19 @@ fn bytes_are_exact_and_readable() {
 }
 
 #[test]
+fn a_body_is_as_long_as_its_content_length() {
+    let config = guarded();
+    let mut asked = asked("POST /a", &["content-length: 3"]);
+    asked.data = Some("abcdef".into());
+    let told = told(&config, &asked);
+    assert!(told.arrival.bytes.ends_with(b"\r\n\r\nabc"));
+    assert!(told.run.up.ends_with(b"Content-Length: 3\r\n\r\nabc"));
+    let note =
+        "(Content-Length is 3: of the body 3 bytes are left out, which would be another request)";
+    assert!(told.text().contains(note), "{}", told.text());
+}
+
+#[test]
 fn what_the_command_line_says_wrongly() {
     let config = guarded();
     for (line, headers, expected) in [

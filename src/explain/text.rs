@@ -53,15 +53,15 @@ pub(super) fn write(told: &Explanation) -> String {
     if !run.up.is_empty() && told.status().is_none() {
         bytes("the upstream gets", &run.up, &mut out);
     }
-    if told.status().is_some() {
-        bytes("the client gets", &run.reply, &mut out);
-    } else if !run.response.is_empty() {
-        bytes(
-            "the client gets, of an upstream's 200 without a field and a body",
-            &run.response,
-            &mut out,
-        );
+    let client = told.for_client();
+    if client.is_empty() {
+        return out;
     }
+    let what = match told.status().is_some() || told.url.is_none() {
+        true => "the client gets",
+        false => "the client gets, of an upstream's 200 without a field and a body",
+    };
+    bytes(what, &client, &mut out);
     out
 }
 
