@@ -84,6 +84,7 @@ struct Details {
 
 impl AccessLogEntry {
     /// Empties it for the next request; the string keeps its storage.
+    #[inline(always)]
     pub(super) fn restart(&mut self, client: Option<IpAddr>, entrance: Entrance, now: Instant) {
         let mut text = core::mem::take(&mut self.text);
         text.clear();

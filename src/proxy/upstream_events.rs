@@ -61,6 +61,8 @@ impl Proxy {
     }
 
     /// Acts on a fault of an upstream connection. `reason`: what the system or TLS said.
+    #[cold]
+    #[inline(never)]
     fn upstream_fault(
         &mut self,
         up: UpstreamId,

@@ -94,6 +94,7 @@ impl Relay<'_> {
     }
 
     /// Tries the next address of the target: the connection to the last one takes long.
+    #[inline(never)]
     pub(in crate::proxy) fn race_on(&mut self, leader: UpstreamId) -> ExchangeStep {
         let (upstreams, mut search, ctx) = self.search();
         if upstreams.race_on(leader, &mut search, ctx) {

@@ -28,6 +28,7 @@ impl Relay<'_> {
     }
 
     /// Returns the upstream connection.
+    #[inline(always)]
     pub(super) fn upstream(&self) -> Option<&Upstream> {
         self.upstreams.get(self.upstream_id()?)
     }

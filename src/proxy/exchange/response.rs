@@ -109,6 +109,8 @@ impl Relay<'_> {
 
     /// Passes a 101 on: it is good only where it was asked for, and only for what was asked for
     /// (RFC 9110 7.8).
+    #[cold]
+    #[inline(never)]
     fn pass_switch(
         &mut self,
         head: &ResponseHead<'_>,
@@ -140,6 +142,8 @@ impl Relay<'_> {
     }
 
     /// Passes another 1xx on. The gateway answers expectations itself, and HTTP/1.0 knows no 1xx.
+    #[cold]
+    #[inline(never)]
     fn pass_interim(
         &mut self,
         head: &ResponseHead<'_>,

@@ -18,6 +18,7 @@ impl Relay<'_> {
     // --- the upstream ---
 
     /// Takes note of the end of the upstream's direction.
+    #[inline(never)]
     pub(in crate::proxy) fn on_upstream_end(&mut self) -> ExchangeStep {
         match &mut self.exchange.response {
             Response::Awaited | Response::Begun => {

@@ -41,6 +41,7 @@ impl Tunnel {
 
 impl Relay<'_> {
     /// Opens the tunnel: the 101 is in the client's outbox, and from here on nothing is HTTP.
+    #[inline(never)]
     pub(super) fn open_tunnel(&mut self) -> ExchangeStep {
         self.exchange.log_entry.is_answered(101, self.ctx.now);
         if let Some(up) = self.exchange.attempts.upstream_id()
@@ -72,6 +73,7 @@ impl Relay<'_> {
     }
 
     /// Moves bytes from the upstream to the client.
+    #[inline(never)]
     pub(super) fn tunnel_to_client(&mut self) -> ExchangeStep {
         if let Some(up) = self.exchange.attempts.upstream_id()
             && let Some(upstream) = self.upstreams.get_mut(up)

@@ -97,6 +97,7 @@ impl Upstream {
     }
 
     /// Returns whether nothing is left on the connection, in either direction, and it takes more.
+    #[inline(always)]
     pub(in crate::proxy) fn is_clean(&self) -> bool {
         !self.write_failed && self.inbox.is_empty() && self.outbox.is_sent()
     }
