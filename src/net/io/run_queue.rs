@@ -5,8 +5,6 @@
 //! and its buffers return to the pool before the next exchange needs some. A side that has used up
 //! its budget is deferred to the next iteration.
 
-use std::collections::VecDeque;
-
 use super::connection::Connection;
 use super::pump;
 use super::raw_stream::RawStream;
@@ -18,8 +16,10 @@ use crate::proxy::command::Side;
 #[derive(Default)]
 pub struct RunQueue {
     iteration: u32,
-    waiting: VecDeque<Side>,
-    deferred: VecDeque<Side>,
+    waiting: Vec<Side>,
+    /// Number of the waiting sides that were taken. The list is emptied behind the last one.
+    taken: usize,
+    deferred: Vec<Side>,
 }
 
 impl RunQueue {
@@ -31,13 +31,14 @@ impl RunQueue {
     /// Begins the next iteration, with the sides that were deferred to it.
     pub fn begin(&mut self) {
         self.iteration = self.iteration.wrapping_add(1);
+        debug_assert!(self.waiting.is_empty(), "an iteration takes all sides");
         core::mem::swap(&mut self.waiting, &mut self.deferred);
     }
 
     /// Adds a side whose socket had an event.
     pub fn enqueue<S: RawStream>(&mut self, side: Side, connection: &mut Connection<S>) {
         if !core::mem::replace(&mut connection.is_queued, true) {
-            self.waiting.push_back(side);
+            self.waiting.push(side);
         }
     }
 
@@ -46,7 +47,7 @@ impl RunQueue {
         if let Some(connection) = sockets.get(side)
             && !core::mem::replace(&mut connection.is_queued, true)
         {
-            self.deferred.push_back(side);
+            self.deferred.push(side);
         }
     }
 
@@ -63,7 +64,12 @@ impl RunQueue {
                 return Some(side);
             }
         }
-        let side = self.waiting.pop_front()?;
+        let Some(side) = self.waiting.get(self.taken).copied() else {
+            self.waiting.clear();
+            self.taken = 0;
+            return None;
+        };
+        self.taken = self.taken.wrapping_add(1);
         if let Some(connection) = sockets.get(side) {
             connection.is_queued = false;
         }
@@ -72,6 +78,6 @@ impl RunQueue {
 
     /// Returns `true` if a side waits, for this iteration or the next.
     pub fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || !self.deferred.is_empty()
+        self.taken < self.waiting.len() || !self.deferred.is_empty()
     }
 }
