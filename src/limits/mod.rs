@@ -342,6 +342,10 @@ pub const CONFIG_LOOK: Duration = Duration::from_secs(2);
 /// Upper bound of the editions of the rules that requests without a response began with.
 pub const EDITIONS_MAX: usize = 8;
 
+/// Services, and targets, of replaced rules whose storage is given back in one turn of the event
+/// loop.
+pub const RETIRED_PER_TURN: usize = 256;
+
 const _: () = {
     assert!(DECISION_TEXT_BYTES > REQUEST_ID_BYTES, "an id fits whole");
     assert!(BUFFER_CLASSES[4] == READ_BYTES);

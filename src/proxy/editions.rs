@@ -25,7 +25,7 @@ use super::rules::{Prepared, Rules, ServiceRules, StateKeys};
 use super::settings::Settings;
 use super::step::Step;
 use super::upstream::Upstreams;
-use crate::limits::{EDITIONS_MAX, RATE_IPV6_PREFIX_DEFAULT};
+use crate::limits::{EDITIONS_MAX, RATE_IPV6_PREFIX_DEFAULT, RETIRED_PER_TURN};
 use crate::time::Instant;
 
 /// Parts whose state rules name.
@@ -62,6 +62,45 @@ pub(super) fn compile(
 pub(super) fn ipv6_prefix(settings: &Settings) -> u8 {
     let limit = settings.rate_limit.as_ref();
     limit.map_or(RATE_IPV6_PREFIX_DEFAULT, |limit| limit.ipv6_prefix)
+}
+
+/// Rules that were replaced and that no request uses any more, until their storage is given back.
+/// That takes as long as half of a reload, so it is done a piece at a time, between the events.
+#[derive(Default)]
+pub(super) struct Retired(Option<Box<Rules>>);
+
+impl Retired {
+    /// Takes rules. The rest of earlier ones goes at once.
+    fn take(&mut self, rules: Rc<Rules>) {
+        self.0 = Rc::into_inner(rules).map(Box::new);
+        self.give_back();
+    }
+
+    /// Returns true if nothing is left to give back.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Gives the storage of the next piece back.
+    #[cold]
+    pub(super) fn give_back(&mut self) {
+        if let Some(rules) = &mut self.0 {
+            let is_last = [
+                cut(&mut rules.services),
+                cut(&mut rules.settings.targets),
+                cut(&mut rules.state.services),
+            ];
+            if is_last == [true; 3] {
+                self.0 = None;
+            }
+        }
+    }
+}
+
+/// Gives a piece of a list back. Returns true if it was the last one.
+fn cut<T>(list: &mut Vec<T>) -> bool {
+    list.truncate(list.len().saturating_sub(RETIRED_PER_TURN));
+    list.is_empty()
 }
 
 impl Proxy {
@@ -107,6 +146,7 @@ impl Proxy {
         self.auth(Authenticator::fetch_new_keys);
         self.steps.extend(resolved.into_iter().map(Step::Resolved));
         self.drive(None);
+        self.retired.take(before);
         Ok(())
     }
 

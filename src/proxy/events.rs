@@ -275,6 +275,7 @@ impl Proxy {
             }
         }
         self.limiter.expire(now);
+        self.retired.give_back();
     }
 
     /// The gateway stops: what is idle closes, what is in flight finishes, and its connections

@@ -63,7 +63,7 @@ use self::auth::Authenticator;
 use self::client::Clients;
 use self::command::{Command, Side};
 use self::context::{Context, Reads};
-use self::editions::Parts;
+use self::editions::{Parts, Retired};
 pub use self::events::retire;
 use self::exchange::Exchanges;
 pub use self::exchange::SpliceOffer;
@@ -88,6 +88,7 @@ pub struct Proxy {
     ctx: Context,
     /// Steps that wait for the one that is being done.
     steps: VecDeque<Step>,
+    retired: Retired,
     /// Answers that a test got to its subrequests.
     #[cfg(test)]
     answers: Vec<(
@@ -141,6 +142,7 @@ impl Proxy {
             limiter,
             ctx: Context::new(Rc::clone(&rules), id_key),
             steps: VecDeque::new(),
+            retired: Retired::default(),
             #[cfg(test)]
             answers: Vec::new(),
         };
@@ -265,6 +267,9 @@ impl Proxy {
 
     /// Returns when `handle_timeout` must be called, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.retired.is_empty() {
+            return Some(self.ctx.now);
+        }
         let windows = self.limiter.next_expiry();
         self.ctx.timers.next_due().into_iter().chain(windows).min()
     }

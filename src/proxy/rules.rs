@@ -27,8 +27,9 @@ use crate::time::Duration;
 
 /// Upper bound of the copies of one service or target. Five are in use: with the loop, in the
 /// settings, in the rules, in their rewrites, and in the state. Each edition that requests began
-/// with has two, and a configuration that is being read five more.
-pub(super) const COPIES_MAX: usize = 5 + 2 * EDITIONS_MAX + 5;
+/// with has two, the one whose storage is being given back two, and a configuration that is being
+/// read five more.
+pub(super) const COPIES_MAX: usize = 5 + 2 * EDITIONS_MAX + 2 + 5;
 
 /// Settings, and what is compiled of them without the state: a helper thread can do that.
 pub struct Prepared {

@@ -3,4 +3,5 @@
 
 mod allocations;
 mod heads;
+mod reload;
 mod traffic;

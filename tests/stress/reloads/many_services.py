@@ -9,8 +9,6 @@ from gateways import Tollgate
 from world import connect, must, read_reply
 
 SERVICES, RELOADS = 5000, {"quick": 5}
-# Milliseconds of the loop's thread for a reload. 14 to 24 were measured on 29 November 2026 (static binary).
-GOAL_CPU = 20
 
 
 class Large(Tollgate):
@@ -55,7 +53,8 @@ def loop_cpu(pid):
 
 def many(world, mode):
     """Prints the times that a client waits. Checks none of them, since a busy machine would fail it.
-    The CPU time of the loop's thread is printed beside its goal. No time decides."""
+    The CPU time of the loop's thread is printed, too. What a turn of the loop may do is bounded by
+    counts in `tests/budgets/reload.rs`."""
     gateway = Large(world.upstreams, world.pair)
     reloads = RELOADS.get(mode, 20)
     alone, waits, calm = [], [], []
@@ -83,7 +82,7 @@ def many(world, mode):
     def words(figures):
         return f"{statistics.median(figures):.1f} ms in the middle, {max(figures):.1f} ms at most"
 
-    return (f"{SERVICES} services ({size // 1000} KB), half of them changed, {reloads} times: the loop's thread used {min(alone):.1f} ms at least, {words(alone)} of CPU for a reload (goal: {GOAL_CPU}); "
+    return (f"{SERVICES} services ({size // 1000} KB), half of them changed, {reloads} times: the loop's thread used {min(alone):.1f} ms at least, {words(alone)} of CPU for a reload; "
             f"the longest wait of a pinging client, {words(waits)} during a reload, {words(calm)} in as much time without one; "
             f"{len(slow)} slow iterations logged: {slow[:2]}")
 
