@@ -1,12 +1,13 @@
 //! Request ids: one field that names a request at the client, in the log and at the upstream.
 //!
-//! An id of the gateway is 32 hex digits: two 64-bit words, each a permutation of a counter under
-//! the key of the process. The counter makes ids of one process differ. The key makes the ids of
-//! two processes differ, and of a process and the one before it.
+//! An id of the gateway is 32 hex digits: a permutation of a 128-bit counter under the key of the
+//! process. The counter makes ids of one process differ. The key makes the ids of two processes
+//! differ, and keeps clients from reading how many requests came between two ids.
 //!
-//! The permutation is that of SplitMix64: two multiplications, no table, no clock, no system call.
-//! An id is no secret and must not open anything: somebody who has seen ids of a process can work
-//! out others of the same process, and none of another one.
+//! The permutation is a Feistel network, which is one whatever its round function is (Luby and
+//! Rackoff, SIAM J. Comput. 1988). The round function is a multiplication by a secret number with
+//! both halves of the product folded together. It needs no table, no clock and no system call. An
+//! id is no secret and must not open anything.
 
 use core::ops::Range;
 
@@ -25,12 +26,23 @@ const DIGITS: usize = 32;
 
 /// Source of ids.
 pub struct RequestIds {
-    key: [u64; 2],
+    rounds: [Round; ROUNDS],
     counter: u64,
     /// Field line of the last id, with its CRLF; empty if ids are off.
     line: Vec<u8>,
     shape: IdShape,
 }
+
+/// Keys of one round: what is added to the half, and an odd factor.
+#[derive(Clone, Copy)]
+struct Round {
+    mask: u64,
+    factor: u64,
+}
+
+/// Rounds of the network. Four make a permutation that looks random where the round function does;
+/// two more are for a round function that is simple.
+const ROUNDS: usize = 6;
 
 /// Layout of a field line with an id.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +71,7 @@ impl RequestIds {
     /// most 64 bytes; `None`: no ids.
     pub fn new(key: u64, name: Option<&str>) -> RequestIds {
         let mut ids = RequestIds {
-            key: [mix(key), mix(key ^ u64::MAX)],
+            rounds: rounds(key),
             counter: 0,
             line: Vec::new(),
             shape: IdShape::default(),
@@ -86,7 +98,7 @@ impl RequestIds {
     #[inline]
     pub fn make(&mut self) -> (&[u8], IdShape) {
         self.counter = self.counter.wrapping_add(1);
-        let words = self.key.map(|key| mix(self.counter.wrapping_add(key)));
+        let words = permute(&self.rounds, self.counter);
         if let Some(value) = self.line.get_mut(self.shape.value())
             && let Some(value) = value.first_chunk_mut()
         {
@@ -197,6 +209,32 @@ fn is_id(value: &[u8]) -> bool {
     (1..=REQUEST_ID_BYTES).contains(&value.len()) && value.iter().all(is_good)
 }
 
+/// Derives the keys of the rounds, by SplitMix64.
+fn rounds(key: u64) -> [Round; ROUNDS] {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut state = key;
+    let mut next = || {
+        state = state.wrapping_add(STEP);
+        mix(state)
+    };
+    [(); ROUNDS].map(|()| Round {
+        mask: next(),
+        factor: next() | 1,
+    })
+}
+
+/// Returns the permutation of a counter, as two words.
+#[inline]
+fn permute(rounds: &[Round; ROUNDS], counter: u64) -> [u64; 2] {
+    let [mut left, mut right] = [0, counter];
+    for round in rounds {
+        let product = u128::from(right ^ round.mask).wrapping_mul(u128::from(round.factor));
+        let folded = product as u64 ^ (product >> 64) as u64;
+        (left, right) = (right, left ^ folded);
+    }
+    [left, right]
+}
+
 /// Permutation of 64-bit numbers (the finalizer of SplitMix64).
 fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -281,6 +319,46 @@ mod tests {
                 before = id;
             }
             assert!((31_000..33_000).contains(&bits), "{bits}");
+        }
+    }
+
+    /// Inverse of [`mix`], which everybody can compute.
+    fn unmix(number: u64) -> u64 {
+        let undo =
+            |number: u64, by: u32| (0..64 / by).fold(number, |found, _| number ^ (found >> by));
+        let number = undo(number, 31).wrapping_mul(0x3196_42b2_d24d_8ec3);
+        let number = undo(number, 27).wrapping_mul(0x96de_1b17_3f11_9089);
+        undo(number, 30)
+    }
+
+    /// Two ids do not tell how many requests came between them, with what is public.
+    #[test]
+    fn the_distance_of_two_ids_is_not_that_of_the_counter() {
+        assert_eq!(unmix(mix(12_345)), 12_345);
+        let is_far =
+            |one: u64, other: u64| one.wrapping_sub(other).min(other.wrapping_sub(one)) > 1 << 40;
+        for key in 0..100 {
+            let rounds = rounds(key);
+            let [one, other] = [7, 9].map(|counter| permute(&rounds, counter));
+            for (a, b) in one.into_iter().flat_map(|a| other.map(|b| (a, b))) {
+                assert!(is_far(a, b) && is_far(unmix(a), unmix(b)), "{key}");
+                assert!(a ^ b > 1 << 40 && unmix(a) ^ unmix(b) > 1 << 40, "{key}");
+            }
+        }
+    }
+
+    /// Each bit of the counter changes about half of the bits of an id.
+    #[test]
+    fn each_bit_of_the_counter_counts() {
+        for bit in 0..64 {
+            let mut changed = 0;
+            for key in 0..200 {
+                let rounds = rounds(key);
+                let [one, other] = [0, 1 << bit].map(|flip| permute(&rounds, key ^ flip));
+                let pairs = one.iter().zip(other);
+                changed += pairs.map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
+            }
+            assert!((62 * 200..66 * 200).contains(&changed), "{bit}: {changed}");
         }
     }
 
