@@ -29,11 +29,19 @@ use crate::proxy::command::ListenerKind;
 use crate::time::{Instant, UnixTime};
 use crate::transport::server::ServerTls;
 
+/// Bound of [`Acceptor::opened`], so that serial numbers stay in their type.
+const GENERATIONS: u32 = u32::MAX / LISTENERS_MAX as u32;
+
+/// Returns the slot of a listener, by its serial number.
+pub(super) fn slot_of(serial: u32) -> usize {
+    serial as usize % LISTENERS_MAX
+}
+
 /// All listeners; none after a stop. Each has a slot for as long as it is open.
 pub(super) struct Acceptor {
     entries: Vec<Option<Entry>>,
-    /// Serial number of the last listener.
-    last_serial: u32,
+    /// Number of listeners that were opened, modulo [`GENERATIONS`].
+    opened: u32,
 }
 
 struct Entry {
@@ -41,6 +49,8 @@ struct Entry {
     address: ListenAddress,
     /// Address as text, for the access log.
     name: Box<str>,
+    /// Number of that text in the access log, once it is known.
+    number: Option<u16>,
     listener: Listener,
     /// True if the configuration does not have it any more: it closes once the clients that wait
     /// in the kernel's queue are accepted.
@@ -49,7 +59,7 @@ struct Entry {
     /// TLS settings for new connections.
     tls: Option<ServerTls>,
     state: State,
-    /// Number that no other listener has.
+    /// Number that no other listener has. Modulo [`LISTENERS_MAX`] it is the slot.
     serial: u32,
     counters: ListenerCounters,
 }
@@ -81,7 +91,7 @@ impl Acceptor {
     pub(super) fn new() -> Acceptor {
         Acceptor {
             entries: Vec::new(),
-            last_serial: 0,
+            opened: 0,
         }
     }
 
@@ -102,16 +112,18 @@ impl Acceptor {
             }
             let token = Token(LISTENERS.saturating_add(slot));
             registry.register(&mut listener, token, Interest::READABLE)?;
-            self.last_serial = self.last_serial.saturating_add(1);
+            self.opened = self.opened.wrapping_add(1) % GENERATIONS;
+            let generation = self.opened.wrapping_mul(LISTENERS_MAX as u32);
             let entry = Some(Entry {
                 name: address.to_string().into_boxed_str(),
+                number: None,
                 address,
                 listener,
                 retired: false,
                 kind: ListenerKind::Plain,
                 tls: None,
                 state: State::Idle,
-                serial: self.last_serial,
+                serial: generation.wrapping_add(slot as u32),
                 counters: ListenerCounters::default(),
             });
             match self.entries.get_mut(slot) {
@@ -122,11 +134,17 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Returns the address of a listener as the configuration has it, by its serial number.
-    pub(super) fn name(&self, serial: u32) -> Option<&str> {
-        let mut entries = self.entries.iter().flatten();
-        let entry = entries.find(|entry| entry.serial == serial)?;
-        Some(&entry.name)
+    /// Returns a listener by its serial number.
+    fn entry(&mut self, serial: u32) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(slot_of(serial))?.as_mut();
+        entry.filter(|entry| entry.serial == serial)
+    }
+
+    /// Returns the address of a listener as the configuration has it, and the place for its number
+    /// in the access log.
+    pub(super) fn name(&mut self, serial: u32) -> Option<(&str, &mut Option<u16>)> {
+        let entry = self.entry(serial)?;
+        Some((&entry.name, &mut entry.number))
     }
 
     /// Sets what new connections of a listener get: its kind and its TLS settings. Equal TLS
@@ -324,9 +342,7 @@ impl Acceptor {
 
     /// Returns what is counted of a listener, by its serial number.
     pub(super) fn counters(&mut self, serial: u32) -> Option<&mut ListenerCounters> {
-        let mut entries = self.entries.iter_mut().flatten();
-        let entry = entries.find(|entry| entry.serial == serial)?;
-        Some(&mut entry.counters)
+        self.entry(serial).map(|entry| &mut entry.counters)
     }
 
     /// Returns the listeners that stay open: their serial numbers, addresses and numbers.

@@ -48,11 +48,17 @@ impl Proxy {
     }
 
     /// Names the listener of a client, and the version of its TLS once that is known, for the access
-    /// log.
-    pub fn note_entrance(&mut self, id: ClientId, listener: Option<&str>, tls: Option<TlsVersion>) {
+    /// log. The name comes with a place that keeps its number for the next client.
+    pub fn note_entrance(
+        &mut self,
+        id: ClientId,
+        listener: Option<(&str, &mut Option<u16>)>,
+        tls: Option<TlsVersion>,
+    ) {
         if let Some(client) = self.clients.get_mut(id) {
-            if let Some(name) = listener {
-                client.entrance.listener = self.ctx.access_log.listener(name);
+            if let Some((name, number)) = listener {
+                let log = &mut self.ctx.access_log;
+                client.entrance.listener = *number.get_or_insert_with(|| log.listener(name));
             }
             client.entrance.tls = tls;
         }

@@ -214,6 +214,8 @@ impl World {
         tls: Option<tollgate::observe::access::TlsVersion>,
     ) {
         let id = self.clients[&client.0].0;
+        let mut number = None;
+        let listener = listener.map(|name| (name, &mut number));
         self.proxy.note_entrance(id, listener, tls);
     }
 

@@ -3,6 +3,8 @@
 use log::{info, warn};
 
 use super::{EventLoop, Postponed};
+use crate::limits::LISTENERS_MAX;
+use crate::net::acceptor::slot_of;
 use crate::net::admin::{AdminCommand, Facts, GatewayState, ListenerFacts, Progress};
 use crate::net::commands::Executor;
 use crate::net::listener_counters::OpenConnections;
@@ -199,7 +201,7 @@ impl EventLoop {
     }
 }
 
-/// Returns what operators see of the listeners. Looks at every connection.
+/// Returns what operators see of the listeners. Looks at every connection once.
 fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
     let facts = executor.acceptor.listeners();
     let facts = facts.map(|(serial, address, counters)| ListenerFacts {
@@ -209,13 +211,17 @@ fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
         counters,
     });
     let mut facts = facts.collect::<Vec<_>>();
+    let mut open = [(0, OpenConnections::default()); LISTENERS_MAX];
+    for listener in &facts {
+        if let Some((serial, _)) = open.get_mut(slot_of(listener.serial)) {
+            *serial = listener.serial;
+        }
+    }
     for (id, connection) in executor.sockets.clients() {
-        let mut listeners = facts.iter_mut();
-        let Some(listener) = listeners.find(|listener| listener.serial == connection.listener)
-        else {
+        let slot = open.get_mut(slot_of(connection.listener));
+        let Some((_, open)) = slot.filter(|(serial, _)| *serial == connection.listener) else {
             continue;
         };
-        let open = &mut listener.open;
         let count = if !connection.is_open() {
             &mut open.handshake
         } else if is_idle(&executor.proxy, id) {
@@ -224,6 +230,11 @@ fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
             &mut open.active
         };
         *count = count.saturating_add(1);
+    }
+    for listener in &mut facts {
+        if let Some((_, open)) = open.get(slot_of(listener.serial)) {
+            listener.open = *open;
+        }
     }
     facts
 }
