@@ -32,6 +32,7 @@
 //! | 6 | [`config`] | the configuration, parsed into valid values |
 //! | 7 | [`net`] | sockets, clock, threads, signals |
 //! | 7 | [`cli`] [`prompt`] [`demo`] [`diff`] [`explain`] | command line; input without echo; demo upstream; two configurations compared; a request explained |
+//! | 7 | [`record`] | flight records: written, and replayed |
 //! | 7 | [`properties`] | properties for fuzzing |
 //!
 //! Files of a module do not import each other in a circle. `docs/ARCHITECTURE.md` says what each file
@@ -84,6 +85,7 @@ pub mod prompt;
 )]
 pub mod properties;
 pub mod proxy;
+pub mod record;
 pub mod slab;
 pub mod sort;
 pub mod time;

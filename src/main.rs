@@ -25,6 +25,7 @@ use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
 use tollgate::policy::auth::json::Json;
 use tollgate::prompt::{self, Answer};
+use tollgate::record;
 
 /// Time in which a running gateway must answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         Ok(Command::Hash { api_key }) => hash(api_key),
         Ok(Command::Diff { old, new, log }) => compare(&old, &new, log),
         Ok(Command::Explain(config, asked, json)) => explain(config, &asked, json),
+        Ok(Command::Replay { file }) => replay(&file),
         Ok(Command::Demo) => run_demo(),
         Err(error) => {
             complain(&error.to_string());
@@ -403,6 +405,24 @@ fn hash(api_key: bool) -> Result<(), u8> {
         .fill(&mut salt)
         .map_err(|_| usage("tollgate hash: the system has no random numbers"))?;
     say(&format!("{}\n", PasswordHash::new(&line, &salt)))
+}
+
+/// Replays a record. The exit code says whether the request ends as in the record.
+fn replay(path: &Path) -> Result<(), u8> {
+    let name = path.display();
+    let replayed = std::fs::read_to_string(path)
+        .map_err(|error| format!("{name}: cannot be read: {error}"))
+        .and_then(|text| record::replay(&text).map_err(|error| format!("{name}: {error}")));
+    match replayed {
+        Ok(replayed) => {
+            say(&replayed.text)?;
+            replayed.is_same.then_some(()).ok_or(DIFFERENT)
+        }
+        Err(error) => {
+            complain(&error);
+            Err(FAILED)
+        }
+    }
 }
 
 fn usage(text: &str) -> u8 {

@@ -139,6 +139,7 @@ impl Given {
             Some("diff") if self.files.len() < 2 => self.files.push(PathBuf::from(given)),
             Some("explain") if self.request.len() < 2 => self.request.push(word),
             Some("log") if self.level.is_none() => self.level = Some(word),
+            Some("replay") if self.files.is_empty() => self.files.push(PathBuf::from(given)),
             Some("why") if self.id.is_none() => self.id = Some(word),
             Some(first) => return Err(second_word(first, &word)),
             None if !COMMANDS.contains(&word.as_str()) => return Err(unknown_command(&word)),
@@ -211,6 +212,15 @@ impl Given {
                 at,
                 once: self.once,
             },
+            "replay" => Command::Replay {
+                file: self.files.into_iter().next().ok_or_else(|| {
+                    UsageError(
+                        "replay needs the path of a record, as in tollgate replay FILE; \"record\" in the \
+                         configuration says where records are written"
+                            .to_owned(),
+                    )
+                })?,
+            },
             "why" => Command::Why {
                 at,
                 id: self.id.filter(|id| !id.is_empty()).ok_or_else(|| {
@@ -250,6 +260,11 @@ impl Given {
             ("demo", Some(name)) => {
                 return Err(UsageError(format!(
                     "demo takes no --config {name:?}; it brings its own"
+                )));
+            }
+            ("replay", Some(name)) => {
+                return Err(UsageError(format!(
+                    "replay takes no --config {name:?}; a record has what it needs"
                 )));
             }
             ("diff", Some(name)) => {

@@ -37,6 +37,7 @@ Usage:
   tollgate explain METHOD URL [-H 'K: V'] [--from IP] [--data TEXT|@FILE] [--json] [-c FILE]
                                show what becomes of a request, and why: the route, each policy, and the bytes that
                                the target gets
+  tollgate replay FILE         run a record of a failed request through the engine again
   tollgate demo                try it without a file: the gateway in front of an echo service
 
 Usage with a running gateway that has an admin listener:
@@ -70,6 +71,7 @@ Environment:
 Exit codes: 0 clean stop, 1 configuration invalid or missing, or not what was asked for, 2 bad usage, 3 cannot bind.
 Exit codes of doctor: 0 no finding, 1 findings, 2 bad usage.
 Exit codes of diff: 0 no difference, 1 the configurations differ, 2 an error.
+Exit codes of replay: 0 it ends as in the record, 1 it ends otherwise, 2 an error.
 "#;
 
 /// Command that the command line asks for.
@@ -110,6 +112,11 @@ pub enum Command {
     },
     /// Explain what becomes of a request: path given with `--config`, the request, and `--json`.
     Explain(Option<PathBuf>, Box<Asked>, bool),
+    /// Replay a record of a failed request.
+    Replay {
+        /// Path of the record.
+        file: PathBuf,
+    },
     /// Run the demo.
     Demo,
     /// Have the running gateway read its configuration again.
@@ -180,9 +187,9 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 15] = [
-    "run", "check", "doctor", "hash", "diff", "explain", "demo", "reload", "upgrade", "health",
-    "log", "top", "why", "help", "version",
+const COMMANDS: [&str; 16] = [
+    "run", "check", "doctor", "hash", "diff", "explain", "replay", "demo", "reload", "upgrade",
+    "health", "log", "top", "why", "help", "version",
 ];
 /// Long options.
 const OPTIONS: [&str; 13] = [

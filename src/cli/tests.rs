@@ -164,6 +164,15 @@ fn commands_to_a_running_gateway() {
             "why",
             "why needs the id of a request, as in tollgate why 9f",
         ),
+        (
+            "replay",
+            "replay needs the path of a record, as in tollgate replay FILE",
+        ),
+        ("replay a b", "replay takes no further word \"b\""),
+        (
+            "replay a -c b",
+            "replay takes no --config \"b\"; a record has what it needs",
+        ),
         ("why 9f 86", "why takes no further word \"86\""),
         ("log debug 10m", "log takes no further word \"10m\""),
         ("log debug --for", "--for needs a duration, as in --for 10m"),
@@ -224,7 +233,7 @@ fn bad_usage_is_one_line_and_a_hint() {
     for (line, message) in [
         (
             "serve",
-            "unknown command \"serve\"; the commands are run, check, doctor, hash, diff, explain and demo",
+            "unknown command \"serve\"; the commands are run, check, doctor, hash, diff, explain, replay and demo",
         ),
         ("describe", "unknown command \"describe\"; the commands are"),
         (

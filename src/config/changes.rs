@@ -312,6 +312,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         https_port: _,
         access_log: _,
         request_id: _,
+        record: _,
     } = before;
     let is_provider_changed = || {
         before.auth.len() != after.auth.len()
@@ -352,6 +353,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         (before.deny != after.deny, "deny"),
         (before.access_log != after.access_log, "accessLog"),
         (before.request_id != after.request_id, "requestId"),
+        (before.record != after.record, "record"),
         (old.log_level != new.log_level, "logLevel"),
         (old.admin != new.admin, "admin"),
         (old.watch != new.watch, "watch"),

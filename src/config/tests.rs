@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use crate::observe::access::Outcome;
 use crate::policy::rate::RateLimit;
 use crate::policy::rate_fields::RateHeaders;
 use crate::proxy::settings::{AccessLogFormat, Network, Service, ServiceRateLimit, TargetHost};
@@ -103,6 +104,75 @@ const DEFAULTS: &str = r#"{
   "trustedProxies": [],
   "logLevel": "info"
 }"#;
+
+#[test]
+fn the_flight_recorder_has_ends_a_directory_and_bounds() {
+    let record = |text: &str| good(&with(text)).settings.record;
+    assert_eq!(record(r#""record":false"#), None);
+    let rule = record(r#""record":{"dir":"/r"}"#).expect("it is on");
+    assert_eq!((rule.bytes, rule.keep, &*rule.dir), (64 << 10, 50, "/r"));
+    for (on, outcome, status, is_picked) in [
+        (r#"["5xx"]"#, Outcome::UpstreamRefused, Some(502), true),
+        (r#"["5xx"]"#, Outcome::BadRequest, Some(400), false),
+        // The upstream's own 503 is no failure of the gateway.
+        (r#"["5xx"]"#, Outcome::Ok, Some(503), false),
+        (r#"["4xx", "504"]"#, Outcome::BadRequest, Some(400), true),
+        (
+            r#"["4xx", "504"]"#,
+            Outcome::UpstreamTimeout,
+            Some(504),
+            true,
+        ),
+        (r#"["504"]"#, Outcome::UpstreamRefused, Some(502), false),
+        (
+            r#"["upstream_closed"]"#,
+            Outcome::UpstreamClosed,
+            Some(200),
+            true,
+        ),
+        (
+            r#"["upstream_closed"]"#,
+            Outcome::UpstreamClosed,
+            None,
+            true,
+        ),
+    ] {
+        let rule = record(&format!(r#""record":{{"dir":"/r","on":{on}}}"#)).expect("it is on");
+        assert_eq!(rule.picks(outcome, status), is_picked, "{on} {outcome}");
+    }
+    for (text, line) in [
+        (
+            r#"{}"#,
+            "2:10: record: \"dir\" is missing; add the directory of the files, such as \"dir\": \"/var/lib/tollgate/records\"",
+        ),
+        (
+            r#"{"dir":"r"}"#,
+            "2:17: record.dir: \"r\" must be an absolute path, such as \"/var/lib/tollgate/records\"",
+        ),
+        (
+            r#"{"dir":"/r","on":[]}"#,
+            "2:27: record.on: must name an end or a status, such as [\"5xx\"]; \"record\": false is off",
+        ),
+        (
+            r#"{"dir":"/r","on":["upstream_close"]}"#,
+            "2:28: record.on[0]: \"upstream_close\" is no end of a request, did you mean \"upstream_closed\"?",
+        ),
+        (
+            r#"{"dir":"/r","on":["600"]}"#,
+            "2:28: record.on[0]: \"600\" is no end of a request; write a class such as \"5xx\", a status such as \"502\", or a word of \"end\" in the access log such as \"upstream_malformed\"",
+        ),
+        (
+            r#"{"dir":"/r","keep":0}"#,
+            "2:29: record.keep: must be from 1 to 10000",
+        ),
+        (
+            r#"{"dir":"/r","bytes":"2MB"}"#,
+            "2:30: record.bytes: must be from 1KB to 1MB",
+        ),
+    ] {
+        says(&with(&format!(r#""record":{text}"#)), &[line]);
+    }
+}
 
 #[test]
 fn request_ids_have_a_name_or_are_off() {
@@ -261,7 +331,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
             "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
             "6:16: services[2].route: \"/é\" has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
-            "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, trustedProxies, allow, deny, logLevel, admin, watch",
+            "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch",
             "9:16: halfClose: 1 must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
@@ -307,7 +377,7 @@ fn the_document_itself() {
     says(
         &with(r#""we\nird":1"#),
         &[
-            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, trustedProxies, allow, deny, logLevel, admin, watch",
+            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch",
         ],
     );
 }
@@ -369,7 +439,7 @@ fn top_level_keys() {
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: \"10.0.0.0/8\" must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
         (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: \"unix:/run/t.sock\" must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: \"10.0.0.1/8\" has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
-        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, trustedProxies, allow, deny, logLevel, admin, watch".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);

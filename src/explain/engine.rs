@@ -171,7 +171,7 @@ impl World {
                     self.proxy.handle_verified(verification, is_good, NOW);
                 }
                 Command::Close { side, .. } => self.forget(side),
-                Command::Shut(_) | Command::Report(_) => {}
+                Command::Shut(_) | Command::Report(_) | Command::Record => {}
             }
         }
         while self.proxy.poll_ready().is_some() {}

@@ -319,6 +319,23 @@ pub const LISTENER_NAMES_MAX: usize = 1024;
 pub const REQUEST_ID_BYTES: usize = 128;
 /// Bytes of the name of the field with the request id (`requestId`).
 pub const REQUEST_ID_NAME_BYTES: usize = 64;
+/// Requests that the flight recorder records at once.
+pub const RECORDINGS: usize = 64;
+/// Recordings that wait for the thread that writes them.
+pub const RECORDS_WAITING: usize = 16;
+/// Services in the record of a request without a route.
+pub const RECORD_SERVICES: usize = 32;
+/// Inputs of a request that the flight recorder keeps.
+pub const RECORD_INPUTS: usize = 1024;
+/// See [`RECORD_BYTES_MAX`].
+pub const RECORD_BYTES_DEFAULT: usize = 64 << 10;
+/// Upper bound of the bytes that the flight recorder keeps of a request and its response
+/// (`record.bytes`).
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// See [`RECORD_KEEP_MAX`].
+pub const RECORD_KEEP_DEFAULT: usize = 50;
+/// Upper bound of the files that the flight recorder keeps (`record.keep`).
+pub const RECORD_KEEP_MAX: usize = 10_000;
 /// Decisions about requests that are kept for `tollgate why`.
 pub const DECISIONS: usize = 1000;
 /// Bytes that a decision keeps of the request's id and of its first line.

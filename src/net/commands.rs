@@ -18,9 +18,11 @@ use super::listener::Accepted;
 use super::messages::{Messages, mid_sentence};
 use super::token::token_of;
 use super::workers::dns::Resolver;
+use super::workers::recorder::RecordWriter;
 use super::workers::verifier::Verifier;
 use crate::proxy::Proxy;
 use crate::proxy::command::{Command, Fault, ListenerKind, Side, TargetId, UpstreamId};
+use crate::proxy::inputs;
 use crate::proxy::overview::refused;
 use crate::proxy::settings::TargetHost;
 use crate::time::Instant;
@@ -36,6 +38,7 @@ pub(super) struct Executor {
     pub(super) messages: Messages,
     pub(super) resolver: Resolver,
     pub(super) verifier: Verifier,
+    pub(super) records: RecordWriter,
     /// TLS settings of the targets, by their slots in the engine.
     pub(super) tls: Vec<Option<ClientTls>>,
 }
@@ -76,6 +79,11 @@ impl Executor {
             }
             Command::Verify { verification, work } => self.verifier.request(verification, work),
             Command::Report(report) => self.messages.report(report),
+            Command::Record => {
+                if let Some(recording) = inputs::take(&mut self.proxy) {
+                    self.records.write(recording);
+                }
+            }
         }
     }
 

@@ -94,6 +94,10 @@ pub fn bound(config: &Config) -> Bound {
         let bytes = memory::decisions(settings);
         parts.push(Part::whole("last decisions", bytes));
     }
+    if memory::records(settings) > 0 {
+        let bytes = memory::records(settings);
+        parts.push(Part::whole("flight recorder", bytes));
+    }
     let authentication = memory::auth::whole(settings).saturating_add(sessions.providers);
     if authentication > 0 {
         parts.push(Part::whole("authentication", authentication));

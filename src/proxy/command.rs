@@ -76,6 +76,8 @@ pub enum Command {
     },
     /// Report an event to the operator.
     Report(Report),
+    /// Fetch the recording of a failed request: see [`inputs::take`](super::inputs::take).
+    Record,
 }
 
 /// Work that is too slow for the event loop. Passwords take much longer than signatures, so the two

@@ -12,6 +12,7 @@ use super::ids::{
 };
 use super::log_entry::AccessLogEntry;
 use super::recent::Recent;
+use super::recorder::Recorder;
 use super::rules::Rules;
 use crate::buffer::BufferPool;
 use crate::http::head::FieldTable;
@@ -94,6 +95,8 @@ pub(super) struct Context {
     pub(super) counters: Counters,
     /// The last failures.
     pub(super) recent: Recent,
+    /// Flight recorder, if it is on.
+    pub(super) recorder: Option<Box<Recorder>>,
     /// The last decisions.
     pub(super) decisions: Decisions,
     /// Connections that are not served, by [`Refused`].
@@ -115,6 +118,7 @@ impl Context {
             now: Instant::ZERO,
             peaks: rules.bounds,
             access_log: AccessLog::new(&rules.settings, key),
+            recorder: Recorder::new(&rules.settings),
             rules,
             commands: VecDeque::new(),
             ready: VecDeque::new(),
@@ -172,8 +176,16 @@ impl Context {
     }
 
     /// Counts a request that has ended, writes its line into the access log, and keeps what was
-    /// decided about it.
-    pub(super) fn record(&mut self, mut entry: Box<AccessLogEntry>, outcome: Outcome) {
+    /// decided about it. `client`: connection that the request came over.
+    pub(super) fn record(
+        &mut self,
+        client: ClientId,
+        mut entry: Box<AccessLogEntry>,
+        outcome: Outcome,
+    ) {
+        if self.recorder.is_some() {
+            self.record_end(client, &entry, outcome);
+        }
         let service = entry.service.as_ref().map(|rules| row_key(rules.id));
         let ended = entry.ended(outcome, self.now);
         self.counters.count_request(service, &ended);

@@ -158,6 +158,10 @@ impl Proxy {
             return None;
         }
         let is_first = !core::mem::replace(started, true);
+        if is_first && self.ctx.recorder.is_some() {
+            let bytes = client.inbox.filled();
+            self.ctx.record_start(id, client.listener, bytes);
+        }
         let mut scan = core::mem::take(scan);
         // The head borrows these two while the engine works on it.
         let mut inbox = core::mem::take(&mut client.inbox);
@@ -245,7 +249,8 @@ impl Proxy {
         relay.drop_gathered();
         relay.client.phase = Phase::Closed;
         let exchange = self.exchanges.remove(id)?;
-        self.ctx.record(exchange.log_entry, outcome);
+        self.ctx
+            .record(exchange.client, exchange.log_entry, outcome);
         Some((exchange.client, client_end))
     }
 
@@ -259,7 +264,7 @@ impl Proxy {
         } else if let Some(suspended) = client.take_suspended() {
             client.phase = Phase::Closed;
             self.auth(|auth, env| auth.give_up(id, &suspended, env));
-            self.ctx.record(suspended.log_entry, outcome);
+            self.ctx.record(id, suspended.log_entry, outcome);
         }
         self.clients.close(id, abort, &mut self.ctx);
     }

@@ -21,6 +21,7 @@ use super::exchange::Exchanges;
 use super::ids::TargetId;
 use super::limiter::Limiter;
 use super::memory;
+use super::recorder::Recorder;
 use super::rules::{Prepared, Rules, ServiceRules, StateKeys};
 use super::settings::Settings;
 use super::step::Step;
@@ -134,6 +135,7 @@ impl Proxy {
         self.ctx.decisions.end_edition(&before);
         self.ctx.rules = Rc::clone(&rules);
         self.ctx.messages.begin_edition();
+        self.ctx.recorder = Recorder::renew(self.ctx.recorder.take(), &rules.settings);
         rules.adopt_counters(&mut self.ctx.counters);
         let prefix = ipv6_prefix(&rules.settings);
         if prefix != ipv6_prefix(&before.settings)

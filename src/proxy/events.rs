@@ -7,7 +7,9 @@ use super::context::TimerKey;
 use super::drive::{finish_exchange, reception};
 use super::exchange::ExchangeStep;
 use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
+use super::inputs;
 use super::reason::Reason;
+use super::recorder::What;
 use super::step::Step;
 use super::upstream::Owner;
 use super::upstream_events::{UpstreamEvent, search};
@@ -87,6 +89,9 @@ impl Proxy {
     /// certificate good.
     pub fn handle_connected(&mut self, id: UpstreamId, now: Instant) {
         self.ctx.now = now;
+        if self.ctx.recorder.is_some() {
+            inputs::note(self, Side::Upstream(id), &What::Connected);
+        }
         let requester = self.upstreams.requester(id);
         let owner = search(self, requester, |upstreams, search, ctx| {
             upstreams.connected(id, search, ctx)
@@ -101,6 +106,9 @@ impl Proxy {
     /// `room` that gave space.
     pub fn handle_received(&mut self, side: Side, n: usize, now: Instant) {
         self.ctx.now = now;
+        if self.ctx.recorder.is_some() {
+            inputs::note_received(self, side, n);
+        }
         match side {
             Side::Client(id) => {
                 let step = self.clients.received(id, n, &mut self.ctx);
@@ -134,6 +142,9 @@ impl Proxy {
     /// `n` bytes of `pending(side)` were written.
     pub fn handle_sent(&mut self, side: Side, n: usize, now: Instant) {
         self.ctx.now = now;
+        if self.ctx.recorder.is_some() {
+            inputs::note_sent(self, side);
+        }
         let next = match side {
             Side::Client(id) => match self.clients.sent(id, n, &mut self.ctx) {
                 ClientStep::Exchange(exchange) => {
@@ -167,6 +178,9 @@ impl Proxy {
     /// was read.
     pub fn handle_end(&mut self, side: Side, now: Instant) {
         self.ctx.now = now;
+        if self.ctx.recorder.is_some() {
+            inputs::note(self, side, &What::End);
+        }
         let next = match side {
             Side::Client(id) => match self.clients.ended(id, &mut self.ctx) {
                 ClientStep::Exchange(exchange) => {
@@ -184,6 +198,9 @@ impl Proxy {
     pub fn handle_hangup(&mut self, side: Side, now: Instant) {
         self.ctx.now = now;
         let Side::Client(id) = side else { return };
+        if self.ctx.recorder.is_some() {
+            inputs::note(self, side, &|_| What::Hangup);
+        }
         let half_close = self.ctx.rules.settings.half_close;
         let Some(client) = self.clients.get_mut(id) else {
             return;
@@ -205,6 +222,11 @@ impl Proxy {
     /// read. `why`: what the system or TLS said of a connection to an upstream, for the logs.
     pub fn handle_fault(&mut self, side: Side, fault: Fault, why: Option<Box<str>>, now: Instant) {
         self.ctx.now = now;
+        if self.ctx.recorder.is_some() {
+            inputs::note(self, side, &|number| {
+                What::Fault(number, fault, why.clone())
+            });
+        }
         let reason = why.map(Reason::System);
         let next = match side {
             Side::Client(id) if fault == Fault::Tls => {
@@ -321,6 +343,9 @@ impl Proxy {
     /// `n` bytes of the splice offer from this side were taken out of its socket.
     pub fn handle_spliced(&mut self, side: Side, n: usize, now: Instant) {
         self.ctx.now = now;
+        if self.ctx.recorder.is_some() {
+            inputs::note_bytes(self, side, b"", n);
+        }
         let next = match side {
             Side::Client(id) => match self.clients.get(id).and_then(|client| client.exchange()) {
                 Some(exchange) => self.relay(exchange, |relay| relay.request_spliced(n)),

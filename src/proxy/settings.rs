@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
 
+use crate::observe::access::Outcome;
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
 pub use crate::policy::forward::{Network, PeerSet};
@@ -54,6 +55,32 @@ pub struct Settings {
     pub access_log: AccessLogFormat,
     /// `requestId`: name of the field with the id of a request; `None`: off.
     pub request_id: Option<String>,
+    /// `record`: the flight recorder; `None`: off.
+    pub record: Option<RecordRule>,
+}
+
+/// `record`: failed requests that the flight recorder keeps, and how much of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordRule {
+    /// First and last status of each range in `on`.
+    pub statuses: Vec<RangeInclusive<u16>>,
+    /// Words of `end` in `on`.
+    pub outcomes: Vec<Outcome>,
+    /// Bytes that are kept of a request and its response.
+    pub bytes: usize,
+    /// Files that are kept.
+    pub keep: usize,
+    /// Directory of the files.
+    pub dir: String,
+}
+
+impl RecordRule {
+    /// Returns true if a request that ends like this is kept.
+    pub fn picks(&self, outcome: Outcome, status: Option<u16>) -> bool {
+        let has_status = |range: &RangeInclusive<u16>| status.is_some_and(|it| range.contains(&it));
+        self.outcomes.contains(&outcome)
+            || outcome != Outcome::Ok && self.statuses.iter().any(has_status)
+    }
 }
 
 impl Settings {

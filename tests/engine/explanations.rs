@@ -11,7 +11,7 @@ use tollgate::proxy::command::{Fault, ListenerKind, Report};
 
 use super::script::*;
 
-const CONFIG: &str = r#"{ "requestId": false, "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
+pub const CONFIG: &str = r#"{ "requestId": false, "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
     "limits": { "bodyBytes": 100 },
     "auth": { "keys": { "type": "apiKey", "header": "X-Key", "keys": {
         "ann": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae" } } },
@@ -61,7 +61,7 @@ fn fail_checks(world: &mut World) {
 }
 
 /// A word of `end`, the status, the reason in the access log, the line on stderr, and the cause.
-type Ending = (
+pub type Ending = (
     &'static str,
     Option<u16>,
     Option<&'static str>,
@@ -69,7 +69,7 @@ type Ending = (
     fn(&mut World),
 );
 
-const ENDINGS: &[Ending] = &[
+pub const ENDINGS: &[Ending] = &[
     ("ok", Some(200), None, "", |world| {
         ask(world, "GET /open/1");
         let origin = world.accept();
@@ -281,7 +281,7 @@ fn each_word_of_end_has_a_cause_and_a_line() {
 }
 
 /// The bytes that a client sends, and the line: without its level, and without ` to 192.0.2.1` behind the status.
-const MALFORMED: &[(&str, &str)] = &[
+pub const MALFORMED: &[(&str, &str)] = &[
     ("\x16\x03\x01\x02", "start of the request line; 400"),
     (
         "GET /op\x01en HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -20,6 +20,7 @@ mod metrics;
 mod own_requests;
 mod rate_fields;
 mod reasons;
+mod records;
 mod refusals;
 mod reload;
 mod request_bodies;

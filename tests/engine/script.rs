@@ -56,6 +56,8 @@ pub struct World {
     pub dials: Vec<(UpstreamId, SocketAddr)>,
     pub lookups: Vec<usize>,
     pub reports: Vec<Report>,
+    /// Recordings of failed requests.
+    pub recordings: Vec<tollgate::proxy::recorder::Recording>,
     /// Passwords that wait for verification.
     pub passwords: Vec<(LookupId, Box<Verification>)>,
     /// Signatures that wait for verification.
@@ -103,6 +105,7 @@ impl World {
             dials: Vec::new(),
             lookups: Vec::new(),
             reports: Vec::new(),
+            recordings: Vec::new(),
             passwords: Vec::new(),
             signatures: Vec::new(),
             step: usize::MAX,
@@ -642,6 +645,10 @@ impl World {
                     Work::Signature(work) => self.signatures.push((verification, work)),
                 },
                 Command::Report(report) => self.reports.push(report),
+                Command::Record => {
+                    let recording = tollgate::proxy::inputs::take(&mut self.proxy);
+                    self.recordings.extend(recording);
+                }
             }
         }
         // Each round handles all sides.

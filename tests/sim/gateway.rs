@@ -280,6 +280,7 @@ impl Gateway {
                     self.verifications.push((verification, work));
                 }
                 Command::Report(report) => self.reports.push(report),
+                Command::Record => {}
             }
         }
     }
@@ -318,6 +319,7 @@ fn kind(command: &Command) -> u64 {
         Command::Shut(side) => 0x400 + number(*side),
         Command::Close { side, abort } => 0x500 + (number(*side) << 1 | u64::from(*abort)),
         Command::Report(_) => 0x600,
+        Command::Record => 0x601,
         Command::Verify { .. } => 0x700,
     }
 }

@@ -10,6 +10,7 @@ mod cors;
 mod limits;
 mod listen;
 mod rate_limit;
+mod record;
 mod request_id;
 mod security_headers;
 pub(crate) mod services;
@@ -100,6 +101,7 @@ pub(crate) fn compile(
         access_log: word(&object, "accessLog", &ACCESS_LOGS, report)
             .unwrap_or(AccessLogFormat::Combined),
         request_id,
+        record: record::compile(object.get("record"), report),
     };
     let listeners = listen::compile(listen, &port_place, source, report);
     Some(Config {

@@ -72,6 +72,44 @@ pub static RATE_LIMIT: Table = Table {
     ],
 };
 
+/// Words after "must be" of `record.on`.
+const ENDS: &str = r#"a list such as ["5xx", "upstream_malformed"]"#;
+
+/// Keys of `record`.
+pub static RECORD: Table = Table {
+    name: "record",
+    expected: "an object or false",
+    keys: &[
+        Key {
+            name: "on",
+            kind: Kind::List(
+                ENDS,
+                &Kind::Text("a word of \"end\", a status, or a class such as \"5xx\""),
+            ),
+            default: Fallback::Json(r#"["5xx"]"#),
+            about: "Requests that are kept: classes of statuses, statuses, and words of \"end\" in the access log.",
+        },
+        Key {
+            name: "bytes",
+            kind: Kind::Size(1024, bound::RECORD_BYTES_MAX as u64),
+            default: Fallback::Number(bound::RECORD_BYTES_DEFAULT as u64),
+            about: "Bytes that are kept of a request and its response.",
+        },
+        Key {
+            name: "keep",
+            kind: Kind::Whole(1, bound::RECORD_KEEP_MAX as u64),
+            default: Fallback::Number(bound::RECORD_KEEP_DEFAULT as u64),
+            about: "Files that are kept; the oldest goes.",
+        },
+        Key {
+            name: "dir",
+            kind: Kind::Text("the path of a directory"),
+            default: Fallback::Required,
+            about: "Directory of the files, which must exist.",
+        },
+    ],
+};
+
 const OR_FALSE: &str = r#"a duration such as "15s", "250ms", "1m" or "1h", or a whole number of milliseconds, or false"#;
 
 const fn timeout(name: &'static str, default: Duration, about: &'static str) -> Key {

@@ -20,7 +20,7 @@ mod tests;
 
 pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
 pub use self::kind::{Fallback, Key, Kind, Table};
-pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, TIMEOUTS};
+pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
 pub use self::services::{HEALTH_CHECK, PASSIVE_HEALTH, SERVICE, TARGET, UPSTREAM_TLS};
 pub use self::top::{
     ADDRESS_EXPECTED, ADMIN, ADMIN_EXPECTED, CERTIFICATE, CORS, LISTENER, LISTENER_TLS,

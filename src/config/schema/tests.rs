@@ -35,7 +35,7 @@ fn the_parser_reads_each_key_of_the_table_and_no_other() {
             "introspection": { "type": "introspection", "url": "https://a/", "tls": {} },
             "apiKey": { "type": "apiKey" }, "basic": { "type": "basic" },
             "forward": { "type": "forward", "url": "https://a/", "tls": {} } },
-        "authFailures": {}, "rateLimit": {}, "timeouts": {}, "limits": {}, "cors": {},
+        "authFailures": {}, "rateLimit": {}, "timeouts": {}, "limits": {}, "cors": {}, "record": {},
         "services": [{ "targets": [{}], "healthCheck": {}, "passiveHealth": {}, "tls": {},
             "rateLimit": {}, "timeouts": {} }] }"#;
     let _ = reads::take();
@@ -170,7 +170,7 @@ fn bounds_are_those_of_the_parser() {
 #[test]
 fn each_key_is_described() {
     let tables = tables();
-    assert_eq!(tables.len(), 20);
+    assert_eq!(tables.len(), 21);
     for table in tables {
         let names = table
             .keys

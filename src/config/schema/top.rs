@@ -4,7 +4,7 @@ use crate::time::Duration;
 
 use super::auth::PROVIDER;
 use super::kind::{Fallback, Key, Kind, Table};
-use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, TIMEOUTS};
+use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
 use super::services::SERVICE;
 
 /// The whole file.
@@ -158,6 +158,12 @@ pub static TOP: Table = Table {
             ),
             default: Fallback::Json(r#""X-Request-Id""#),
             about: "Field with the id of a request: at the client, at the upstream, in the log.",
+        },
+        Key {
+            name: "record",
+            kind: Kind::Any("an object or false", &[Kind::Off, Kind::Object(&RECORD)]),
+            default: Fallback::Flag(false),
+            about: "Flight recorder: files with the inputs of failed requests, for tollgate replay.",
         },
         Key {
             name: "trustedProxies",

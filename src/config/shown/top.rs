@@ -67,6 +67,10 @@ fn word(key: &str, config: &Config) -> String {
             AccessLogFormat::Off => "off".to_owned(),
         },
         "requestId" => settings.request_id.clone().unwrap_or("off".to_owned()),
+        "record" => match &settings.record {
+            None => "off".to_owned(),
+            Some(rule) => format!("{} files in {}", rule.keep, rule.dir),
+        },
         "logLevel" => config.log_level.as_str().to_owned(),
         "admin" if config.admin.addresses.is_empty() => "off".to_owned(),
         "admin" => check::admin(&config.admin),

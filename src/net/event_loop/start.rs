@@ -28,6 +28,7 @@ use crate::net::upgrade::{Program, Upgrader};
 use crate::net::workers::access_log::AccessLogWriter;
 use crate::net::workers::certificate_watcher::CertificateWatcher;
 use crate::net::workers::dns::Resolver;
+use crate::net::workers::recorder::RecordWriter;
 use crate::net::workers::verifier::{Kinds, Verifier};
 use crate::proxy::Proxy;
 use crate::time::Instant;
@@ -96,6 +97,7 @@ impl EventLoop {
                 acceptor,
                 messages: Messages::default(),
                 resolver,
+                records: RecordWriter::default(),
                 verifier,
                 tls: client_tls,
             },

@@ -9,6 +9,7 @@ pub mod dns;
 pub(in crate::net) mod file_stamp;
 pub mod logger;
 pub(in crate::net) mod queue;
+pub(in crate::net) mod recorder;
 mod stderr_capture;
 pub mod verifier;
 

@@ -302,7 +302,7 @@ impl Clients {
             let entry = ctx
                 .access_log
                 .begin(client.peer.ip(), client.entrance, ctx.now);
-            ctx.record(entry, Outcome::ClientClosed);
+            ctx.record(id, entry, Outcome::ClientClosed);
         }
     }
 

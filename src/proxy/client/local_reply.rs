@@ -135,7 +135,7 @@ impl Clients {
         if let Some(reason) = reply.reason {
             ctx.report_refused(&mut entry, reply.outcome, reason);
         }
-        ctx.record(entry, reply.outcome);
+        ctx.record(id, entry, reply.outcome);
     }
 }
 

@@ -134,6 +134,9 @@ impl Clients {
             ctx.buffers.give_back(&mut client.inbox);
             client.outbox.clear(&mut ctx.buffers);
             self.discount(&client, ctx);
+            if let Some(recorder) = &mut ctx.recorder {
+                recorder.forget(id);
+            }
             ctx.command(Command::Close {
                 side: Side::Client(id),
                 abort,

@@ -69,6 +69,9 @@ impl Relay<'_> {
         self.exchange
             .log_entry
             .goes_up(dialed == Dialed::Reused, now);
+        if self.ctx.recorder.is_some() {
+            self.record_attempt(dialed == Dialed::Reused);
+        }
         match dialed {
             Dialed::Reused => self.arm(WaitsFor::Response),
             Dialed::Pending | Dialed::NoAddress if time == ConnectTime::Fresh => {
@@ -81,6 +84,10 @@ impl Relay<'_> {
 
     /// Goes on once the name that the exchange waited for is known, or known to have no address.
     pub(in crate::proxy) fn on_name_resolved(&mut self, up: UpstreamId) -> ExchangeStep {
+        if self.ctx.recorder.is_some() {
+            let addresses = self.upstreams.addresses_of(up);
+            self.ctx.record_names(self.exchange.client, &addresses);
+        }
         let (upstreams, mut search, ctx) = self.search();
         address_step(upstreams.name_resolved(up, &mut search, ctx))
     }
@@ -239,6 +246,16 @@ impl Relay<'_> {
             ConnectTime::Fresh
         };
         self.connect_within(selection, outbox, time)
+    }
+
+    /// Notes the connection that the request goes to, for the flight recorder.
+    #[cold]
+    fn record_attempt(&mut self, is_kept: bool) {
+        let up = self.upstream_id();
+        let addresses = up.map(|up| self.upstreams.addresses_of(up));
+        let addresses = addresses.unwrap_or_default();
+        let client = self.exchange.client;
+        self.ctx.record_attempt(client, up, is_kept, &addresses);
     }
 
     /// Notes that an attempt came to nothing.

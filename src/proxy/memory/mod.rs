@@ -24,6 +24,7 @@ use super::exchange::Exchanges;
 use super::failures::REPORTS_BYTES;
 use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, UpstreamId};
 use super::log_entry::AccessLogEntry;
+use super::recorder::Recording;
 use super::rules::{COPIES_MAX, ServiceRules};
 use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
 use super::step::Step;
@@ -34,8 +35,8 @@ use crate::buffer::total;
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
     AUTH_SUBJECT_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX,
-    DENIED_CONNECTIONS, IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, REMINDERS_PER_TIMER,
-    REQUEST_ID_BYTES,
+    DENIED_CONNECTIONS, IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, RECORDINGS, RECORDS_WAITING,
+    REMINDERS_PER_TIMER, REQUEST_ID_BYTES,
 };
 use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
@@ -175,6 +176,16 @@ pub fn decisions(settings: &Settings) -> usize {
         Some(_) => decisions::BYTES,
         None => 0,
     }
+}
+
+/// Bytes of the flight recorder: recordings in flight, those that wait for their thread, and the text
+/// of one, with its copies.
+pub fn records(settings: &Settings) -> usize {
+    settings.record.as_ref().map_or(0, |rule| {
+        let count = RECORDS_WAITING.saturating_mul(2).saturating_add(RECORDINGS);
+        let text = rule.bytes.saturating_mul(8);
+        total([Recording::bound(rule.bytes).saturating_mul(count), text])
+    })
 }
 
 /// Bytes of one rate table.

@@ -54,6 +54,7 @@ fn gateway(host: TargetHost) -> Proxy {
         deny: Default::default(),
         https_port: None,
         access_log: AccessLogFormat::Off,
+        record: None,
         request_id: None,
     };
     let mut proxy = Proxy::new(settings, 0);

@@ -201,6 +201,14 @@ impl Upstreams {
         }
     }
 
+    /// Returns the addresses that the target of a connection has now.
+    #[cold]
+    pub(super) fn addresses_of(&self, up: UpstreamId) -> Vec<core::net::SocketAddr> {
+        let target = self.get(up).map(|upstream| upstream.target);
+        let state = target.and_then(|target| self.targets.get(target));
+        state.map_or_else(Vec::new, |state| state.addresses.known().to_vec())
+    }
+
     /// Returns the address of an endpoint that its name still has.
     pub(super) fn address_at(&self, endpoint: EndpointId) -> Option<core::net::SocketAddr> {
         self.endpoints

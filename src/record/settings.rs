@@ -1,0 +1,86 @@
+//! The part of the configuration that a replay needs, as JSON.
+
+use core::fmt::Write;
+
+use crate::config::check::strategy;
+use crate::proxy::settings::{Service, Settings};
+use crate::time::Duration;
+
+/// Returns a configuration with these settings, in one line.
+pub(super) fn json(settings: &Settings) -> String {
+    let (limits, timeouts) = (&settings.limits, &settings.timeouts);
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        "{{\"accessLog\":\"json\",\"requestId\":false,\"rateLimit\":false,\"cors\":false,\"securityHeaders\":false,\
+         \"halfClose\":{},\"limits\":{{\"headBytes\":{},\"requestLine\":{},\"headers\":{}",
+        settings.half_close, limits.head_bytes, limits.request_line_bytes, limits.fields,
+    );
+    if let Some(bytes) = limits.body_bytes {
+        let _ = write!(out, ",\"bodyBytes\":{bytes}");
+    }
+    let _ = write!(
+        out,
+        "}},\"timeouts\":{{\"head\":{},\"keepAlive\":{}}},\"services\":[",
+        span(timeouts.head),
+        span(timeouts.keep_alive),
+    );
+    for (place, service) in settings.services.iter().enumerate() {
+        out.push_str(if place > 0 { "," } else { "" });
+        write_service(service, settings, &mut out);
+    }
+    out.push_str("]}");
+    out
+}
+
+fn write_service(service: &Service, settings: &Settings, out: &mut String) {
+    let _ = write!(
+        out,
+        "{{\"route\":{:?},\"retries\":{},\"balance\":{:?},\"stripPrefix\":{},\"preserveHost\":{},\
+         \"encodedSlashes\":{},\"targets\":[",
+        service.route,
+        service.retries,
+        strategy(service.balance),
+        service.strip_prefix,
+        service.preserve_host,
+        if service.keeps_encoded_slashes {
+            "\"keep\""
+        } else {
+            "\"reject\""
+        },
+    );
+    for (place, destination) in service.destinations.iter().enumerate() {
+        let Some(target) = settings.targets.get(destination.target) else {
+            continue;
+        };
+        let scheme = if target.tls { "https" } else { "http" };
+        let comma = if place > 0 { "," } else { "" };
+        let _ = write!(
+            out,
+            "{comma}{{\"url\":\"{scheme}://{}{}\",\"weight\":{},\"backup\":{}}}",
+            target.authority, destination.path, destination.role.weight, destination.role.backup
+        );
+    }
+    let timeouts = &service.timeouts;
+    out.push_str("],\"timeouts\":{");
+    for (place, (name, time)) in [
+        ("connect", timeouts.connect),
+        ("response", timeouts.response),
+        ("body", timeouts.body),
+        ("idle", timeouts.idle),
+        ("upstreamKeepAlive", timeouts.upstream_keep_alive),
+        ("tunnel", timeouts.tunnel),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let comma = if place > 0 { "," } else { "" };
+        let _ = write!(out, "{comma}\"{name}\":{}", span(time));
+    }
+    out.push_str("}}");
+}
+
+fn span(time: Option<Duration>) -> String {
+    time.map_or("false".to_owned(), |time| time.as_millis().to_string())
+}

@@ -1,0 +1,1 @@
+//! Records without secrets, and what is read of them.

@@ -1,0 +1,148 @@
+//! Flight records: each failure that a script causes ends in the same way when its record is replayed, and has no secret in it.
+
+use tollgate::proxy::command::Fault;
+use tollgate::record::{replay, text};
+
+use super::explanations::{CONFIG, ENDINGS, MALFORMED};
+use super::script::*;
+
+const RECORD: &str = r#"{ "record": { "dir": "/records", "on": ["4xx", "5xx", "client_closed", "upstream_closed", "upstream_timeout",
+    "client_timeout", "upstream_malformed"] },"#;
+
+/// Ends whose cause lies outside of a request.
+const OUTSIDE: [&str; 6] = [
+    "no_target_up",
+    "rate_limited",
+    "no_route",
+    "unauthorized",
+    "loop_detected",
+    "shutdown",
+];
+
+fn config() -> String {
+    CONFIG.replacen('{', RECORD, 1)
+}
+
+/// Replays the only record of a world. Returns its text.
+#[track_caller]
+fn expect_same(world: &mut World, what: &str) -> String {
+    assert_eq!(world.recordings.len(), 1, "{what}");
+    let record = text(&world.recordings.remove(0));
+    let replayed = replay(&record).unwrap_or_else(|error| panic!("{what}: {error}\n{record}"));
+    assert!(replayed.is_same, "{what}:\n{record}\n{}", replayed.text);
+    record
+}
+
+#[test]
+fn each_end_is_reached_again() {
+    let mut replayed = 0;
+    for (end, _, _, _, cause) in ENDINGS {
+        let mut world = World::with(&config());
+        cause(&mut world);
+        if OUTSIDE.contains(end) || *end == "ok" {
+            assert_eq!(world.recordings.len(), 0, "{end}");
+            continue;
+        }
+        expect_same(&mut world, end);
+        replayed += 1;
+    }
+    assert!(replayed >= 10, "{replayed}");
+}
+
+#[test]
+fn malformed_heads_are_refused_again() {
+    for (head, _) in MALFORMED {
+        let mut world = World::with(&config());
+        let client = world.connect();
+        world.send(client, head);
+        // Whose credentials are refused is not a matter of the request alone.
+        if head.contains("Authorization") {
+            assert_eq!(world.recordings.len(), 0, "{head}");
+            continue;
+        }
+        let record = expect_same(&mut world, head);
+        assert!(record.contains("\nend bad_request "), "{head}: {record}");
+    }
+}
+
+/// Sends a request, and the start of a response.
+fn respond(world: &mut World, response: &str) -> (Client, Origin) {
+    let client = world.connect();
+    world.send(client, "GET /open/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let origin = world.accept();
+    world.wait(7);
+    world.reply(origin, response);
+    (client, origin)
+}
+
+#[test]
+fn responses_that_break_off_do_so_again() {
+    type Cut = (&'static str, &'static str, fn(&mut World, Client, Origin));
+    let cut: [Cut; 5] = [
+        (
+            "a cut body",
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome",
+            |world, _, origin| {
+                world.finish_upstream(origin);
+            },
+        ),
+        (
+            "a bad chunk",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\nnope\r\n",
+            |_, _, _| {},
+        ),
+        (
+            "a chunk size that overflows",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\nfffffffffffffffffff\r\n",
+            |_, _, _| {},
+        ),
+        (
+            "a silent upstream",
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome",
+            |world, _, _| {
+                world.wait(700_000);
+            },
+        ),
+        (
+            "a client that leaves",
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome",
+            |world, client, _| {
+                world.finish(client);
+            },
+        ),
+    ];
+    for (what, response, end) in cut {
+        let mut world = World::with(&config());
+        let (client, origin) = respond(&mut world, response);
+        end(&mut world, client, origin);
+        expect_same(&mut world, what);
+    }
+}
+
+#[test]
+fn a_kept_connection_that_was_dead_is_one_in_the_replay() {
+    let mut world = World::with(&config());
+    let client = world.connect();
+    world.send(client, "GET /open/0 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.send(client, "GET /open/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.finish_upstream(origin);
+    world.refuse_because(Fault::Refused, "connection refused (os error 111)");
+    let record = expect_same(&mut world, "a dead connection");
+    assert!(
+        record.contains("attempt 1 kept") && record.contains("attempt 2 new"),
+        "{record}"
+    );
+}
+
+#[test]
+fn nothing_is_recorded_without_the_key_or_of_other_ends() {
+    for config in [CONFIG.to_owned(), config().replace("\"4xx\", ", "")] {
+        let mut world = World::with(&config);
+        let client = world.connect();
+        world.send(client, "GET /open#b HTTP/1.1\r\nHost: a\r\n\r\n");
+        world.expect_status(client, 400);
+        assert_eq!(world.recordings.len(), 0);
+    }
+}
