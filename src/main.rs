@@ -409,20 +409,12 @@ fn hash(api_key: bool) -> Result<(), u8> {
 
 /// Replays a record. The exit code says whether the request ends as in the record.
 fn replay(path: &Path) -> Result<(), u8> {
-    let name = path.display();
-    let replayed = std::fs::read_to_string(path)
-        .map_err(|error| format!("{name}: cannot be read: {error}"))
-        .and_then(|text| record::replay(&text).map_err(|error| format!("{name}: {error}")));
-    match replayed {
-        Ok(replayed) => {
-            say(&replayed.text)?;
-            replayed.is_same.then_some(()).ok_or(DIFFERENT)
-        }
-        Err(error) => {
-            complain(&error);
-            Err(FAILED)
-        }
-    }
+    let replayed = record::replay_file(path).map_err(|error| {
+        complain(&error);
+        FAILED
+    })?;
+    say(&replayed.text)?;
+    replayed.is_same.then_some(()).ok_or(DIFFERENT)
 }
 
 fn usage(text: &str) -> u8 {

@@ -14,6 +14,12 @@ use crate::config::{ListenAddress, LogLevel, admin_address, nearest};
 use crate::explain::Asked;
 use crate::policy::forward::Peer;
 
+const NO_RECORD: &str = "replay needs the path of a record, as in tollgate replay FILE; \"record\" in the configuration says where \
+     records are written";
+
+const NO_ID: &str = "why needs the id of a request, as in tollgate why 9f86d081884c7d659a2feaa0c55ad015; the response has it \
+     in X-Request-Id, and the log in its lines";
+
 /// Words and options of a command line.
 #[derive(Default)]
 pub(super) struct Given {
@@ -213,23 +219,18 @@ impl Given {
                 once: self.once,
             },
             "replay" => Command::Replay {
-                file: self.files.into_iter().next().ok_or_else(|| {
-                    UsageError(
-                        "replay needs the path of a record, as in tollgate replay FILE; \"record\" in the \
-                         configuration says where records are written"
-                            .to_owned(),
-                    )
-                })?,
+                file: self
+                    .files
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| missing(NO_RECORD))?,
             },
             "why" => Command::Why {
                 at,
-                id: self.id.filter(|id| !id.is_empty()).ok_or_else(|| {
-                    UsageError(
-                        "why needs the id of a request, as in tollgate why 9f86d081884c7d659a2feaa0c55ad015; \
-                         the response has it in X-Request-Id, and the log in its lines"
-                            .to_owned(),
-                    )
-                })?,
+                id: self
+                    .id
+                    .filter(|id| !id.is_empty())
+                    .ok_or_else(|| missing(NO_ID))?,
             },
             "log" => Command::Log {
                 at,
@@ -311,6 +312,10 @@ impl Given {
         }
         Ok(())
     }
+}
+
+fn missing(text: &str) -> UsageError {
+    UsageError(text.to_owned())
 }
 
 /// Returns the value of an option. `what`: what it must be, `example`: one of it.

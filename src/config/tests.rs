@@ -163,11 +163,11 @@ fn the_flight_recorder_has_ends_a_directory_and_bounds() {
         ),
         (
             r#"{"dir":"/r","keep":0}"#,
-            "2:29: record.keep: must be from 1 to 10000",
+            "2:29: record.keep: 0 must be a whole number from 1 to 10000",
         ),
         (
             r#"{"dir":"/r","bytes":"2MB"}"#,
-            "2:30: record.bytes: must be from 1KB to 1MB",
+            "2:30: record.bytes: \"2MB\" must be from 1KB to 1MB",
         ),
     ] {
         says(&with(&format!(r#""record":{text}"#)), &[line]);

@@ -19,6 +19,7 @@ use super::settings::{
 use super::tries::Verdict;
 use crate::limits::{RECORD_INPUTS, RECORD_SERVICES, RECORDINGS};
 use crate::observe::access::Outcome;
+use crate::policy::path::PathFault;
 use crate::time::{Instant, UnixTime};
 use crate::upstream::rules::Role;
 
@@ -49,7 +50,7 @@ pub struct Recording {
 pub struct Input {
     /// Milliseconds since the first input.
     pub at: u32,
-    /// What happened.
+    /// Event.
     pub what: What,
 }
 
@@ -184,7 +185,8 @@ impl Recorder {
         let place = self.open.iter().position(|open| open.client == client)?;
         let mut recording = self.open.swap_remove(place);
         let status = entry.numbers.status;
-        let is_refused = entry.numbers.verdict == Verdict::Refused;
+        let is_refused = entry.numbers.verdict == Verdict::Refused
+            || entry.reason.as_deref() == Some(&Reason::UnsafePath(PathFault::OtherGuard));
         if !self.rule.picks(outcome, status) || is_refused || is_outside(outcome, status) {
             return None;
         }

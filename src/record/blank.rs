@@ -1,7 +1,7 @@
 //! Blanks what may be secret in the bytes of one direction: in place and with the same length, so
 //! that a parser takes the same way through them.
 //!
-//! What stays is a closed list: methods, paths, versions and statuses; names of fields; the framing
+//! A closed list stays: methods, paths, versions and statuses; names of fields; the framing
 //! of chunks; and of few fields the words that the gateway acts upon. Every other byte of a value,
 //! of a query or of content is replaced.
 

@@ -6,14 +6,15 @@
 
 use core::fmt::Write;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::collections::VecDeque;
+use std::path::Path;
 
 use super::text::{Line, Record, fault, parse, unescape};
+use super::world::{World, described};
 use crate::config;
 use crate::policy::auth::json::Json;
 use crate::policy::forward::Peer;
 use crate::proxy::Proxy;
-use crate::proxy::command::{ClientId, Command, ListenerKind, Side, TargetId, UpstreamId};
+use crate::proxy::command::{ClientId, ListenerKind, Side};
 use crate::time::{Instant, UnixTime};
 
 /// Bytes of one input of a record.
@@ -30,31 +31,14 @@ pub struct Replayed {
     pub is_same: bool,
 }
 
-/// Connection of the replay.
-struct Wire {
-    side: Side,
-    /// Number in the record; `None`: it has none yet.
-    number: Option<usize>,
-    unread: Vec<u8>,
-    has_ended: bool,
-    is_connected: bool,
-    is_stalled: bool,
-}
-
-struct World {
-    proxy: Proxy,
-    now: Instant,
-    started: Instant,
-    wires: Vec<Wire>,
-    /// Connections that the engine chose and the record has not named yet.
-    chosen: VecDeque<UpstreamId>,
-    /// Addresses of the targets' names; `None`: no answer.
-    names: Option<Vec<SocketAddr>>,
-    resolving: Vec<TargetId>,
-    /// True behind the first input about names.
-    has_names: bool,
-    is_quiet: bool,
-    out: String,
+/// Replays the record in a file.
+///
+/// # Errors
+/// The file cannot be read, or is no record of a version that this program reads.
+pub fn replay_file(path: &Path) -> Result<Replayed, String> {
+    let read = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"));
+    let replayed = read.and_then(|text| replay(&text));
+    replayed.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Replays the text of a record.
@@ -64,7 +48,7 @@ struct World {
 pub fn replay(text: &str) -> Result<Replayed, String> {
     let record = parse(text)?;
     let env = |_: &str| None;
-    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let read = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
     let config =
         config::load(record.config.as_bytes(), "record", &env, &read).map_err(|errors| {
             errors
@@ -78,18 +62,8 @@ pub fn replay(text: &str) -> Result<Replayed, String> {
         .first()
         .map(|service| service.route.clone());
     let started = Instant::from_millis(record.started.max(1000));
-    let mut world = World {
-        proxy: Proxy::new(config.settings, 7),
-        now: started,
-        started,
-        wires: Vec::new(),
-        chosen: VecDeque::new(),
-        names: first_names(&record)?,
-        resolving: Vec::new(),
-        has_names: false,
-        is_quiet: true,
-        out: String::new(),
-    };
+    let names = first_names(&record)?;
+    let mut world = World::new(Proxy::new(config.settings, 7), started, names);
     world.proxy.handle_clock(started, UnixTime::from_millis(0));
     world.settle();
     let kept = record
@@ -136,83 +110,6 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 impl World {
-    fn add(&mut self, side: Side, number: Option<usize>, is_connected: bool) {
-        self.wires.push(Wire {
-            side,
-            number,
-            unread: Vec::new(),
-            has_ended: false,
-            is_connected,
-            is_stalled: false,
-        });
-    }
-
-    fn wire(&mut self, side: Side) -> Option<&mut Wire> {
-        self.wires.iter_mut().find(|wire| wire.side == side)
-    }
-
-    /// Fills the pool: so many requests at once, each with a response.
-    fn warm_up(&mut self, count: usize, route: &str) {
-        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8)));
-        let mut clients = Vec::new();
-        for _ in 0..count {
-            let Some(client) = self
-                .proxy
-                .handle_accepted(peer, ListenerKind::Plain, self.now)
-            else {
-                continue;
-            };
-            let side = Side::Client(client);
-            self.add(side, None, true);
-            self.send(
-                side,
-                format!("GET {route} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(),
-            );
-            clients.push(side);
-        }
-        let made = core::mem::take(&mut self.chosen);
-        for up in &made {
-            self.connect(*up);
-        }
-        for up in &made {
-            self.send(
-                Side::Upstream(*up),
-                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-            );
-        }
-        for side in clients {
-            self.end(side);
-        }
-        self.chosen.clear();
-        self.proxy.access_lines().clear();
-    }
-
-    fn connect(&mut self, up: UpstreamId) {
-        let Some(wire) = self.wire(Side::Upstream(up)) else {
-            return;
-        };
-        if !core::mem::replace(&mut wire.is_connected, true) {
-            self.proxy.handle_connected(up, self.now);
-            self.settle();
-        }
-    }
-
-    fn send(&mut self, side: Side, bytes: &[u8]) {
-        if let Some(wire) = self.wire(side) {
-            wire.unread.extend_from_slice(bytes);
-        }
-        self.attend(side);
-        self.settle();
-    }
-
-    fn end(&mut self, side: Side) {
-        if let Some(wire) = self.wire(side) {
-            wire.has_ended = true;
-        }
-        self.attend(side);
-        self.settle();
-    }
-
     /// Returns the side with a number of the record.
     fn side(&self, number: usize) -> Option<Side> {
         let mut wires = self.wires.iter();
@@ -305,125 +202,6 @@ impl World {
         Ok(())
     }
 
-    /// Answers the lookups that wait.
-    fn resolve(&mut self) {
-        let Some(names) = self.names.clone() else {
-            return;
-        };
-        for target in core::mem::take(&mut self.resolving) {
-            self.proxy.handle_resolved(target, &names, self.now);
-        }
-    }
-
-    /// Lets time pass.
-    fn wait_until(&mut self, until: Instant) {
-        while let Some(due) = self.proxy.poll_timeout().filter(|due| *due <= until) {
-            self.now = self.now.max(due);
-            self.proxy.handle_timeout(self.now);
-            self.settle();
-        }
-        self.now = self.now.max(until);
-    }
-
-    /// Runs commands and moves bytes until nothing is left to do.
-    fn settle(&mut self) {
-        loop {
-            while let Some(command) = self.proxy.poll_command() {
-                self.run(command);
-            }
-            match self.proxy.poll_ready() {
-                Some(side) => self.attend(side),
-                None => return,
-            }
-        }
-    }
-
-    fn run(&mut self, command: Command) {
-        match command {
-            Command::Dial {
-                upstream, address, ..
-            } => {
-                self.say(&format!("connects to {address}"));
-                self.add(Side::Upstream(upstream), None, false);
-                self.chosen.push_back(upstream);
-            }
-            Command::Resolve { target, .. } => {
-                self.resolving.push(target);
-                if self.names.as_ref().is_some_and(Vec::is_empty) || !self.is_quiet {
-                    self.say("looks the target's name up");
-                }
-                self.resolve();
-            }
-            Command::Shut(side) => self.say(&format!("ends its direction to {}", self.who(side))),
-            Command::Close { side, abort } => {
-                let how = if abort { "resets" } else { "closes" };
-                self.say(&format!("{how} {}", self.who(side)));
-                self.wires.retain(|wire| wire.side != side);
-            }
-            Command::Verify { .. } | Command::Report(_) | Command::Record => {}
-        }
-    }
-
-    /// Moves the bytes of a side.
-    fn attend(&mut self, side: Side) {
-        loop {
-            let Some(wire) = self.wire(side).filter(|wire| wire.is_connected) else {
-                return;
-            };
-            let (is_stalled, is_named) = (wire.is_stalled, wire.number.is_some());
-            let (one, two) = self.proxy.pending(side);
-            let bytes = [one, two].concat();
-            if !is_stalled && !bytes.is_empty() {
-                if let (Side::Upstream(up), false) = (side, is_named)
-                    && !self.chosen.contains(&up)
-                {
-                    self.chosen.push_back(up);
-                }
-                self.say(&format!("sends {} {}", self.who(side), described(&bytes)));
-                self.proxy.handle_sent(side, bytes.len(), self.now);
-            } else if !self.read(side) {
-                return;
-            }
-            while let Some(command) = self.proxy.poll_command() {
-                self.run(command);
-            }
-        }
-    }
-
-    /// Has the engine read of a side. Returns false if it reads nothing.
-    fn read(&mut self, side: Side) -> bool {
-        let Some(place) = self.wires.iter().position(|wire| wire.side == side) else {
-            return false;
-        };
-        let Some(wire) = self.wires.get_mut(place) else {
-            return false;
-        };
-        if wire.unread.is_empty() {
-            let has_ended = core::mem::take(&mut wire.has_ended);
-            if has_ended {
-                self.proxy.handle_end(side, self.now);
-            }
-            return has_ended;
-        }
-        let room = self.proxy.room(side);
-        let count = room.len().min(wire.unread.len());
-        if let (Some(room), Some(bytes)) = (room.get_mut(..count), wire.unread.get(..count)) {
-            room.copy_from_slice(bytes);
-        }
-        wire.unread.drain(..count);
-        if count > 0 {
-            self.proxy.handle_received(side, count, self.now);
-        }
-        count > 0
-    }
-
-    /// Returns the line of the access log.
-    fn line(&mut self) -> Option<Json> {
-        let lines = self.proxy.access_lines();
-        let line = lines.split(|&byte| byte == b'\n').next()?;
-        Json::parse(line)
-    }
-
     /// Waits for the end of the request, and compares it with the record's.
     fn finish(mut self, record: &Record) -> Replayed {
         for _ in 0..DEADLINES {
@@ -456,34 +234,4 @@ impl World {
             is_same,
         }
     }
-
-    fn who(&self, side: Side) -> String {
-        let wire = self.wires.iter().find(|wire| wire.side == side);
-        match (side, wire.and_then(|wire| wire.number)) {
-            (Side::Client(_), _) => "the client".to_owned(),
-            (_, Some(number)) => format!("connection {number}"),
-            _ => "the upstream".to_owned(),
-        }
-    }
-
-    /// Writes an input.
-    fn tell(&mut self, text: &str) {
-        let at = self.now.since(self.started).as_millis();
-        let _ = writeln!(self.out, "{at:>8} ms  {text}");
-    }
-
-    /// Writes what the engine does.
-    fn say(&mut self, text: &str) {
-        if !self.is_quiet {
-            let _ = writeln!(self.out, "                tollgate {text}");
-        }
-    }
-}
-
-/// Describes bytes by their number and their first line.
-fn described(bytes: &[u8]) -> String {
-    let line = bytes.split(|&byte| matches!(byte, b'\r' | b'\n')).next();
-    let line = line.unwrap_or_default();
-    let line = line.get(..80).unwrap_or(line);
-    format!("{} bytes: {}", bytes.len(), line.escape_ascii())
 }

@@ -56,7 +56,7 @@ fn malformed_heads_are_refused_again() {
         let client = world.connect();
         world.send(client, head);
         // Whose credentials are refused is not a matter of the request alone.
-        if head.contains("Authorization") {
+        if head.contains("Authorization") || head.contains("/IN") {
             assert_eq!(world.recordings.len(), 0, "{head}");
             continue;
         }

@@ -54,7 +54,7 @@ fn directory(object: &Object<'_>, place: &Located<'_>, report: &mut Report<'_>) 
     if !path.starts_with('/') {
         dir.fail(
             report,
-            format!("must be an absolute path, such as \"/var/lib/tollgate/records\""),
+            "must be an absolute path, such as \"/var/lib/tollgate/records\"",
         );
     } else if path.len() > CONFIG_PATH_BYTES_MAX {
         dir.fail(report, "is longer than 2048 bytes; use a shorter path");

@@ -1,1 +1,0 @@
-//! Records without secrets, and what is read of them.
