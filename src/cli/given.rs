@@ -187,24 +187,7 @@ impl Given {
                     log: self.log,
                 }
             }
-            "explain" => {
-                let from = self.from.as_deref().map(peer).transpose()?;
-                let [method, url] = <[String; 2]>::try_from(self.request).map_err(|_| {
-                    UsageError(
-                        "explain needs a method and a URL; write tollgate explain GET \
-                         http://api.example.com/users, or only the path: tollgate explain GET /users"
-                            .to_owned(),
-                    )
-                })?;
-                let asked = Asked {
-                    method,
-                    url,
-                    headers: self.headers,
-                    data: self.data,
-                    from,
-                };
-                Command::Explain(self.config, Box::new(asked), self.json)
-            }
+            "explain" => self.explain()?,
             "demo" => Command::Demo,
             "help" => Command::Help,
             "version" => Command::Version,
@@ -242,6 +225,26 @@ impl Given {
                 admin: self.admin,
             },
         })
+    }
+
+    /// Returns the command `explain`.
+    fn explain(self) -> Result<Command, UsageError> {
+        let from = self.from.as_deref().map(peer).transpose()?;
+        let [method, url] = <[String; 2]>::try_from(self.request).map_err(|_| {
+            UsageError(
+                "explain needs a method and a URL; write tollgate explain GET \
+                 http://api.example.com/users, or only the path: tollgate explain GET /users"
+                    .to_owned(),
+            )
+        })?;
+        let asked = Asked {
+            method,
+            url,
+            headers: self.headers,
+            data: self.data,
+            from,
+        };
+        Ok(Command::Explain(self.config, Box::new(asked), self.json))
     }
 
     /// Reports an option that the command does not take.
