@@ -259,6 +259,8 @@ fn failed_requests_are_taken_over_with_their_clients() {
         resolve(&mut new);
         fail(&mut new, 1);
         assert!(places(&mut new, 2, 9).contains(&1), "the same client");
+        let mut new = old.upgrade(&keys);
+        resolve(&mut new);
         fail(&mut new, 2);
         assert_eq!(places(&mut new, 2, 9), [2, 2], "the second failure");
         let mut new = old.upgrade(&keys);

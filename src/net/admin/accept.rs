@@ -2,7 +2,7 @@
 
 use std::io;
 
-use log::warn;
+use log::{info, warn};
 use mio::{Interest, Registry, Token};
 
 use super::connection::Connection;
@@ -23,6 +23,9 @@ impl Admin {
                     Ok(accepted) => accepted,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         entry.state = Accepting::Idle;
+                        if entry.retired {
+                            self.close(index);
+                        }
                         break;
                     }
                     // The client has gone already.
@@ -34,7 +37,11 @@ impl Admin {
                     }
                 };
                 let access = entry.listener.access();
+                let is_last = entry.retired;
                 let mut connection = Connection::new(accepted.socket, access, index, now);
+                if is_last {
+                    connection.finish();
+                }
                 let token = Token(
                     ADMIN
                         .saturating_add(ADMIN_LISTENERS_MAX)
@@ -49,6 +56,15 @@ impl Admin {
                     *place = Some(connection);
                 }
             }
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        if let Some(closed) = self.listeners.get_mut(index).and_then(Option::take) {
+            let name = closed.listener.name();
+            // The socket leaves the poll when it is closed.
+            drop(closed);
+            info!("the admin listener on {name} is closed");
         }
     }
 

@@ -84,6 +84,9 @@ pub struct Admin {
 struct Entry {
     listener: AdminListener,
     state: Accepting,
+    /// The configuration does not have the address any more: the listener closes once the clients
+    /// that wait in the kernel's queue are accepted.
+    retired: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,18 +126,20 @@ impl Admin {
     /// Returns the addresses that are open: a reload binds those that are missing.
     pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         let entries = self.listeners.iter().flatten();
-        entries.map(|entry| entry.listener.address())
+        let kept = entries.filter(|entry| !entry.retired);
+        kept.map(|entry| entry.listener.address())
     }
 
     /// Returns the sockets, each with its address.
     pub(super) fn sockets(&mut self) -> impl Iterator<Item = (&ListenAddress, &mut Listener)> {
         let entries = self.listeners.iter_mut().flatten();
-        entries.map(|entry| entry.listener.socket())
+        let kept = entries.filter(|entry| !entry.retired);
+        kept.map(|entry| entry.listener.socket())
     }
 
     /// Makes the listeners those of a configuration. The ones with its addresses stay, the others
-    /// close, and those in `bound` are added. A connection of a closed listener ends after the
-    /// request that is under way.
+    /// close once the clients that wait there are accepted, and those in `bound` are added. A
+    /// connection of a listener that closes ends after the request that is under way.
     ///
     /// # Errors
     /// The kernel has no memory left.
@@ -145,33 +150,72 @@ impl Admin {
         registry: &Registry,
     ) -> io::Result<()> {
         self.hosts.clone_from(&access.hosts);
-        for (slot, entry) in self.listeners.iter_mut().enumerate() {
-            let closes = entry
-                .as_ref()
-                .is_some_and(|entry| !access.addresses.contains(entry.listener.address()));
-            if closes && let Some(mut closed) = entry.take() {
-                // Closing the socket takes it out of the poll in any case.
-                let _ = registry.deregister(&mut closed.listener.listener);
-                info!("the admin listener on {} is closed", closed.listener.name());
-                let connections = self.connections.iter_mut().flatten();
-                connections
-                    .filter(|connection| connection.listener == slot)
-                    .for_each(Connection::finish);
-                self.due = Some(Instant::ZERO);
+        for slot in 0..self.listeners.len() {
+            let entry = self.listeners.get(slot).and_then(Option::as_ref);
+            if entry.is_some_and(|entry| !access.addresses.contains(entry.listener.address())) {
+                self.retire(slot);
             }
         }
-        let free = self.listeners.iter_mut().enumerate();
-        let free = free.filter(|(_, slot)| slot.is_none());
-        for (mut listener, (index, slot)) in bound.into_iter().zip(free) {
+        for mut listener in bound {
+            // A queue that does not end keeps no new listener out.
+            let entries = &mut self.listeners;
+            let free = entries.iter().position(Option::is_none);
+            let retired = |slot: &Option<Entry>| slot.as_ref().is_some_and(|entry| entry.retired);
+            let index = free.or_else(|| entries.iter().position(retired));
+            let Some((index, slot)) = index.and_then(|at| Some((at, entries.get_mut(at)?))) else {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            };
+            *slot = None;
             let token = Token(ADMIN.saturating_add(index));
             registry.register(&mut listener.listener, token, Interest::READABLE)?;
             info!("the admin listener is on {}", listener.name());
             *slot = Some(Entry {
                 listener,
                 state: Accepting::Idle,
+                retired: false,
             });
         }
         Ok(())
+    }
+
+    /// Closes a listener once the clients that wait there are accepted.
+    fn retire(&mut self, slot: usize) {
+        let Some(Some(entry)) = self.listeners.get_mut(slot) else {
+            return;
+        };
+        entry.retired = true;
+        if entry.state == Accepting::Idle {
+            entry.state = Accepting::Ready;
+        }
+        let connections = self.connections.iter_mut().flatten();
+        connections
+            .filter(|connection| connection.listener == slot)
+            .for_each(Connection::finish);
+        self.due = Some(Instant::ZERO);
+    }
+
+    /// Leaves the listeners to another process, which has the same sockets, and closes them here.
+    /// Listeners of the `unused` addresses close once the clients that wait there are accepted.
+    pub fn leave(&mut self, unused: &[String], registry: &Registry) {
+        for slot in 0..self.listeners.len() {
+            self.retire(slot);
+            if let Some(place) = self.listeners.get_mut(slot)
+                && let Some(entry) = place
+                && !unused.contains(&entry.listener.address().to_string())
+            {
+                let (_, listener) = entry.listener.socket();
+                // The other process keeps the socket open, and with it a place in the poll.
+                let _ = registry.deregister(listener);
+                listener.disown();
+                *place = None;
+            }
+        }
+    }
+
+    /// Returns whether a listener is about to close: clients may wait there.
+    pub fn is_closing(&self) -> bool {
+        let mut entries = self.listeners.iter().flatten();
+        entries.any(|entry| entry.retired)
     }
 
     /// Sets the log level of a new configuration.

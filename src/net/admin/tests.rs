@@ -769,6 +769,37 @@ fn listeners_change_with_the_configuration() {
     assert_eq!(driven.admin.due(), None);
 }
 
+/// There are more clients than connections: each gets its answer, and then the listener closes.
+#[test]
+fn clients_that_wait_at_an_address_that_goes_are_answered() {
+    let mut driven = Driven::new("queue");
+    let mut idle = driven.connect();
+    idle.write_all(LIVE).expect("open");
+    driven.run(at(1));
+    read_until(&mut idle, "ok");
+    let client = |_| {
+        let mut client = driven.connect();
+        client.write_all(LIVE).expect("open");
+        client
+    };
+    let clients = (0..3 * ADMIN_CONNECTIONS).map(client).collect::<Vec<_>>();
+    let registry = driven.poll.registry();
+    let access = AdminAccess::default();
+    driven
+        .admin
+        .set(&access, Vec::new(), registry)
+        .expect("room");
+    assert_eq!(driven.admin.addresses().count(), 0);
+    for mut client in clients {
+        driven.run(at(2));
+        let answer = read_until(&mut client, "ok");
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    }
+    driven.run(at(2));
+    assert!(is_closed(&mut idle) && !driven.path.exists());
+    assert!(!driven.admin.is_closing());
+}
+
 /// The whole answer to a GET on a connection that closes.
 fn got(driven: &mut Driven, state_of: &GatewayState<'_>, head: &str) -> String {
     let mut client = driven.connect();

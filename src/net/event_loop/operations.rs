@@ -196,6 +196,8 @@ impl EventLoop {
         }
         let clients = self.executor.proxy.holdings().clients;
         let open = self.executor.acceptor.open();
+        let is_closing = !is_overdue && self.admin.is_closing();
+        let open = open.saturating_add(usize::from(is_closing));
         self.shutdown
             .finish_if_drained(clients.saturating_add(open));
     }

@@ -6,7 +6,6 @@ use log::{info, warn};
 
 use super::operations::STOPS;
 use super::{EventLoop, Postponed};
-use crate::config::AdminAccess;
 use crate::net::upgrade::handover::Offer;
 use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
 use crate::proxy::retire;
@@ -78,14 +77,9 @@ impl EventLoop {
             self.admin.reload_finished(&Err(why), now);
         }
         self.notifier.hand_over(successor.pid);
-        self.executor.acceptor.leave(&successor.unused);
-        let admin = self.admin.sockets();
-        admin.for_each(|(_, listener)| listener.disown());
         let registry = self.executor.poll.registry();
-        // Without sockets to add, nothing can fail.
-        let _ = self
-            .admin
-            .set(&AdminAccess::default(), Vec::new(), registry);
+        self.executor.acceptor.leave(&successor.unused, registry);
+        self.admin.leave(&successor.unused, registry);
         successor.go(reload);
         if self.shutdown.signal("upgrade", now) {
             retire(&mut self.executor.proxy);

@@ -89,7 +89,7 @@ impl Program {
 pub(super) struct Successor {
     /// Id of the process.
     pub(super) pid: u32,
-    /// Addresses of clients that it does not listen on.
+    /// Addresses that it does not listen on.
     pub(super) unused: Vec<String>,
     stream: Arc<UnixStream>,
 }
@@ -244,8 +244,8 @@ fn spawn(program: &Program, input: OwnedFd) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Hands the sockets and the state over. Returns the addresses of clients that the new process does
-/// not listen on.
+/// Hands the sockets and the state over. Returns the addresses that the new process does not listen
+/// on.
 fn handshake(link: &Link) -> io::Result<Vec<String>> {
     let mut stream = &*link.stream;
     let time = core::time::Duration::from_millis(UPGRADE_TIMEOUT.as_millis());
@@ -273,10 +273,7 @@ fn handshake(link: &Link) -> io::Result<Vec<String>> {
     }
     let unused = unused.into_iter();
     let unused = unused.filter_map(|index| link.offers.get(usize::from(index)));
-    Ok(unused
-        .filter(|offer| !offer.is_admin)
-        .map(|offer| offer.name.clone())
-        .collect())
+    Ok(unused.map(|offer| offer.name.clone()).collect())
 }
 
 /// Reads a byte, which must be this one.
