@@ -7,7 +7,8 @@
 use core::net::IpAddr;
 use std::collections::HashMap;
 
-use super::rate::{Seeded, client_key};
+use super::rate::client_key;
+use super::seeded::Seeded;
 
 /// Counts the open connections of each client.
 pub struct Accounts {

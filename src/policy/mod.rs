@@ -17,4 +17,5 @@ pub mod rewrite;
 pub mod route;
 pub mod router;
 pub mod security;
+mod seeded;
 pub mod tables;
