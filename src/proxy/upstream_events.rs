@@ -30,7 +30,7 @@ impl Proxy {
         let owner = self.upstreams.get(up)?.owner;
         let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
         match (owner, event) {
-            (_, UpstreamEvent::Fault(fault, reason)) => self.upstream_fault(up, fault, reason),
+            (_, UpstreamEvent::Fault(fault, reason)) => upstream_fault(self, up, fault, reason),
             (Owner::Exchange(id), UpstreamEvent::Bytes) => {
                 self.relay(id, |relay| relay.on_upstream_bytes(up))
             }
@@ -59,66 +59,66 @@ impl Proxy {
             (Owner::Idle | Owner::Private(_) | Owner::Contender(_), _) => None,
         }
     }
+}
 
-    /// Acts on a fault of an upstream connection. `reason`: what the system or TLS said.
-    #[cold]
-    #[inline(never)]
-    fn upstream_fault(
-        &mut self,
-        up: UpstreamId,
-        fault: Fault,
-        reason: Option<Reason>,
-    ) -> Option<Step> {
-        let upstream = self.upstreams.get(up)?;
-        let (is_open, owner) = (upstream.stage == Stage::Open, upstream.owner);
-        if let Owner::Contender(_) = owner {
-            let requester = self.upstreams.requester(up);
-            let address = self.upstreams.address_of(up);
-            note_try(self, requester, address, (fault, &reason));
-            let leader = search(self, requester, |upstreams, search, ctx| {
-                upstreams.contender_failed(up, search, fault, ctx)
-            });
-            return self.on_upstream(leader?, UpstreamEvent::Race);
+/// Acts on a fault of an upstream connection. `reason`: what the system or TLS said.
+#[cold]
+#[inline(never)]
+fn upstream_fault(
+    proxy: &mut Proxy,
+    up: UpstreamId,
+    fault: Fault,
+    reason: Option<Reason>,
+) -> Option<Step> {
+    let upstream = proxy.upstreams.get(up)?;
+    let (is_open, owner) = (upstream.stage == Stage::Open, upstream.owner);
+    if let Owner::Contender(_) = owner {
+        let requester = proxy.upstreams.requester(up);
+        let address = proxy.upstreams.address_of(up);
+        note_try(proxy, requester, address, (fault, &reason));
+        let leader = search(proxy, requester, |upstreams, search, ctx| {
+            upstreams.contender_failed(up, search, fault, ctx)
+        });
+        return proxy.on_upstream(leader?, UpstreamEvent::Race);
+    }
+    if !is_open {
+        let address = proxy.upstreams.address_of(up);
+        let next = search(proxy, Some(owner), |upstreams, search, ctx| {
+            upstreams.pass_lead(up, search?, fault, ctx)
+        });
+        if let Some(next) = next {
+            note_try(proxy, Some(owner), address, (fault, &reason));
+            return proxy.on_upstream(next, UpstreamEvent::Race);
         }
-        if !is_open {
-            let address = self.upstreams.address_of(up);
-            let next = search(self, Some(owner), |upstreams, search, ctx| {
-                upstreams.pass_lead(up, search?, fault, ctx)
-            });
-            if let Some(next) = next {
-                note_try(self, Some(owner), address, (fault, &reason));
-                return self.on_upstream(next, UpstreamEvent::Race);
-            }
+    }
+    match owner {
+        Owner::Idle | Owner::Private(_) | Owner::Contender(_) => {
+            proxy.upstreams.close_idle(up, &mut proxy.ctx);
+            None
         }
-        match owner {
-            Owner::Idle | Owner::Private(_) | Owner::Contender(_) => {
-                self.upstreams.close_idle(up, &mut self.ctx);
-                None
-            }
-            Owner::Subrequest(id) => {
-                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                let fault = (fault, reason);
-                let done = if is_open {
-                    self.subrequests.on_fault(id, up, fault, upstreams, ctx)
-                } else {
-                    self.subrequests.on_refused(id, up, fault, upstreams, ctx)
-                };
-                done.map(Step::subrequest_done)
-            }
-            Owner::Exchange(id) if is_open => {
-                self.relay(id, |relay| relay.on_upstream_fault(up, fault, reason))
-            }
-            Owner::Exchange(id) if fault == Fault::Exhausted => {
-                if self.handle_exhausted() {
-                    return self.relay(id, |relay| relay.retry_after_shedding(up));
-                }
-                self.ctx.report(Report::Exhausted);
-                let outcome = fault.outcome();
-                let step = ExchangeStep::Fail(Failure { outcome, reason });
-                Some(Step::Exchange(id, step))
-            }
-            Owner::Exchange(id) => self.relay(id, |relay| relay.on_refused(up, fault, reason)),
+        Owner::Subrequest(id) => {
+            let (upstreams, ctx) = (&mut proxy.upstreams, &mut proxy.ctx);
+            let fault = (fault, reason);
+            let done = if is_open {
+                proxy.subrequests.on_fault(id, up, fault, upstreams, ctx)
+            } else {
+                proxy.subrequests.on_refused(id, up, fault, upstreams, ctx)
+            };
+            done.map(Step::subrequest_done)
         }
+        Owner::Exchange(id) if is_open => {
+            proxy.relay(id, |relay| relay.on_upstream_fault(up, fault, reason))
+        }
+        Owner::Exchange(id) if fault == Fault::Exhausted => {
+            if proxy.handle_exhausted() {
+                return proxy.relay(id, |relay| relay.retry_after_shedding(up));
+            }
+            proxy.ctx.report(Report::Exhausted);
+            let outcome = fault.outcome();
+            let step = ExchangeStep::Fail(Failure { outcome, reason });
+            Some(Step::Exchange(id, step))
+        }
+        Owner::Exchange(id) => proxy.relay(id, |relay| relay.on_refused(up, fault, reason)),
     }
 }
 

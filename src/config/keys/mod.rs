@@ -60,9 +60,7 @@ pub(crate) fn compile(
     }
     let rate_limit = rate_limit::top(object.get("rateLimit"), report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
-    let auth = object.get("auth");
-    let auth = auth.map(|place| auth::compile(place, source, report));
-    let auth = auth.unwrap_or_default();
+    let auth = auth::compile(object.get("auth"), source, report);
     let defaults = services::Defaults {
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,
@@ -80,9 +78,8 @@ pub(crate) fn compile(
     let port_place = listen.cloned().unwrap_or_else(|| at("listen"));
     let failures = object.get("authFailures");
     let security_headers = security_headers::compile(object.get("securityHeaders"), report);
-    let request_id = object.get("requestId");
-    let security = security_headers.as_ref();
-    let request_id = request_id::compile(request_id, security, &auth, report);
+    let names = (security_headers.as_ref(), &auth[..]);
+    let request_id = request_id::compile(object.get("requestId"), names, report);
     let settings = Settings {
         services,
         targets: targets.targets,
@@ -98,8 +95,7 @@ pub(crate) fn compile(
         allow: peers(&object, "allow", report),
         deny: peers(&object, "deny", report),
         https_port: None,
-        access_log: word(&object, "accessLog", &ACCESS_LOGS, report)
-            .unwrap_or(AccessLogFormat::Combined),
+        access_log: access_log(&object, report),
         request_id,
         record: record::compile(object.get("record"), report),
     };
@@ -112,6 +108,10 @@ pub(crate) fn compile(
         upstream_tls: targets.tls,
         log_level: log_level(&object, report),
     })
+}
+
+fn access_log(object: &Object<'_>, report: &mut Report<'_>) -> AccessLogFormat {
+    word(object, "accessLog", &ACCESS_LOGS, report).unwrap_or(AccessLogFormat::Combined)
 }
 
 fn log_level(object: &Object<'_>, report: &mut Report<'_>) -> LogLevel {

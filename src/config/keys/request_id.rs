@@ -14,8 +14,7 @@ use crate::config::values::header_name::{is_no_request_field, is_own, is_token};
 /// names.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
-    security: Option<&SecurityHeaders>,
-    providers: &[Provider],
+    (security, providers): (Option<&SecurityHeaders>, &[Provider]),
     report: &mut Report<'_>,
 ) -> Option<String> {
     let Some(place) = place.filter(|place| !place.is_null()) else {

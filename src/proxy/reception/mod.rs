@@ -96,16 +96,8 @@ impl Reception<'_> {
         let mut entry = match &mut suspended {
             Some(suspended) => core::mem::take(&mut suspended.log_entry),
             None => {
-                let mut entry = self
-                    .ctx
-                    .access_log
-                    .begin(client.ip(), entrance, self.ctx.now);
-                if rules.trusted.is_trusted(peer) {
-                    self.ctx.access_log.keep_given_id(&mut entry, head);
-                }
-                entry.note_head(head);
-                self.ctx.access_log.note_details(&mut entry, head);
-                entry
+                let keeps_id = rules.trusted.is_trusted(peer);
+                self.begin_entry(head, client.ip(), entrance, keeps_id)
             }
         };
         let request = match Request::read(head) {
@@ -139,6 +131,25 @@ impl Reception<'_> {
             entry.numbers.verdict = Verdict::Preflight;
         }
         self.begin_exchange(&request, (route, service), behind, Grants::default(), entry)
+    }
+
+    /// Opens the log entry of a request. `keeps_id`: an id that the request brings is kept.
+    #[inline(always)]
+    fn begin_entry(
+        &mut self,
+        head: &RequestHead<'_>,
+        client: Option<IpAddr>,
+        entrance: Entrance,
+        keeps_id: bool,
+    ) -> Box<AccessLogEntry> {
+        let (access_log, now) = (&mut self.ctx.access_log, self.ctx.now);
+        let mut entry = access_log.begin(client, entrance, now);
+        if keeps_id {
+            access_log.keep_given_id(&mut entry, head);
+        }
+        entry.note_head(head);
+        access_log.note_details(&mut entry, head);
+        entry
     }
 
     /// Counts a request of a service for the rate limit.

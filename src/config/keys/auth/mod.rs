@@ -58,11 +58,11 @@ struct Compiler<'c> {
 
 /// Reads all providers of the object.
 pub(crate) fn compile(
-    place: &Located<'_>,
+    place: Option<&Located<'_>>,
     source: &Source<'_>,
     report: &mut Report<'_>,
 ) -> Compiled {
-    let entries = place.secret_entries(report);
+    let entries = place.and_then(|place| place.secret_entries(report));
     let mut compiler = Compiler {
         source,
         trust: Trust::new(source),
