@@ -193,7 +193,11 @@ fn read_file_with(path: &Path, read: ReadFile<'_>) -> Result<Config, Vec<String>
 
 fn check(text: &[u8], name: &str, read: ReadFile<'_>) -> Result<Config, Vec<String>> {
     let env = |variable: &str| std::env::var(variable).ok();
-    config::load(text, name, &env, read)
+    let list = |folder: &Path| {
+        let entries = std::fs::read_dir(folder)?;
+        entries.map(|entry| Ok(entry?.file_name())).collect()
+    };
+    config::load_with_folder(text, name, &env, read, &list)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 

@@ -2,12 +2,13 @@
 //! place and with what to do.
 //!
 //! ```text
-//! bytes --document--> nodes with places --environment--> strings filled in --keys--> Config
+//! bytes --parser--> nodes with places --environment--> strings filled in --included--> all services --keys--> Config
 //! ```
 //!
 //! * `syntax`: the file as it is written.
 //! * `schema`: the table of keys.
 //! * `values`: single values, whatever their key is.
+//! * `included`: services from other files.
 //! * `keys`: a file for each top-level key.
 //! * `check` and `advice`: the report of `tollgate check`.
 //! * `shown`: values of the keys, as text.
@@ -18,6 +19,7 @@
 mod advice;
 pub mod changes;
 pub mod check;
+mod included;
 mod keys;
 mod model;
 pub mod schema;
@@ -32,6 +34,7 @@ mod values;
 )]
 mod tests;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
@@ -39,8 +42,9 @@ pub use self::keys::admin::address as admin_address;
 pub use self::model::{
     AdminAccess, Config, Listen, ListenAddress, ListenKind, LogLevel, UpstreamTls,
 };
-use self::syntax::document::{self, Value};
+use self::syntax::document::{Node, Value};
 use self::syntax::environment;
+use self::syntax::parser;
 pub use self::syntax::report::ConfigError;
 use self::syntax::report::Report;
 use self::syntax::source::Source;
@@ -57,26 +61,30 @@ pub fn load_admin(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<AdminAccess, Vec<ConfigError>> {
     let mut report = Report::new(file, text);
-    let admin = match document::parse(text) {
-        Ok(mut root) => {
-            if let Value::Object(members) = &mut root.value {
-                let admin = members.iter_mut().filter(|member| member.name == "admin");
-                for member in admin {
-                    environment::replace(&mut member.node, "admin", env, &mut report);
-                }
-            }
-            Some(keys::admin::alone(&root, &mut report))
+    let mut root = read_document(text, 0, &mut report);
+    if let Some(Value::Object(members)) = root.as_mut().map(|root| &mut root.value) {
+        let admin = members.iter_mut().filter(|member| member.name == "admin");
+        for member in admin {
+            environment::replace(&mut member.node, "admin", env, &mut report);
         }
-        Err(fault) => {
-            report.add(fault.at, "", fault.message);
-            None
-        }
-    };
+    }
+    let admin = root.map(|root| keys::admin::alone(&root, &mut report));
     report.finish(admin)
 }
 
-/// Checks a configuration. `file` is its path, for errors and as the place that relative paths
-/// start from.
+/// Reads the document in `text`, whose first byte has the offset `base` in the report.
+fn read_document(text: &[u8], base: usize, report: &mut Report<'_>) -> Option<Node> {
+    let parsed = parser::parse(text);
+    for fault in parsed.faults {
+        report.add(base + fault.at, "", fault.message);
+    }
+    let mut root = parsed.root?;
+    root.shift(base);
+    Some(root)
+}
+
+/// Checks a configuration without a folder to read more files of services from. `file` is its path,
+/// for errors and as the place that relative paths start from.
 ///
 /// # Errors
 /// All errors, in the order of the file.
@@ -86,31 +94,39 @@ pub fn load(
     env: &dyn Fn(&str) -> Option<String>,
     read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Config, Vec<ConfigError>> {
+    let list = |_: &Path| Err(io::ErrorKind::Unsupported.into());
+    load_with_folder(text, file, env, read, &list)
+}
+
+/// Checks a configuration. `list` returns the names of the files in a folder.
+///
+/// # Errors
+/// All errors, in the order of the files.
+pub fn load_with_folder(
+    text: &[u8],
+    file: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    list: &dyn Fn(&Path) -> io::Result<Vec<OsString>>,
+) -> Result<Config, Vec<ConfigError>> {
     let mut report = Report::new(file, text);
-    let config = match document::parse(text) {
-        Ok(mut root) => {
-            // The bare array stands for the services; its paths say so.
-            let path = if matches!(root.value, Value::List(_)) {
-                "services"
-            } else {
-                ""
-            };
-            environment::replace(&mut root, path, env, &mut report);
-            let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-            keys::compile(
-                &root,
-                &Source {
-                    environment: env,
-                    read,
-                    folder,
-                },
-                &mut report,
-            )
-        }
-        Err(fault) => {
-            report.add(fault.at, "", fault.message);
-            None
-        }
+    let source = Source {
+        environment: env,
+        read,
+        list,
+        folder: Path::new(file).parent().unwrap_or(Path::new("")),
     };
+    let config = read_document(text, 0, &mut report).and_then(|mut root| {
+        // The bare array stands for the services; its paths say so.
+        let path = match root.value {
+            Value::List(_) => "services",
+            _ => "",
+        };
+        environment::replace(&mut root, path, env, &mut report);
+        let included = included::expand(&mut root, &source, &mut report);
+        let mut config = keys::compile(&root, &source, &mut report)?;
+        config.included = included;
+        Some(config)
+    });
     report.finish(config)
 }

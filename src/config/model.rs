@@ -24,6 +24,8 @@ pub struct Config {
     pub admin: AdminAccess,
     /// `watch`: whether a change of the file causes a reload.
     pub watch: bool,
+    /// Files and folders beside the file itself that services were read from.
+    pub included: Vec<PathBuf>,
 }
 
 /// Access to the admin listener.

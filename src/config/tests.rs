@@ -372,7 +372,10 @@ fn the_document_itself() {
     );
     says(
         "{\n \"listen\": 1,,\n}",
-        &["2:14: not valid JSON: key must be a string"],
+        &[
+            "1:1: \"services\" is missing; add \"services\": [{ \"route\": \"/x\", \"target\": \"http://...\" }]",
+            "2:14: nothing stands before this comma; remove it",
+        ],
     );
     says(
         &with(r#""we\nird":1"#),
@@ -382,11 +385,71 @@ fn the_document_itself() {
     );
 }
 
+/// A variable may stand for a number and for `true` or `false`; a text in quotes may not.
+#[test]
+fn variables_stand_for_numbers_and_flags() {
+    let text = with(
+        r#""halfClose":"${ON}","rateLimit":{"requests":"${N}","window":"${N}000"},"cors":"${OFF}",
+        "timeouts":{"head":"${OFF}","idle":"${N}s"}"#,
+    );
+    let variables = [("ON", "true"), ("OFF", "false"), ("N", "30")];
+    let settings = load_with(&text, &variables)
+        .expect("a configuration")
+        .settings;
+    assert!(settings.half_close && settings.cors.is_none());
+    assert_eq!(settings.timeouts.head, None);
+    let limit = settings.rate_limit.expect("a limit");
+    assert_eq!(
+        (limit.requests, limit.window),
+        (30, Duration::from_secs(30))
+    );
+    for (key, line) in [
+        (
+            r#""halfClose":"true""#,
+            "2:13: halfClose: \"true\" must be true or false, not a string",
+        ),
+        (
+            r#""halfClose":"${N}""#,
+            "2:13: halfClose: \"${N}\" must be true or false, not a string",
+        ),
+        (
+            r#""rateLimit":{"window":"${N}"}"#,
+            "2:23: rateLimit.window: 30 has no unit; write \"30s\" or \"30ms\"",
+        ),
+        (
+            r#""rateLimit":{"requests":"${ON}"}"#,
+            "2:25: rateLimit.requests: \"${ON}\" must be a whole number from 1 to 1000000000, not a string",
+        ),
+    ] {
+        assert_eq!(
+            load_with(&with(key), &variables),
+            Err(vec![line.to_owned()]),
+            "{key}"
+        );
+    }
+}
+
+/// Notes are keys that begin with `//`, at any level; `$schema` stands at the top.
+#[test]
+fn notes_and_schema_change_nothing() {
+    let plain = good(r#"{"services":[{"route":"/a","target":"http://b"}]}"#);
+    let text = r#"{ "$schema": "s.json", "//": "a note", "// services": 7,
+        "services": [{ "//": "x", "//": "y", "route": "/a", "target": "http://b" }],
+        "securityHeaders": { "//": "none" } }"#;
+    assert_eq!(good(text), plain);
+    says(
+        &in_service(r#""$schema":"x""#),
+        &[
+            "2:1: services[0].\"$schema\": unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes, forwardCredentials",
+        ],
+    );
+}
+
 /// `(key in line 2, what is said behind its path)`; each is the only error. Values begin behind
 /// `"key":`.
 #[test]
 fn top_level_keys() {
-    const RANGE: &str = "must be a duration such as \"15s\", \"250ms\", \"1m\" or \"1h\", or a whole number of milliseconds";
+    const RANGE: &str = "must be a duration such as \"15s\", \"250ms\", \"1m\" or \"1h\", or a whole number of milliseconds from 1000";
     const SIZE: &str =
         "must be a size such as \"16KB\", \"10MB\" or \"1GB\", or a whole number of bytes";
     let cases = [
@@ -527,7 +590,11 @@ fn cors_and_security_headers() {
         ),
         (
             r#""cors":{"maxAge":600}"#,
-            "2:18: cors.maxAge: 600 is 600 ms, but browsers count whole seconds; write \"600s\" if you meant seconds",
+            "2:18: cors.maxAge: 600 has no unit; write \"600s\" or \"600ms\"",
+        ),
+        (
+            r#""cors":{"maxAge":1500}"#,
+            "2:18: cors.maxAge: 1500 is 1500 ms, but browsers count whole seconds; write \"1500s\" if you meant seconds",
         ),
         (
             r#""cors":{"forwardOptions":"yes"}"#,
@@ -623,8 +690,12 @@ fn cors_and_security_headers() {
 fn service_keys() {
     for (key, line) in [
         (
-            r#""upstream":{}"#,
-            "2:1: services[0].upstream: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes, forwardCredentials",
+            r#""proxy_pass":{}"#,
+            "2:1: services[0].proxy_pass: unknown key; the URL is \"target\", several are \"targets\"",
+        ),
+        (
+            r#""colour":{}"#,
+            "2:1: services[0].colour: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes, forwardCredentials",
         ),
         (
             r#""taget":"http://b""#,
@@ -744,7 +815,7 @@ fn service_keys() {
 #[test]
 fn services_override_the_top() {
     let config = good(
-        r#"{"rateLimit":{"requests":5,"ipv6Prefix":48},"timeouts":{"response":"1s","idle":false,"head":250},"services":[
+        r#"{"rateLimit":{"requests":5,"ipv6Prefix":48},"timeouts":{"response":"1s","idle":false,"head":"250ms"},"services":[
             {"route":"/a/","target":"http://b","rateLimit":{"window":"1m"},"timeouts":{"idle":"2s","connect":false}},
             {"route":"/","target":"http://b","rateLimit":false,"stripPrefix":false,"preserveHost":true},
             {"route":"/c","target":"http://b","rateLimit":{},"encodedSlashes":"keep"}]}"#,

@@ -269,6 +269,13 @@ pub const BODY_BYTES_MAX: u64 = 1 << 50;
 pub const CONFIG_BYTES_MAX: usize = 16 << 20;
 /// Depth of lists and objects in the configuration; tollgate's keys need 5.
 pub const CONFIG_DEPTH_MAX: usize = 16;
+/// Faults of the syntax that one run reports: a file that is no configuration has one at each word.
+pub const CONFIG_FAULTS_MAX: usize = 50;
+/// Least number of milliseconds that may stand without a unit; a smaller one is most likely meant in
+/// seconds. Zero is zero in any unit.
+pub const CONFIG_BARE_DURATION_MIN: u64 = 1000;
+/// Files that services are read from, folders included.
+pub const CONFIG_INCLUDED_MAX: usize = 10_000;
 /// Addresses in `listen`: their poll tokens are below those of the connections.
 pub const LISTENERS_MAX: usize = 62;
 /// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.

@@ -47,7 +47,7 @@ pub(crate) fn compile(
 }
 
 /// Reads the admin listener of a file whose other keys do not matter.
-pub(crate) fn alone(root: &Node<'_>, report: &mut Report<'_>) -> AdminAccess {
+pub(crate) fn alone(root: &Node, report: &mut Report<'_>) -> AdminAccess {
     let Value::Object(members) = &root.value else {
         // A list of services has no other key.
         return AdminAccess::default();

@@ -25,10 +25,10 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
     let Some(place) = place else {
         return Some(policy);
     };
-    match place.node.value {
-        Value::Flag(false) => return None,
-        Value::Flag(true) => return Some(policy),
-        _ => {}
+    match place.flag_value() {
+        Some(false) => return None,
+        Some(true) => return Some(policy),
+        None => {}
     }
     let Some(object) = place.object(report) else {
         return Some(policy);

@@ -38,11 +38,7 @@ const ACCESS_LOGS: [(&str, AccessLogFormat); 3] = [
 ];
 
 /// Reads the whole document. `None`, or errors in `report`: the configuration must not be used.
-pub(crate) fn compile(
-    root: &Node<'_>,
-    source: &Source<'_>,
-    report: &mut Report<'_>,
-) -> Option<Config> {
+pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>) -> Option<Config> {
     let at = |path: &str| Located {
         node: root,
         path: path.to_owned(),
@@ -54,6 +50,9 @@ pub(crate) fn compile(
         Some(_) => Object::empty(&TOP),
         None => at("").object(report)?,
     };
+    if let Some(place) = object.get("$schema") {
+        let _ = place.text(report);
+    }
     let services = bare.as_ref().or(object.get("services"));
     if services.is_none() {
         report.add(root.at, "", MISSING_SERVICES);
@@ -107,6 +106,7 @@ pub(crate) fn compile(
         listeners,
         upstream_tls: targets.tls,
         log_level: log_level(&object, report),
+        included: Vec::new(),
     })
 }
 

@@ -2,7 +2,6 @@
 
 use crate::policy::security::SecurityHeaders;
 
-use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Entry, Located};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::suggestions;
@@ -17,10 +16,10 @@ pub(crate) fn compile(
     let Some(place) = place else {
         return Some(headers);
     };
-    match place.node.value {
-        Value::Flag(false) => return None,
-        Value::Flag(true) => return Some(headers),
-        _ => {}
+    match place.flag_value() {
+        Some(false) => return None,
+        Some(true) => return Some(headers),
+        None => {}
     }
     let entries = place.entries(report);
     let mut seen: Vec<&str> = Vec::new();

@@ -110,7 +110,7 @@ pub static RECORD: Table = Table {
     ],
 };
 
-const OR_FALSE: &str = r#"a duration such as "15s", "250ms", "1m" or "1h", or a whole number of milliseconds, or false"#;
+const OR_FALSE: &str = r#"a duration such as "15s", "250ms", "1m" or "1h", or a whole number of milliseconds from 1000, or false"#;
 
 const fn timeout(name: &'static str, default: Duration, about: &'static str) -> Key {
     Key {

@@ -9,6 +9,7 @@
 //! Not here: rules that need more than one key, and what is inside a string (`values`).
 
 mod auth;
+pub(crate) mod bridges;
 mod kind;
 mod limits;
 mod services;

@@ -10,13 +10,20 @@ use super::services::SERVICE;
 /// The whole file.
 pub static ROOT: Kind = Kind::Any(
     "an object or a list of services",
-    &[Kind::Object(&TOP), SERVICES],
+    &[Kind::Object(&TOP), SERVICE_LIST],
 );
 
-const SERVICES: Kind = Kind::List(
-    r#"a list such as [{ "route": "/x", "target": "http://..." }]"#,
-    &Kind::Object(&SERVICE),
-);
+/// Words after "must be" of the services.
+const SERVICES_EXPECTED: &str = r#"a list such as [{ "route": "/x", "target": "http://..." }]"#;
+
+/// A service, or a path of files with services.
+const SERVICE_ENTRY: Kind = Kind::Any(SERVICE.expected, &[Kind::Object(&SERVICE), SERVICE_FILES]);
+
+const SERVICE_FILES: Kind = Kind::Text(r#"the path of files such as "services.d/*.json""#);
+
+const SERVICE_LIST: Kind = Kind::List(SERVICES_EXPECTED, &SERVICE_ENTRY);
+
+const SERVICES: Kind = Kind::Any(SERVICES_EXPECTED, &[SERVICE_LIST, SERVICE_FILES]);
 
 /// Words after "must be" of an address.
 pub const ADDRESS_EXPECTED: &str = r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
@@ -57,6 +64,12 @@ pub static TOP: Table = Table {
     name: "",
     expected: "an object or a list of services",
     keys: &[
+        Key {
+            name: "$schema",
+            kind: Kind::Text("a string"),
+            default: Fallback::Nothing,
+            about: "Schema that editors check the file by; nothing else follows from it.",
+        },
         Key {
             name: "listen",
             kind: Kind::Any(

@@ -3,8 +3,7 @@
 use crate::time::Duration;
 
 /// Words after "must be" of a duration.
-pub(crate) const DURATION: &str =
-    r#"a duration such as "15s", "250ms", "1m" or "1h", or a whole number of milliseconds"#;
+pub(crate) const DURATION: &str = r#"a duration such as "15s", "250ms", "1m" or "1h", or a whole number of milliseconds from 1000"#;
 
 /// Units of durations, in milliseconds.
 pub(crate) const DURATION_UNITS: [(&str, u64); 4] =

@@ -10,7 +10,7 @@ pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 /// Replaces the variables in all strings below `node`; a string that cannot be made is reported and
 /// becomes broken.
 pub(crate) fn replace(
-    node: &mut Node<'_>,
+    node: &mut Node,
     path: &str,
     environment: Environment<'_>,
     report: &mut Report<'_>,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::config::schema::{Fallback, Kind, Table};
+use crate::config::schema::{Fallback, Kind, Table, bridges};
 
 use super::document::{Member, Node, Value};
 use super::report::Report;
@@ -38,7 +38,7 @@ pub(crate) fn member_path(path: &str, name: &str) -> String {
 /// Value with its path in the file and its kind.
 #[derive(Clone)]
 pub(crate) struct Located<'a> {
-    pub(crate) node: &'a Node<'a>,
+    pub(crate) node: &'a Node,
     pub(crate) path: String,
     /// Kind that the table of keys has for this place.
     pub(crate) kind: &'static Kind,
@@ -110,7 +110,7 @@ impl<'a> Located<'a> {
     }
 
     pub(crate) fn is_false(&self) -> bool {
-        self.node.value == Value::Flag(false)
+        self.flag_value() == Some(false)
     }
 
     pub(crate) fn text(&self, report: &mut Report<'_>) -> Option<&'a str> {
@@ -135,13 +135,11 @@ impl<'a> Located<'a> {
     }
 
     pub(crate) fn flag(&self, report: &mut Report<'_>) -> Option<bool> {
-        match self.node.value {
-            Value::Flag(flag) => Some(flag),
-            _ => {
-                self.mismatch_with(report, "true or false");
-                None
-            }
+        let flag = self.flag_value();
+        if flag.is_none() {
+            self.mismatch_with(report, "true or false");
         }
+        flag
     }
 
     /// Reads a string that is one of a few words.
@@ -183,6 +181,32 @@ impl<'a> Located<'a> {
         Some(items.iter().enumerate().map(place).collect())
     }
 
+    /// Returns the digits of a number. A string that consists of one variable or more, such as
+    /// `"${PORT}"`, may stand for a number.
+    pub(crate) fn digits(&self) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Number(text) => Some(text),
+            Value::Text(text) if self.is_variable() => {
+                let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                is_digits.then_some(text)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns a flag, which a variable may stand for.
+    pub(crate) fn flag_value(&self) -> Option<bool> {
+        match &self.node.value {
+            Value::Flag(flag) => Some(*flag),
+            Value::Text(text) if self.is_variable() => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn is_variable(&self) -> bool {
+        self.node.written.is_some()
+    }
+
     /// Reads the members of an object. A name that stands twice is reported, and its first value
     /// kept.
     pub(crate) fn entries(&self, report: &mut Report<'_>) -> Option<Vec<Entry<'a>>> {
@@ -202,18 +226,22 @@ impl<'a> Located<'a> {
         Some(self.distinct(members, report))
     }
 
-    fn distinct(&self, members: &'a [Member<'a>], report: &mut Report<'_>) -> Vec<Entry<'a>> {
+    fn distinct(&self, members: &'a [Member], report: &mut Report<'_>) -> Vec<Entry<'a>> {
         let mut seen = HashMap::new();
         let mut entries = Vec::with_capacity(members.len());
         let kind = self.kind.values().unwrap_or(&Kind::Null);
         for member in members {
+            // A note, in files that other programs read as well.
+            if member.name.starts_with("//") {
+                continue;
+            }
             let path = member_path(&self.path, &member.name);
             if let Some(first) = seen.insert(member.name.as_str(), member.name_at) {
-                let line = report.line(first);
+                let line = report.line(first, member.name_at);
                 report.add(
                     member.name_at,
                     &path,
-                    format!("given twice, first in line {line}; keep one of them"),
+                    format!("given twice, first in {line}; keep one of them"),
                 );
                 seen.insert(&member.name, first);
                 continue;
@@ -312,10 +340,15 @@ impl<'a> Object<'a> {
 }
 
 fn report_unknown(entry: &Entry<'_>, table: &Table, report: &mut Report<'_>) {
-    let known = table.keys.iter().map(|key| key.name).collect::<Vec<_>>();
-    let hint = match suggestions::nearest(entry.name, &known) {
-        Some(near) => format!(", did you mean {near:?}?"),
-        None => format!("; the keys here are {}", known.join(", ")),
+    let known = table.keys.iter().map(|key| key.name);
+    let known = known
+        .filter(|name| !name.starts_with('$'))
+        .collect::<Vec<_>>();
+    let near = suggestions::nearest(entry.name, &known);
+    let hint = match (near, bridges::advice(entry.name, table)) {
+        (Some(near), _) => format!(", did you mean {near:?}?"),
+        (None, Some(advice)) => format!("; {advice}"),
+        (None, None) => format!("; the keys here are {}", known.join(", ")),
     };
     report.add(
         entry.name_at,

@@ -1,6 +1,7 @@
 //! Errors of a configuration: collected with their places, put in the order of the file.
 
 use core::fmt;
+use std::borrow::Cow;
 
 use crate::sort;
 
@@ -44,20 +45,42 @@ struct Unplaced {
     message: String,
 }
 
-/// Collects errors.
-pub(crate) struct Report<'a> {
-    file: &'a str,
+/// File with the offset that its first byte has in the report.
+struct File<'a> {
+    name: String,
+    base: usize,
     lines: Lines<'a>,
+}
+
+/// Collects errors of a file and of the files that it includes. All of them share one range of
+/// offsets.
+pub(crate) struct Report<'a> {
+    /// The files in the order of their offsets; at least one.
+    files: Vec<File<'a>>,
     errors: Vec<Unplaced>,
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(file: &'a str, bytes: &'a [u8]) -> Report<'a> {
-        Report {
-            file,
-            lines: Lines::new(bytes),
+    pub(crate) fn new(file: &str, bytes: &'a [u8]) -> Report<'a> {
+        let mut report = Report {
+            files: Vec::new(),
             errors: Vec::new(),
-        }
+        };
+        let _ = report.add_file(file, Cow::Borrowed(bytes));
+        report
+    }
+
+    /// Adds a file. Returns the offset of its first byte in this report.
+    pub(crate) fn add_file(&mut self, name: &str, bytes: Cow<'a, [u8]>) -> usize {
+        // One byte between two files: the end of a file is a place, too.
+        let after = |file: &File<'_>| file.base + file.lines.bytes.len() + 1;
+        let base = self.files.last().map_or(0, after);
+        self.files.push(File {
+            name: name.to_owned(),
+            base,
+            lines: Lines::new(bytes),
+        });
+        base
     }
 
     /// Adds an error. `at` is the offset at which the wrong key or value begins.
@@ -69,53 +92,73 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// Returns what was made when there is no error; else the errors in the order of the file.
+    /// Returns what was made when there is no error; else the errors in the order of the files.
     pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
+        match made {
+            Some(made) if self.errors.is_empty() => return Ok(made),
+            _ => {}
+        }
         let mut errors = self.errors.into_iter().enumerate().collect::<Vec<_>>();
         sort::sort_by(&mut errors, |(one, before), (other, after)| {
             (before.at, one).cmp(&(after.at, other))
         });
-        let mut places = self.lines.places();
-        let placed = |(_, Unplaced { at, path, message })| {
-            let (line, column) = places.place(at);
-            let file = self.file.to_owned();
-            ConfigError {
-                file,
-                line,
-                column,
-                path,
-                message,
+        let mut errors = errors.into_iter().map(|(_, error)| error).peekable();
+        let mut placed = Vec::with_capacity(errors.len());
+        for (index, file) in self.files.iter().enumerate() {
+            let end = self
+                .files
+                .get(index + 1)
+                .map_or(usize::MAX, |next| next.base);
+            let mut places = file.lines.places();
+            while let Some(Unplaced { at, path, message }) = errors.next_if(|error| error.at < end)
+            {
+                let (line, column) = places.place(at.saturating_sub(file.base));
+                placed.push(ConfigError {
+                    file: file.name.clone(),
+                    line,
+                    column,
+                    path,
+                    message,
+                });
             }
-        };
-        match made {
-            Some(made) if errors.is_empty() => Ok(made),
-            _ => Err(errors.into_iter().map(placed).collect()),
         }
+        Err(placed)
     }
 
-    /// Returns the line of a byte.
-    pub(crate) fn line(&self, at: usize) -> usize {
-        self.lines.line(at)
+    /// Returns the line of a byte for a message about the byte `from`: with the name of its file, if
+    /// that is another one.
+    pub(crate) fn line(&self, at: usize, from: usize) -> String {
+        let index_of = |at| {
+            self.files
+                .partition_point(|file| file.base <= at)
+                .saturating_sub(1)
+        };
+        let Some(file) = self.files.get(index_of(at)) else {
+            return String::new();
+        };
+        let line = file.lines.line(at.saturating_sub(file.base));
+        match index_of(at) == index_of(from) {
+            true => format!("line {line}"),
+            false => format!("line {line} of {}", file.name),
+        }
     }
 }
 
 /// Offsets at which the lines of a text begin.
 pub(crate) struct Lines<'a> {
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Lines<'a> {
+    pub(crate) fn new(bytes: Cow<'a, [u8]>) -> Lines<'a> {
         let breaks = bytes
             .iter()
             .enumerate()
             .filter(|(_, byte)| **byte == b'\n')
             .map(|(at, _)| at + 1);
-        Lines {
-            bytes,
-            starts: core::iter::once(0).chain(breaks).collect(),
-        }
+        let starts = core::iter::once(0).chain(breaks).collect();
+        Lines { bytes, starts }
     }
 
     /// Returns the line of a byte, from 1.
@@ -156,7 +199,7 @@ impl Places<'_> {
                 .and_then(|index| self.lines.starts.get(index));
             (self.line, self.at, self.column) = (line, start.copied().unwrap_or(0), 1);
         }
-        let bytes = self.lines.bytes;
+        let bytes = self.lines.bytes.as_ref();
         let end = at.min(bytes.len());
         let before = bytes.get(self.at..end).unwrap_or_default();
         crate::cost::count(before.len());

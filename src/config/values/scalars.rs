@@ -2,7 +2,7 @@
 
 use core::ops::RangeInclusive;
 
-use crate::limits::CONFIG_DURATION_MAX;
+use crate::limits::{CONFIG_BARE_DURATION_MIN, CONFIG_DURATION_MAX};
 use crate::time::Duration;
 
 use crate::config::schema::{Fallback, Kind};
@@ -49,7 +49,7 @@ pub(crate) fn count_of(object: &Object<'_>, name: &str, report: &mut Report<'_>)
 
 fn whole(place: &Located<'_>, range: RangeInclusive<u64>, report: &mut Report<'_>) -> Option<u64> {
     let expected = format!("a whole number from {} to {}", range.start(), range.end());
-    let Value::Number(text) = place.node.value else {
+    let Some(text) = place.digits() else {
         place.mismatch_with(report, &expected);
         return None;
     };
@@ -77,10 +77,11 @@ fn measured(
     expected: &str,
     report: &mut Report<'_>,
 ) -> Option<u64> {
-    let value = match &place.node.value {
-        Value::Number(text) => digits(text),
-        Value::Text(text) => with_unit(text, units),
-        _ => {
+    let value = match (place.digits(), &place.node.value) {
+        (Some(text), _) => digits(text),
+        (None, Value::Number(_)) => None,
+        (None, Value::Text(text)) => with_unit(text, units),
+        (None, _) => {
             place.mismatch_with(report, expected);
             return None;
         }
@@ -91,6 +92,18 @@ fn measured(
     value
 }
 
+/// Returns the milliseconds of a duration. A small number without a unit is most likely meant in
+/// seconds.
+fn millis(place: &Located<'_>, expected: &str, report: &mut Report<'_>) -> Option<u64> {
+    let millis = measured(place, &DURATION_UNITS, expected, report)?;
+    if place.digits().is_some() && (1..CONFIG_BARE_DURATION_MIN).contains(&millis) {
+        let message = format!("{millis} has no unit; write \"{millis}s\" or \"{millis}ms\"");
+        place.fail_bare(report, message);
+        return None;
+    }
+    Some(millis)
+}
+
 /// Returns a duration within the bounds of its key.
 pub(crate) fn duration(place: &Located<'_>, report: &mut Report<'_>) -> Option<Duration> {
     let least = place.kind.find(&|kind| match kind {
@@ -99,7 +112,7 @@ pub(crate) fn duration(place: &Located<'_>, report: &mut Report<'_>) -> Option<D
     });
     debug_assert!(least.is_some(), "{} is no duration", place.path);
     let least = least?;
-    let millis = measured(place, &DURATION_UNITS, DURATION, report)?;
+    let millis = millis(place, DURATION, report)?;
     if millis > CONFIG_DURATION_MAX.as_millis() {
         place.fail(report, "must be at most 30 days (\"720h\")");
         return None;
@@ -129,12 +142,7 @@ pub(crate) fn timeout(place: &Located<'_>, report: &mut Report<'_>) -> Option<Op
     if place.is_false() {
         return Some(None);
     }
-    match measured(
-        place,
-        &DURATION_UNITS,
-        &format!("{DURATION}, or false"),
-        report,
-    )? {
+    match millis(place, &format!("{DURATION}, or false"), report)? {
         0 => {
             place.fail(report, "must be longer than zero; false turns it off");
             None

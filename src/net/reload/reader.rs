@@ -2,7 +2,7 @@
 //! disk nor thousands of services stop the event loop. With `watch` the thread looks for changes of
 //! the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,34 +103,51 @@ impl ConfigReader {
     }
 }
 
+/// Returns the stamps of the file, and of the files and folders that it includes.
+fn stamps(path: &Path, config: &Config) -> Vec<FileStamp> {
+    let included = config.included.iter().map(|path| stamp(path));
+    core::iter::once(stamp(path)).chain(included).collect()
+}
+
 fn work(
-    mut source: ConfigSource,
+    source: ConfigSource,
     mut current: Arc<Config>,
     orders: &Receiver<Order>,
     tell: &dyn Fn(ReadResult) -> bool,
 ) {
     let look = Duration::from_millis(CONFIG_LOOK.as_millis());
-    let mut last = source.stamp;
+    // The file was looked at before it was read for the first time.
+    let mut seen = stamps(&source.path, &current);
+    if let Some(first) = seen.first_mut() {
+        *first = source.stamp;
+    }
+    let mut last = seen.clone();
     loop {
         match orders.receive(current.watch.then_some(look)) {
             Ok(Order::Read) => {}
             Ok(Order::Use(config)) => {
+                // Files that only one of the two reads are no change.
+                if config.included != current.included {
+                    seen = stamps(&source.path, &config);
+                    last.clone_from(&seen);
+                }
                 current = config;
                 continue;
             }
             Err(Empty::Closed) => return,
             Err(Empty::TimedOut) => {
                 // Two equal looks in a row: the file is complete.
-                let now = stamp(&source.path);
-                let settled = now == last && now != source.stamp;
+                let now = stamps(&source.path, &current);
+                let settled = now == last && now != seen;
                 last = now;
                 if !settled {
                     continue;
                 }
             }
         }
-        source.stamp = stamp(&source.path);
-        last = source.stamp;
+        // What changes while the files are read is seen by the next look.
+        seen = stamps(&source.path, &current);
+        last.clone_from(&seen);
         let result = (source.read)().and_then(Loaded::new);
         let result = result.map(|loaded| Box::new(Candidate::new(loaded, &current)));
         if !tell(result) {

@@ -75,9 +75,9 @@ pub(crate) fn compile(
 /// Reads one name, or a list of names.
 fn providers(place: &Located<'_>, known: &[Known], report: &mut Report<'_>) -> Vec<usize> {
     let items = match place.node.value {
+        _ if place.is_false() => return Vec::new(),
         Value::Text(_) => vec![place.clone()],
         Value::List(_) => place.list(report).unwrap_or_default(),
-        Value::Flag(false) => return Vec::new(),
         _ => {
             place.mismatch(report);
             return Vec::new();

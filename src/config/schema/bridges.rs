@@ -1,0 +1,375 @@
+//! Words of other gateways and libraries: what the same thing is called here, or why it is not
+//! needed. An unknown key that is no slip of a known one is looked up here, so that a file that was written for another
+//! program can be mended in one go.
+
+use super::kind::Table;
+
+/// Word of other programs.
+struct Bridge {
+    /// Spellings, compared without case, `-` and `_`.
+    words: &'static [&'static str],
+    /// Name of the table in which they are met; `*`: in any.
+    table: &'static str,
+    /// Sentence behind "unknown key; ".
+    advice: &'static str,
+}
+
+const fn bridge(
+    words: &'static [&'static str],
+    table: &'static str,
+    advice: &'static str,
+) -> Bridge {
+    Bridge {
+        words,
+        table,
+        advice,
+    }
+}
+
+/// The first that fits is taken.
+static BRIDGES: &[Bridge] = &[
+    // http-proxy-middleware.
+    bridge(
+        &["changeOrigin"],
+        "*",
+        "the target's host is sent by default, as with changeOrigin: true; for the client's Host write \"preserveHost\": true",
+    ),
+    bridge(
+        &["pathRewrite", "rewrite", "replacePath"],
+        "*",
+        "the route is removed from the path, and the path of \"target\" is put before the rest; \"stripPrefix\": false keeps the route",
+    ),
+    bridge(
+        &[
+            "secure",
+            "rejectUnauthorized",
+            "insecureSkipVerify",
+            "sslVerify",
+        ],
+        "*",
+        "certificates of https targets are always verified; name your own authority with \"tls\": { \"ca\": \"ca.pem\" }",
+    ),
+    bridge(
+        &["ws", "websocket", "websockets", "upgrade"],
+        "*",
+        "WebSockets are passed on without a key; remove it",
+    ),
+    bridge(
+        &["xfwd", "proxyHeaders", "forwardedHeaders"],
+        "*",
+        "X-Forwarded-For, -Host and -Proto are always sent; remove it",
+    ),
+    bridge(
+        &["proxyTimeout", "timeout", "readTimeout", "proxyReadTimeout"],
+        "*",
+        "write \"timeouts\": { \"response\": \"15s\" }",
+    ),
+    bridge(
+        &[
+            "autoRewrite",
+            "hostRewrite",
+            "protocolRewrite",
+            "cookieDomainRewrite",
+        ],
+        "*",
+        "Location and Set-Cookie are passed on as they are",
+    ),
+    bridge(
+        &["logger", "morgan"],
+        "*",
+        "the form of the access log is \"accessLog\", the level of messages \"logLevel\"",
+    ),
+    // express-rate-limit, and others that limit.
+    bridge(
+        &["windowMs", "period", "per", "interval", "duration"],
+        "rateLimit",
+        "the time is \"window\", as in \"window\": \"60s\"",
+    ),
+    bridge(
+        &["max", "limit", "average", "rate", "maxRequests"],
+        "rateLimit",
+        "the number is \"requests\", as in \"requests\": 20",
+    ),
+    bridge(
+        &["burst", "delay", "nodelay"],
+        "rateLimit",
+        "requests are counted in windows: all \"requests\" of a window may come at once",
+    ),
+    bridge(
+        &["standardHeaders", "legacyHeaders", "message", "statusCode"],
+        "rateLimit",
+        "the answer is 429 with JSON and Retry-After",
+    ),
+    bridge(
+        &["rateLimiter", "rateLimiting", "throttle", "limitReq"],
+        "*",
+        "write \"rateLimit\": { \"requests\": 20, \"window\": \"60s\" }",
+    ),
+    // express, helmet, cors.
+    bridge(&["helmet", "headers"], "", "write \"securityHeaders\""),
+    bridge(
+        &["origin", "allowedOrigins", "allowOrigin"],
+        "cors",
+        "the list is \"origins\"",
+    ),
+    bridge(
+        &["allowedHeaders", "allowHeaders"],
+        "cors",
+        "the list is \"headers\"",
+    ),
+    bridge(
+        &["exposedHeaders", "exposeHeader"],
+        "cors",
+        "the list is \"exposeHeaders\"",
+    ),
+    bridge(
+        &["allowedMethods", "allowMethods"],
+        "cors",
+        "the list is \"methods\"",
+    ),
+    bridge(
+        &["trustProxy", "realIp", "setRealIpFrom"],
+        "*",
+        "write \"trustedProxies\": [\"10.0.0.0/8\"]",
+    ),
+    // nginx, HAProxy, Caddy, Traefik, Kong, Envoy.
+    bridge(
+        &[
+            "port",
+            "host",
+            "bind",
+            "address",
+            "addr",
+            "server",
+            "entryPoints",
+            "frontend",
+        ],
+        "",
+        "the address is \"listen\", as in \"listen\": \"0.0.0.0:8080\"",
+    ),
+    bridge(
+        &["port", "host"],
+        "services[]",
+        "it is a part of the URL in \"target\", as in \"http://127.0.0.1:9000\"",
+    ),
+    bridge(
+        &[
+            "ssl",
+            "https",
+            "tls",
+            "certificate",
+            "certificates",
+            "cert",
+            "key",
+        ],
+        "",
+        "certificates belong to a listener: \"listen\": [{ \"address\": \"0.0.0.0:443\", \"tls\": { \"certificates\": [{ \"cert\": \"site.pem\", \
+         \"key\": \"site.key\" }] } }]",
+    ),
+    bridge(
+        &["ssl", "https", "certificates", "cert", "key"],
+        "listen[]",
+        "write \"tls\": { \"certificates\": [{ \"cert\": \"site.pem\", \"key\": \"site.key\" }] }",
+    ),
+    bridge(
+        &["cert", "key", "certFile", "keyFile"],
+        "listen[].tls",
+        "write \"certificates\": [{ \"cert\": \"site.pem\", \"key\": \"site.key\" }]",
+    ),
+    bridge(
+        &["certFile", "certificate", "fullchain"],
+        "listen[].tls.certificates[]",
+        "the file is \"cert\"",
+    ),
+    bridge(
+        &["keyFile", "privateKey"],
+        "listen[].tls.certificates[]",
+        "the file is \"key\"",
+    ),
+    bridge(
+        &[
+            "locations",
+            "location",
+            "routes",
+            "routers",
+            "proxies",
+            "proxy",
+            "endpoints",
+            "apis",
+            "backends",
+            "upstreams",
+        ],
+        "",
+        "the list is \"services\", as in \"services\": [{ \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000\" }]",
+    ),
+    bridge(
+        &[
+            "path",
+            "prefix",
+            "pathPrefix",
+            "location",
+            "context",
+            "match",
+            "uri",
+            "paths",
+            "rule",
+            "from",
+        ],
+        "services[]",
+        "the path prefix is \"route\", as in \"route\": \"/users\"",
+    ),
+    bridge(
+        &[
+            "url",
+            "upstream",
+            "upstreams",
+            "backend",
+            "backends",
+            "proxyPass",
+            "to",
+            "servers",
+            "service",
+            "destination",
+            "reverseProxy",
+            "loadBalancer",
+        ],
+        "services[]",
+        "the URL is \"target\", several are \"targets\"",
+    ),
+    bridge(
+        &["serverName", "domain", "domains", "serverNames"],
+        "services[]",
+        "the names are \"hosts\", as in \"hosts\": [\"api.example.com\"]",
+    ),
+    bridge(
+        &["method", "verbs"],
+        "services[]",
+        "the list is \"methods\", as in \"methods\": [\"GET\"]",
+    ),
+    bridge(
+        &["stripPath", "stripPathPrefix", "stripUri"],
+        "*",
+        "write \"stripPrefix\"",
+    ),
+    bridge(
+        &["passHost", "passHostHeader", "preserveHostHeader"],
+        "*",
+        "write \"preserveHost\"",
+    ),
+    bridge(
+        &[
+            "clientMaxBodySize",
+            "maxBodySize",
+            "bodyLimit",
+            "requestBodyLimit",
+        ],
+        "*",
+        "write \"limits\": { \"bodyBytes\": \"10MB\" }",
+    ),
+    bridge(
+        &["middlewares", "middleware", "plugins", "filters"],
+        "*",
+        "policies are keys of a service: \"rateLimit\", \"auth\", \"timeouts\"",
+    ),
+    bridge(
+        &["name", "id", "description", "comment", "title"],
+        "*",
+        "for a note write a comment: // text",
+    ),
+    bridge(
+        &["enabled", "disabled", "enable"],
+        "*",
+        "what is written is on; to turn it off write false in place of the object, or remove it",
+    ),
+    bridge(
+        &["lb", "loadBalancing", "algorithm", "strategy", "policy"],
+        "services[]",
+        "write \"balance\": \"round-robin\"",
+    ),
+    bridge(
+        &["healthcheck", "health", "check"],
+        "services[]",
+        "write \"healthCheck\": { \"path\": \"/health\" }",
+    ),
+    bridge(
+        &["keepaliveTimeout", "idleTimeout", "connectTimeout"],
+        "*",
+        "write \"timeouts\": { \"keepAlive\": \"72s\", \"idle\": \"60s\", \"connect\": \"5s\" }",
+    ),
+    bridge(
+        &["include", "import"],
+        "",
+        "write \"services\": \"services.d/*.json\"",
+    ),
+    bridge(
+        &["workers", "workerProcesses", "threads", "nbthread"],
+        "*",
+        "one process serves all; remove it",
+    ),
+];
+
+/// Returns what to write in place of a key that `table` does not have.
+pub(crate) fn advice(word: &str, table: &Table) -> Option<&'static str> {
+    let plain = |word: &str| {
+        word.chars()
+            .filter(|c| !matches!(c, '-' | '_'))
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+    };
+    // No word of a bridge is longer.
+    if word.len() > 32 {
+        return None;
+    }
+    let word = plain(word);
+    let fits = |bridge: &&Bridge| {
+        (bridge.table == "*" || bridge.table == table.name)
+            && bridge.words.iter().any(|known| plain(known) == word)
+    };
+    BRIDGES.iter().find(fits).map(|bridge| bridge.advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::schema::{RATE_LIMIT, ROOT, SERVICE, TOP};
+
+    #[test]
+    fn words_of_other_programs() {
+        for (word, table, part) in [
+            ("changeOrigin", &SERVICE, "preserveHost"),
+            ("change_origin", &SERVICE, "preserveHost"),
+            ("windowMs", &RATE_LIMIT, "\"window\""),
+            ("max", &RATE_LIMIT, "\"requests\""),
+            ("burst", &RATE_LIMIT, "windows"),
+            ("port", &TOP, "\"listen\""),
+            ("port", &SERVICE, "\"target\""),
+            ("proxy_pass", &SERVICE, "\"target\""),
+        ] {
+            let advice = advice(word, table).expect(word);
+            assert!(advice.contains(part), "{word}: {advice}");
+        }
+        assert_eq!(advice("windowMs", &SERVICE), None);
+        assert_eq!(advice("colour", &TOP), None);
+    }
+
+    #[test]
+    fn no_bridge_stands_for_a_key_of_its_table() {
+        let mut names = vec!["*"];
+        ROOT.tables(&mut |table| {
+            names.push(table.name);
+            for key in table.keys {
+                for bridge in BRIDGES.iter().filter(|bridge| bridge.table == table.name) {
+                    assert!(
+                        !bridge.words.contains(&key.name),
+                        "{}.{}",
+                        table.name,
+                        key.name
+                    );
+                }
+            }
+        });
+        for bridge in BRIDGES {
+            assert!(names.contains(&bridge.table), "{}", bridge.table);
+        }
+    }
+}

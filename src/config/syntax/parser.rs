@@ -1,0 +1,767 @@
+//! The parser of the file: from tokens to nodes with places. It goes on behind a fault with what was
+//! most likely meant, so that one run of `check` finds all faults.
+//!
+//! Taken beyond JSON (RFC 8259), because people paste it: comments (`//`, `/* */`), a comma behind
+//! the last item, keys without quotes, single quotes, and `const NAME = .. ;` around the document.
+
+use core::iter::Peekable;
+
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_FAULTS_MAX};
+
+use super::document::{Fault, Member, Node, Value};
+use super::literals;
+use super::tokens::{Bracket, Kind, Token, Tokens};
+
+/// Result of a parser run.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// Document; `None` when a fault leaves its structure in doubt.
+    pub(crate) root: Option<Node>,
+    /// Faults in the order of the text, at most [`CONFIG_FAULTS_MAX`].
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Parses the bytes of a file.
+pub(crate) fn parse(bytes: &[u8]) -> Parsed {
+    let refused = |at, message: &str| Parsed {
+        root: None,
+        faults: vec![Fault {
+            at,
+            message: message.to_owned(),
+        }],
+    };
+    if bytes.len() > CONFIG_BYTES_MAX {
+        return refused(0, "the file is larger than 16MB; is it the right one?");
+    }
+    let text = match core::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = "not UTF-8 from here on; save the file as UTF-8";
+            return refused(error.valid_up_to(), message);
+        }
+    };
+    let mut parser = Parser {
+        tokens: Tokens::new(text).peekable(),
+        open: Vec::new(),
+        root: None,
+        faults: Vec::new(),
+        in_doubt: false,
+        line: 1,
+    };
+    if parser.run().is_ok() {
+        parser.report_open();
+    }
+    let Parser {
+        root,
+        faults,
+        in_doubt,
+        ..
+    } = parser;
+    if root.is_none() && faults.is_empty() {
+        let message = r#"the file is empty; it needs at least { "services": [ ... ] }"#;
+        return refused(0, message);
+    }
+    Parsed {
+        root: root.filter(|_| !in_doubt),
+        faults,
+    }
+}
+
+/// The parser reads no further.
+struct Stop;
+
+/// List or object that is not closed yet.
+struct Open<'t> {
+    bracket: Bracket,
+    at: usize,
+    line: usize,
+    items: Vec<Node>,
+    members: Vec<Member>,
+    /// Key whose value follows.
+    key: Option<Token<'t>>,
+    expected: Expected,
+}
+
+/// What may come next in a list or an object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// Item or key, or the closing bracket.
+    Entry,
+    /// Colon behind a key.
+    Colon,
+    /// Value behind a colon.
+    Value,
+    /// Comma or the closing bracket.
+    Comma,
+}
+
+struct Parser<'t> {
+    tokens: Peekable<Tokens<'t>>,
+    open: Vec<Open<'t>>,
+    root: Option<Node>,
+    faults: Vec<Fault>,
+    /// Brackets do not fit: what is inside what is a guess.
+    in_doubt: bool,
+    /// Line of the last token.
+    line: usize,
+}
+
+impl<'t> Parser<'t> {
+    fn run(&mut self) -> Result<(), Stop> {
+        self.read_opening()?;
+        while let Some(token) = self.take()? {
+            match self.open.last().map(|open| (open.bracket, open.expected)) {
+                None => self.read_outside(token)?,
+                Some((Bracket::List, _)) => self.read_in_list(token)?,
+                Some((Bracket::Object, expected)) => self.read_in_object(token, expected)?,
+            }
+            self.line = token.line;
+        }
+        Ok(())
+    }
+
+    /// Returns the next token that is no comment.
+    fn take(&mut self) -> Result<Option<Token<'t>>, Stop> {
+        while let Some(token) = self.tokens.next() {
+            match token.kind {
+                Kind::Comment { closed: true } => {}
+                Kind::Comment { closed: false } => {
+                    self.fault(token.at, "the comment does not end; close it with */")?;
+                    self.in_doubt = true;
+                }
+                Kind::HashComment => {
+                    self.fault(token.at, "comments begin with //, not with #")?;
+                }
+                _ => return Ok(Some(token)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the kind and line of the next token that is no comment, and leaves it where it is.
+    fn peek(&mut self) -> Option<(Kind, usize)> {
+        while let Some(token) = self.tokens.peek() {
+            match token.kind {
+                Kind::Comment { closed: true } => {
+                    let _ = self.tokens.next();
+                }
+                kind => return Some((kind, token.line)),
+            }
+        }
+        None
+    }
+
+    fn fault(&mut self, at: usize, message: impl Into<String>) -> Result<(), Stop> {
+        if self.faults.len() >= CONFIG_FAULTS_MAX {
+            self.in_doubt = true;
+            return Err(Stop);
+        }
+        self.faults.push(Fault {
+            at,
+            message: message.into(),
+        });
+        Ok(())
+    }
+
+    /// Reports a fault behind which nothing can be read.
+    fn fatal(&mut self, at: usize, message: impl Into<String>) -> Result<(), Stop> {
+        self.fault(at, message)?;
+        self.in_doubt = true;
+        Err(Stop)
+    }
+
+    /// Reads what JavaScript has in front of a document: `const services =`, `export default`,
+    /// `module.exports =`.
+    fn read_opening(&mut self) -> Result<(), Stop> {
+        let Some((Kind::Word, _)) = self.peek() else {
+            return Ok(());
+        };
+        let Some(first) = self.take()? else {
+            return Ok(());
+        };
+        match first.text {
+            "const" | "let" | "var" | "export" | "module.exports" => {}
+            _ => return self.read_first_word(first),
+        }
+        // The longest is `export const services: Service[] =`.
+        for _ in 0..8 {
+            match self.take()? {
+                Some(Token {
+                    kind: Kind::Other('='),
+                    ..
+                }) => break,
+                Some(token) if token.text == "default" => break,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        match self.peek() {
+            Some((Kind::Open(_), _)) => Ok(()),
+            _ => self.fatal(
+                first.at,
+                "the file begins with a program; keep the list of its services alone, from \"[\" to \"]\"",
+            ),
+        }
+    }
+
+    /// Reads a first word with which no usual document begins.
+    fn read_first_word(&mut self, first: Token<'t>) -> Result<(), Stop> {
+        match self.peek() {
+            Some((Kind::Colon, _)) => self.fatal(
+                first.at,
+                "the file begins with a key; put \"{\" before it and \"}\" at the end (YAML is not read)",
+            ),
+            Some((Kind::Open(Bracket::Object) | Kind::Word | Kind::Quoted { .. }, _)) => self.fatal(
+                first.at,
+                "this is no JSON; the file begins with { \"services\": [ ... ] }",
+            ),
+            _ => self.read_value(first),
+        }
+    }
+
+    /// Reads a token outside of all brackets.
+    fn read_outside(&mut self, token: Token<'t>) -> Result<(), Stop> {
+        match (&self.root, token.kind) {
+            (None, Kind::Open(_) | Kind::Word | Kind::Quoted { .. }) => self.read_value(token),
+            (None, _) => self.fatal(
+                token.at,
+                "this is no JSON; the file begins with { \"services\": [ ... ] }",
+            ),
+            (Some(_), Kind::Other(';')) => Ok(()),
+            (Some(_), Kind::Close(_)) => {
+                self.in_doubt = true;
+                self.fault(
+                    token.at,
+                    format!("{} closes nothing; remove it", token.text),
+                )
+            }
+            (Some(_), _) => {
+                // The rest of a program would be a fault at each token.
+                self.fault(
+                    token.at,
+                    "the configuration has ended before this; remove what follows it",
+                )?;
+                Err(Stop)
+            }
+        }
+    }
+
+    fn read_in_list(&mut self, token: Token<'t>) -> Result<(), Stop> {
+        let expected = self.open.last().map(|open| open.expected);
+        match token.kind {
+            Kind::Close(bracket) => self.close(bracket, token),
+            Kind::Comma | Kind::Other(';') => self.read_comma(token),
+            Kind::Colon => {
+                self.fault(
+                    token.at,
+                    "a list has no keys; write { \"key\": value } for an object",
+                )?;
+                self.skip_rest();
+                Ok(())
+            }
+            _ if is_operator(token) => self.refuse_expression(token),
+            Kind::Open(_) | Kind::Quoted { .. } | Kind::Word => {
+                if expected == Some(Expected::Comma) {
+                    self.fault(token.at, "a comma is missing before this")?;
+                }
+                self.read_value(token)
+            }
+            _ => self.refuse(token),
+        }
+    }
+
+    fn read_in_object(&mut self, token: Token<'t>, expected: Expected) -> Result<(), Stop> {
+        match (token.kind, expected) {
+            (Kind::Close(bracket), _) => {
+                self.fill_in(token.at)?;
+                self.close(bracket, token)
+            }
+            (Kind::Comma | Kind::Other(';'), _) => {
+                self.fill_in(token.at)?;
+                self.read_comma(token)
+            }
+            (Kind::Quoted { .. } | Kind::Word, Expected::Entry) => self.read_key(token),
+            (Kind::Open(_), Expected::Entry) => {
+                self.fault(token.at, "a key is missing before this, as in \"key\": ..")?;
+                self.read_value(token)
+            }
+            (Kind::Colon, Expected::Colon) => {
+                self.expect(Expected::Value);
+                Ok(())
+            }
+            (Kind::Other('='), Expected::Colon) => {
+                self.expect(Expected::Value);
+                // The arrow `=>` is one fault.
+                if let Some((Kind::Other('>'), _)) = self.peek() {
+                    let _ = self.take()?;
+                }
+                self.fault(token.at, "key and value are divided by \":\"")
+            }
+            (Kind::Open(_) | Kind::Quoted { .. } | Kind::Word, Expected::Colon) => {
+                self.fault(token.at, "\":\" is missing between the key and this")?;
+                self.read_value(token)
+            }
+            (_, Expected::Comma) if is_operator(token) => self.refuse_expression(token),
+            (Kind::Open(_) | Kind::Quoted { .. } | Kind::Word, Expected::Value) => {
+                self.read_value(token)
+            }
+            (Kind::Quoted { .. } | Kind::Word, Expected::Comma) => {
+                let is_key = matches!(self.peek(), Some((Kind::Colon | Kind::Other('='), _)));
+                if !is_key {
+                    return self.refuse(token);
+                }
+                self.fault(token.at, "a comma is missing before this")?;
+                self.read_key(token)
+            }
+            _ => self.refuse(token),
+        }
+    }
+
+    /// Reads a key, with or without quotes.
+    fn read_key(&mut self, token: Token<'t>) -> Result<(), Stop> {
+        if token.text.starts_with("...") {
+            self.fault(
+                token.at,
+                "\"...\" is not evaluated; write the keys out, or put them at the top level as the default of all services",
+            )?;
+            self.skip_rest();
+            self.expect(Expected::Comma);
+            return Ok(());
+        }
+        if let Some(open) = self.open.last_mut() {
+            open.key = Some(token);
+            open.expected = Expected::Colon;
+        }
+        Ok(())
+    }
+
+    /// Reads a value, or the start of one.
+    fn read_value(&mut self, token: Token<'t>) -> Result<(), Stop> {
+        let value = match token.kind {
+            Kind::Open(bracket) => {
+                if self.open.len() >= CONFIG_DEPTH_MAX {
+                    let message = format!("nested deeper than {CONFIG_DEPTH_MAX} levels");
+                    return self.fatal(token.at, message);
+                }
+                self.open.push(Open {
+                    bracket,
+                    at: token.at,
+                    line: token.line,
+                    items: Vec::new(),
+                    members: Vec::new(),
+                    key: None,
+                    expected: Expected::Entry,
+                });
+                return Ok(());
+            }
+            Kind::Quoted { closed } => {
+                // Brackets in the rest of the line may belong to the document.
+                self.in_doubt |= !closed;
+                literals::quoted(token.text, closed).map(Value::Text)
+            }
+            _ => literals::word(token.text),
+        };
+        let value = match value {
+            Ok(value) => value,
+            Err(wrong) => {
+                self.fault(token.at + wrong.at, wrong.message)?;
+                // `process.env.PORT || 5000` is one fault.
+                if token.kind == Kind::Word {
+                    self.line = token.line;
+                    self.skip_rest();
+                }
+                wrong.meant
+            }
+        };
+        self.add(Node {
+            at: token.at,
+            value,
+            written: None,
+        })
+    }
+
+    /// Adds a value to the list or object that is open.
+    fn add(&mut self, node: Node) -> Result<(), Stop> {
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        open.expected = Expected::Comma;
+        if open.bracket == Bracket::List {
+            open.items.push(node);
+            return Ok(());
+        }
+        // A value without a key was reported.
+        let Some(key) = open.key.take() else {
+            return Ok(());
+        };
+        let (name, wrong) = match key.kind {
+            Kind::Quoted { closed } => match literals::quoted(key.text, closed) {
+                Ok(name) => (name, None),
+                Err(wrong) => {
+                    let meant = match wrong.meant {
+                        Value::Text(name) => Some(name),
+                        _ => None,
+                    };
+                    (
+                        meant.unwrap_or_default(),
+                        Some((key.at + wrong.at, wrong.message)),
+                    )
+                }
+            },
+            _ => (key.text.to_owned(), None),
+        };
+        open.members.push(Member {
+            name,
+            name_at: key.at,
+            node,
+        });
+        match wrong {
+            Some((at, message)) => self.fault(at, message),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a key that stands alone a value that is reported no further.
+    fn fill_in(&mut self, at: usize) -> Result<(), Stop> {
+        let Some(open) = self.open.last() else {
+            return Ok(());
+        };
+        let key = match open.expected {
+            Expected::Colon | Expected::Value => open.key,
+            Expected::Entry | Expected::Comma => None,
+        };
+        let Some(key) = key else { return Ok(()) };
+        self.fault(key.at, "the key has no value; write \"key\": value")?;
+        self.add(Node {
+            at,
+            value: Value::Broken,
+            written: None,
+        })
+    }
+
+    /// Reads a comma, or a semicolon in its place.
+    fn read_comma(&mut self, token: Token<'t>) -> Result<(), Stop> {
+        let expected = self.open.last().map(|open| open.expected);
+        self.expect(Expected::Entry);
+        if token.kind != Kind::Comma {
+            return self.fault(token.at, "write \",\" in place of \";\"");
+        }
+        match expected {
+            Some(Expected::Comma) => Ok(()),
+            _ => self.fault(token.at, "nothing stands before this comma; remove it"),
+        }
+    }
+
+    /// Closes the innermost list or object.
+    fn close(&mut self, bracket: Bracket, token: Token<'t>) -> Result<(), Stop> {
+        let Some(open) = self.open.last() else {
+            return Ok(());
+        };
+        if open.bracket != bracket {
+            let (begins, ends) = signs(open.bracket);
+            let line = open.line;
+            self.in_doubt = true;
+            self.fault(
+                token.at,
+                format!(
+                    "expected {ends:?} before this: the {begins:?} of line {line} is not closed"
+                ),
+            )?;
+            // With no other bracket that this one closes, it is the one too many.
+            if !self.open.iter().any(|open| open.bracket == bracket) {
+                return Ok(());
+            }
+            while self.open.last().is_some_and(|open| open.bracket != bracket) {
+                self.pop()?;
+            }
+        }
+        self.pop()
+    }
+
+    fn pop(&mut self) -> Result<(), Stop> {
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
+        let value = match open.bracket {
+            Bracket::List => Value::List(open.items),
+            Bracket::Object => Value::Object(open.members),
+        };
+        self.add(Node {
+            at: open.at,
+            value,
+            written: None,
+        })
+    }
+
+    /// Reports the innermost bracket that the file does not close.
+    fn report_open(&mut self) {
+        if let Some(open) = self.open.last().filter(|_| !self.in_doubt) {
+            self.in_doubt = true;
+            let (at, (_, sign)) = (open.at, signs(open.bracket));
+            let message = format!("this is not closed before the file ends; add {sign:?}");
+            let _ = self.fault(at, message);
+        }
+    }
+
+    /// Reports an operator behind a value.
+    fn refuse_expression(&mut self, token: Token<'t>) -> Result<(), Stop> {
+        self.skip_rest();
+        self.fault(
+            token.at,
+            "expressions are not evaluated; write the value itself, or \"${NAME:-default}\" for a variable of the environment",
+        )
+    }
+
+    /// Reports a token that cannot stand where it stands, and goes on behind its item.
+    fn refuse(&mut self, token: Token<'t>) -> Result<(), Stop> {
+        let expected = match self.open.last().map(|open| (open.bracket, open.expected)) {
+            Some((Bracket::Object, Expected::Entry)) => "a key in quotes, or \"}\"",
+            Some((Bracket::Object, Expected::Colon)) => "\":\"",
+            Some((Bracket::Object, Expected::Comma)) => "\",\" or \"}\"",
+            Some((Bracket::List, Expected::Comma)) => "\",\" or \"]\"",
+            _ => "a value: a text in quotes, a number, true, false, null, a list or an object",
+        };
+        self.fault(token.at, format!("expected {expected} here"))?;
+        self.line = token.line;
+        self.skip_rest();
+        // A value that was expected is broken, and is not missed a second time.
+        match self.open.last().map(|open| (open.bracket, open.expected)) {
+            Some((Bracket::Object, Expected::Value | Expected::Colon))
+            | Some((Bracket::List, Expected::Entry)) => self.add(Node {
+                at: token.at,
+                value: Value::Broken,
+                written: None,
+            }),
+            _ => {
+                self.expect(Expected::Comma);
+                Ok(())
+            }
+        }
+    }
+
+    /// Skips the rest of an item in this line: up to a comma or a bracket that closes it.
+    fn skip_rest(&mut self) {
+        let mut depth = 0_usize;
+        while let Some((kind, line)) = self.peek() {
+            match kind {
+                Kind::Comma | Kind::Other(';') | Kind::Close(_) if depth == 0 => return,
+                _ if depth == 0 && line != self.line => return,
+                Kind::Open(_) | Kind::Other('(') => depth += 1,
+                Kind::Close(_) | Kind::Other(')') => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            let _ = self.tokens.next();
+        }
+    }
+
+    fn expect(&mut self, expected: Expected) {
+        if let Some(open) = self.open.last_mut() {
+            open.expected = expected;
+        }
+    }
+}
+
+/// Returns `true` for an operator of JavaScript: `+`, `||`, `?`.
+fn is_operator(token: Token<'_>) -> bool {
+    match token.kind {
+        Kind::Word => token
+            .text
+            .bytes()
+            .all(|byte| matches!(byte, b'+' | b'-' | b'*' | b'%' | b'&' | b'.')),
+        Kind::Other(sign) => matches!(sign, '|' | '?' | '(' | '<' | '>' | '!' | '/'),
+        _ => false,
+    }
+}
+
+/// Returns the signs that open and close.
+fn signs(bracket: Bracket) -> (&'static str, &'static str) {
+    match bracket {
+        Bracket::Object => ("{", "}"),
+        Bracket::List => ("[", "]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::syntax::report::Lines;
+
+    /// Returns the faults with their places.
+    fn faults(text: &[u8]) -> Vec<(usize, usize, String)> {
+        let lines = Lines::new(text.into());
+        let parsed = parse(text);
+        let place = |fault: Fault| {
+            let (line, column) = lines.places().place(fault.at);
+            (line, column, fault.message)
+        };
+        parsed.faults.into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn everything_knows_its_place() {
+        let text = "{ \"a\" : [1.5e3, \"\\u00e9\"],\n  \"é\": {\"a\":null, \"a\":true} }";
+        let Some(Value::Object(members)) = parse(text.as_bytes()).root.map(|root| root.value)
+        else {
+            panic!("an object")
+        };
+        let lines = Lines::new(text.as_bytes().into());
+        let mut places = lines.places();
+        let [a, e] = members.as_slice() else {
+            panic!("two members")
+        };
+        assert_eq!(
+            (
+                a.name.as_str(),
+                places.place(a.name_at),
+                places.place(a.node.at)
+            ),
+            ("a", (1, 3), (1, 9))
+        );
+        let Value::List(items) = &a.node.value else {
+            panic!("a list")
+        };
+        assert_eq!(items[0].value, Value::Number("1.5e3".to_owned()));
+        assert_eq!(items[1].value, Value::Text("é".to_owned()));
+        assert_eq!(places.place(items[1].at), (1, 17));
+        assert_eq!(
+            (
+                e.name.as_str(),
+                places.place(e.name_at),
+                places.place(e.node.at)
+            ),
+            ("é", (2, 3), (2, 8))
+        );
+        let Value::Object(inner) = &e.node.value else {
+            panic!("an object")
+        };
+        assert_eq!(
+            inner
+                .iter()
+                .map(|member| member.name.as_str())
+                .collect::<Vec<_>>(),
+            ["a", "a"]
+        );
+        assert_eq!(places.place(inner[1].name_at), (2, 19));
+    }
+
+    #[test]
+    fn files_as_people_paste_them() {
+        let strict = "[ { \"route\": \"/a\", \"n\": 1 }, [] ]";
+        let values = |text: &str| {
+            let parsed = parse(text.as_bytes());
+            assert_eq!(parsed.faults, [], "{text}");
+            shape(&parsed.root.expect("a document"))
+        };
+        for text in [
+            "[ { route: '/a', n: 1, }, [], ]",
+            "\u{feff}// services\n[ { /* x */ 'route': `/a`, // y\n n: 1 }, [] ]",
+            "const services = [ { route: \"/a\", n: 1 }, [] ];\n",
+            "export const services: Service[] = [ { route: \"/a\", n: 1 }, [] ]",
+            "module.exports = [ { route: \"/a\", n: 1 }, [] ];",
+            "export default [ { route: \"/a\", n: 1 }, [] ]",
+        ] {
+            assert_eq!(values(text), values(strict), "{text}");
+        }
+    }
+
+    /// Returns a document without its places.
+    fn shape(node: &Node) -> String {
+        match &node.value {
+            Value::List(items) => {
+                let items = items.iter().map(shape).collect::<Vec<_>>();
+                format!("[{}]", items.join(","))
+            }
+            Value::Object(members) => {
+                let member = |member: &Member| format!("{}:{}", member.name, shape(&member.node));
+                let members = members.iter().map(member).collect::<Vec<_>>();
+                format!("{{{}}}", members.join(","))
+            }
+            Value::Broken => "broken".to_owned(),
+            _ => node.shown().expect("a value"),
+        }
+    }
+
+    #[test]
+    fn faults_say_where() {
+        for (text, line, column, message) in [
+            (&b""[..], 1, 1, "the file is empty"),
+            (b" \n", 1, 1, "the file is empty"),
+            (b"// a\n", 1, 1, "the file is empty"),
+            (b"{\n\"a\": \"\xff\"}", 2, 7, "not UTF-8"),
+            (b"{\n  # x\n  \"a\": 1 }", 2, 3, "begin with //"),
+            (b"{ \"a\": 1 /* }", 1, 10, "close it with */"),
+            (b"{\"a\": 1} x", 1, 10, "remove what follows"),
+            (b"{\"a\": 1} }", 1, 10, "closes nothing"),
+            (b"[01]", 1, 2, "no number"),
+            (b"[\"\\ud800\"]", 1, 3, "surrogate"),
+            (b"{\"\\ud800\":1}", 1, 3, "surrogate"),
+            ("[\"é\", nul]".as_bytes(), 1, 7, "needs quotes"),
+            (b"[1 2]", 1, 4, "a comma is missing"),
+            (b"[1,,2]", 1, 4, "nothing stands before this comma"),
+            (b"{\"a\" 1}", 1, 6, "\":\" is missing"),
+            (b"{\"a\" = 1}", 1, 6, "divided by \":\""),
+            (b"{\"a\" => 1}", 1, 6, "divided by \":\""),
+            (b"{\"a\": 1 \"b\": 2}", 1, 9, "a comma is missing"),
+            (b"{\"a\": 1; \"b\": 2}", 1, 8, "in place of \";\""),
+            (b"{\"a\", \"b\": 2}", 1, 2, "the key has no value"),
+            (b"{\"a\": }", 1, 2, "the key has no value"),
+            (b"{\"a\": \"b\" + c}", 1, 11, "not evaluated"),
+            (b"{\"a\": process.env.A || 5}", 1, 7, "${A}"),
+            (b"{...x, \"a\": 1}", 1, 2, "\"...\""),
+            (b"{\"a\": [1, 2 }", 1, 13, "the \"[\" of line 1"),
+            (b"{\"a\": [1, 2]", 1, 1, "add \"}\""),
+            (b"[\"a\": 1]", 1, 5, "a list has no keys"),
+            (b"[\"a]", 1, 2, "does not end in its line"),
+            (b"services: []", 1, 1, "YAML"),
+            (b"server { }", 1, 1, "this is no JSON"),
+            (b"const express = require('express')", 1, 1, "a program"),
+            (b"{ [1] }", 1, 3, "a key is missing"),
+            (b"{ \"a\": /^x/ }", 1, 8, "expected a value"),
+        ] {
+            let found = faults(text);
+            let [only] = found.as_slice() else {
+                panic!("{:?}: {found:?}", String::from_utf8_lossy(text))
+            };
+            assert_eq!(
+                (only.0, only.1),
+                (line, column),
+                "{:?}: {found:?}",
+                String::from_utf8_lossy(text)
+            );
+            assert!(only.2.contains(message), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn all_faults_are_found_in_one_run() {
+        let text = "{\n  services: [\n    { route = '/a' target: http },\n    { 'route': True; }\n  ]\n\
+                    \"port\": 05\n}";
+        let found = faults(text.as_bytes())
+            .into_iter()
+            .map(|(line, column, _)| (line, column))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            found,
+            [(3, 13), (3, 20), (3, 28), (4, 16), (4, 20), (6, 1), (6, 9)]
+        );
+        let root = parse(text.as_bytes()).root.expect("a document");
+        assert_eq!(
+            shape(&root),
+            r#"{services:[{route:"/a",target:"http"},{route:true}],port:broken}"#
+        );
+        let many = parse("x\n".repeat(10_000).replacen("x", "[x", 1).as_bytes());
+        assert_eq!((many.root, many.faults.len()), (None, CONFIG_FAULTS_MAX));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(faults(nested(CONFIG_DEPTH_MAX).as_bytes()), []);
+        for levels in [CONFIG_DEPTH_MAX + 1, 100_000] {
+            let found = faults(nested(levels).as_bytes());
+            assert_eq!(found.len(), 1);
+            assert!(found[0].2.contains("nested deeper"));
+        }
+    }
+}
