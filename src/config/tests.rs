@@ -328,7 +328,6 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
         &[
             "2:15: logLevel: \"loud\" must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
             "5:16: services[1].route: \"/a/\" is a duplicate route, services[0] has \"/a\" already; remove one of them",
-            "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
             "6:16: services[2].route: \"/é\" has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
             "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch",
@@ -470,7 +469,7 @@ fn top_level_keys() {
         (r#""rateLimit":{"headers":"draft-8"}"#, "2:24: rateLimit.headers: \"draft-8\" must be one of \"draft\", \"x\", or false; did you mean \"draft\"?".to_owned()),
         (r#""rateLimit":{"request":1}"#, "2:14: rateLimit.request: unknown key, did you mean \"requests\"?".to_owned()),
         (r#""timeouts":false"#, "2:12: timeouts: false must be an object; turn off a single one, as in { \"response\": false }".to_owned()),
-        (r#""timeouts":{"conect":1}"#, "2:13: timeouts.conect: unknown key, did you mean \"connect\"?".to_owned()),
+        (r#""timeouts":{"conect":"1s"}"#, "2:13: timeouts.conect: unknown key, did you mean \"connect\"?".to_owned()),
         (r#""timeouts":{"head":0}"#, "2:20: timeouts.head: 0 must be longer than zero; false turns it off".to_owned()),
         (r#""timeouts":{"head":"0s"}"#, "2:20: timeouts.head: \"0s\" must be longer than zero; false turns it off".to_owned()),
         (r#""timeouts":{"head":-5}"#, format!("2:20: timeouts.head: -5 {RANGE}, or false")),
@@ -517,7 +516,7 @@ fn cors_and_security_headers() {
             "2:8: cors: \"*\" must be true, false or an object, not a string",
         ),
         (
-            r#""cors":{"origin":[]}"#,
+            r#""cors":{"origin":["*"]}"#,
             "2:9: cors.origin: unknown key, did you mean \"origins\"?",
         ),
         (

@@ -5,13 +5,15 @@
 use super::kind::Table;
 
 /// Word of other programs.
-struct Bridge {
+pub(crate) struct Bridge {
     /// Spellings, compared without case, `-` and `_`.
     words: &'static [&'static str],
     /// Name of the table in which they are met; `*`: in any.
     table: &'static str,
+    /// Key of the same meaning, whose values have the same form.
+    pub(crate) meant: Option<&'static str>,
     /// Sentence behind "unknown key; ".
-    advice: &'static str,
+    pub(crate) advice: &'static str,
 }
 
 const fn bridge(
@@ -22,6 +24,21 @@ const fn bridge(
     Bridge {
         words,
         table,
+        meant: None,
+        advice,
+    }
+}
+
+const fn renamed(
+    words: &'static [&'static str],
+    table: &'static str,
+    meant: &'static str,
+    advice: &'static str,
+) -> Bridge {
+    Bridge {
+        words,
+        table,
+        meant: Some(meant),
         advice,
     }
 }
@@ -80,14 +97,16 @@ static BRIDGES: &[Bridge] = &[
         "the form of the access log is \"accessLog\", the level of messages \"logLevel\"",
     ),
     // express-rate-limit, and others that limit.
-    bridge(
+    renamed(
         &["windowMs", "period", "per", "interval", "duration"],
         "rateLimit",
+        "window",
         "the time is \"window\", as in \"window\": \"60s\"",
     ),
-    bridge(
+    renamed(
         &["max", "limit", "average", "rate", "maxRequests"],
         "rateLimit",
+        "requests",
         "the number is \"requests\", as in \"requests\": 20",
     ),
     bridge(
@@ -107,24 +126,28 @@ static BRIDGES: &[Bridge] = &[
     ),
     // express, helmet, cors.
     bridge(&["helmet", "headers"], "", "write \"securityHeaders\""),
-    bridge(
+    renamed(
         &["origin", "allowedOrigins", "allowOrigin"],
         "cors",
+        "origins",
         "the list is \"origins\"",
     ),
-    bridge(
+    renamed(
         &["allowedHeaders", "allowHeaders"],
         "cors",
+        "headers",
         "the list is \"headers\"",
     ),
-    bridge(
+    renamed(
         &["exposedHeaders", "exposeHeader"],
         "cors",
+        "exposeHeaders",
         "the list is \"exposeHeaders\"",
     ),
-    bridge(
+    renamed(
         &["allowedMethods", "allowMethods"],
         "cors",
+        "methods",
         "the list is \"methods\"",
     ),
     bridge(
@@ -176,17 +199,19 @@ static BRIDGES: &[Bridge] = &[
         "listen[].tls",
         "write \"certificates\": [{ \"cert\": \"site.pem\", \"key\": \"site.key\" }]",
     ),
-    bridge(
+    renamed(
         &["certFile", "certificate", "fullchain"],
         "listen[].tls.certificates[]",
+        "cert",
         "the file is \"cert\"",
     ),
-    bridge(
+    renamed(
         &["keyFile", "privateKey"],
         "listen[].tls.certificates[]",
+        "key",
         "the file is \"key\"",
     ),
-    bridge(
+    renamed(
         &[
             "locations",
             "location",
@@ -200,9 +225,10 @@ static BRIDGES: &[Bridge] = &[
             "upstreams",
         ],
         "",
+        "services",
         "the list is \"services\", as in \"services\": [{ \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000\" }]",
     ),
-    bridge(
+    renamed(
         &[
             "path",
             "prefix",
@@ -216,9 +242,10 @@ static BRIDGES: &[Bridge] = &[
             "from",
         ],
         "services[]",
+        "route",
         "the path prefix is \"route\", as in \"route\": \"/users\"",
     ),
-    bridge(
+    renamed(
         &[
             "url",
             "upstream",
@@ -234,16 +261,19 @@ static BRIDGES: &[Bridge] = &[
             "loadBalancer",
         ],
         "services[]",
+        "target",
         "the URL is \"target\", several are \"targets\"",
     ),
-    bridge(
+    renamed(
         &["serverName", "domain", "domains", "serverNames"],
         "services[]",
+        "hosts",
         "the names are \"hosts\", as in \"hosts\": [\"api.example.com\"]",
     ),
-    bridge(
+    renamed(
         &["method", "verbs"],
         "services[]",
+        "methods",
         "the list is \"methods\", as in \"methods\": [\"GET\"]",
     ),
     bridge(
@@ -281,9 +311,10 @@ static BRIDGES: &[Bridge] = &[
         "*",
         "what is written is on; to turn it off write false in place of the object, or remove it",
     ),
-    bridge(
+    renamed(
         &["lb", "loadBalancing", "algorithm", "strategy", "policy"],
         "services[]",
+        "balance",
         "write \"balance\": \"round-robin\"",
     ),
     bridge(
@@ -308,8 +339,8 @@ static BRIDGES: &[Bridge] = &[
     ),
 ];
 
-/// Returns what to write in place of a key that `table` does not have.
-pub(crate) fn advice(word: &str, table: &Table) -> Option<&'static str> {
+/// Returns what is known about a key that `table` does not have.
+pub(crate) fn find(word: &str, table: &Table) -> Option<&'static Bridge> {
     let plain = |word: &str| {
         word.chars()
             .filter(|c| !matches!(c, '-' | '_'))
@@ -325,7 +356,7 @@ pub(crate) fn advice(word: &str, table: &Table) -> Option<&'static str> {
         (bridge.table == "*" || bridge.table == table.name)
             && bridge.words.iter().any(|known| plain(known) == word)
     };
-    BRIDGES.iter().find(fits).map(|bridge| bridge.advice)
+    BRIDGES.iter().find(fits)
 }
 
 #[cfg(test)]
@@ -345,19 +376,20 @@ mod tests {
             ("port", &SERVICE, "\"target\""),
             ("proxy_pass", &SERVICE, "\"target\""),
         ] {
-            let advice = advice(word, table).expect(word);
+            let advice = find(word, table).expect(word).advice;
             assert!(advice.contains(part), "{word}: {advice}");
         }
-        assert_eq!(advice("windowMs", &SERVICE), None);
-        assert_eq!(advice("colour", &TOP), None);
+        assert!(find("windowMs", &SERVICE).is_none());
+        assert!(find("colour", &TOP).is_none());
     }
 
     #[test]
     fn no_bridge_stands_for_a_key_of_its_table() {
-        let mut names = vec!["*"];
+        let (mut names, mut keys) = (vec!["*"], Vec::new());
         ROOT.tables(&mut |table| {
             names.push(table.name);
             for key in table.keys {
+                keys.push((table.name, key.name));
                 for bridge in BRIDGES.iter().filter(|bridge| bridge.table == table.name) {
                     assert!(
                         !bridge.words.contains(&key.name),
@@ -369,6 +401,8 @@ mod tests {
             }
         });
         for bridge in BRIDGES {
+            let meant = bridge.meant.map(|meant| (bridge.table, meant));
+            assert!(meant.is_none_or(|meant| keys.contains(&meant)), "{meant:?}");
             assert!(names.contains(&bridge.table), "{}", bridge.table);
         }
     }

@@ -295,13 +295,20 @@ impl<'a> Object<'a> {
 
     fn new(entries: Vec<Entry<'a>>, table: &'static Table, report: &mut Report<'_>) -> Object<'a> {
         let mut known = Vec::with_capacity(entries.len());
+        let mut meant = Vec::new();
         for mut entry in entries {
             match table.key(entry.name) {
                 Some(key) => {
                     entry.place.kind = &key.kind;
                     known.push(entry);
                 }
-                None => report_unknown(&entry, table, report),
+                None => meant.extend(report_unknown(entry, table, report)),
+            }
+        }
+        // The value of a misspelled key is checked as well, so that one run finds its errors.
+        for entry in meant {
+            if known.iter().all(|other| other.name != entry.name) {
+                known.push(entry);
             }
         }
         Object {
@@ -339,15 +346,21 @@ impl<'a> Object<'a> {
     }
 }
 
-fn report_unknown(entry: &Entry<'_>, table: &Table, report: &mut Report<'_>) {
+/// Reports an unknown key. Returns it under the name that was most likely meant.
+fn report_unknown<'a>(
+    mut entry: Entry<'a>,
+    table: &'static Table,
+    report: &mut Report<'_>,
+) -> Option<Entry<'a>> {
     let known = table.keys.iter().map(|key| key.name);
     let known = known
         .filter(|name| !name.starts_with('$'))
         .collect::<Vec<_>>();
     let near = suggestions::nearest(entry.name, &known);
-    let hint = match (near, bridges::advice(entry.name, table)) {
+    let bridge = bridges::find(entry.name, table);
+    let hint = match (near, bridge) {
         (Some(near), _) => format!(", did you mean {near:?}?"),
-        (None, Some(advice)) => format!("; {advice}"),
+        (None, Some(bridge)) => format!("; {}", bridge.advice),
         (None, None) => format!("; the keys here are {}", known.join(", ")),
     };
     report.add(
@@ -355,6 +368,10 @@ fn report_unknown(entry: &Entry<'_>, table: &Table, report: &mut Report<'_>) {
         &entry.place.path,
         format!("unknown key{hint}"),
     );
+    let meant = near.or_else(|| bridge.and_then(|bridge| bridge.meant));
+    let key = table.key(meant?)?;
+    (entry.name, entry.place.kind) = (key.name, &key.kind);
+    Some(entry)
 }
 
 /// Keys that this thread has read, for the test that compares them with the table.

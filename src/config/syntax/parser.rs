@@ -506,7 +506,15 @@ impl<'t> Parser<'t> {
 
     /// Reports an operator behind a value.
     fn refuse_expression(&mut self, token: Token<'t>) -> Result<(), Stop> {
+        self.line = token.line;
         self.skip_rest();
+        if let Some(open) = self.open.last_mut() {
+            // The value before the operator is a part of the expression.
+            let member = open.members.last_mut().map(|member| &mut member.node);
+            if let Some(node) = open.items.last_mut().or(member) {
+                node.value = Value::Broken;
+            }
+        }
         self.fault(
             token.at,
             "expressions are not evaluated; write the value itself, or \"${NAME:-default}\" for a variable of the environment",
