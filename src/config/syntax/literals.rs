@@ -3,7 +3,7 @@
 
 use super::document::Value;
 
-/// What is wrong with a literal.
+/// Fault of a literal.
 #[derive(PartialEq, Debug)]
 pub(crate) struct Wrong {
     /// Offset within the token.

@@ -11,7 +11,7 @@ pub(crate) enum Kind {
     Close(Bracket),
     Comma,
     Colon,
-    /// Text in quotes of any kind. `closed`: the closing quote stands in the same line.
+    /// Quoted text, with quotes of any kind. `closed`: the closing quote stands in the same line.
     Quoted {
         closed: bool,
     },
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     },
     /// Comment from `#` to the end of the line, as YAML and nginx have it.
     HashComment,
-    /// One character that begins no other token, such as `=` or `(`.
+    /// Character that begins no other token, such as `=` or `(`.
     Other(char),
 }
 

@@ -1,15 +1,17 @@
 //! The parser of the file: from tokens to nodes with places. It goes on behind a fault with what was
-//! most likely meant, so that one run of `check` finds all faults.
+//! most likely meant (`recovery`), so that one run of `check` finds all faults.
 //!
 //! Taken beyond JSON (RFC 8259), because people paste it: comments (`//`, `/* */`), a comma behind
 //! the last item, keys without quotes, single quotes, and `const NAME = .. ;` around the document.
 
+mod entries;
+mod recovery;
+
 use core::iter::Peekable;
 
-use crate::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_FAULTS_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FAULTS_MAX};
 
-use super::document::{Fault, Member, Node, Value};
-use super::literals;
+use super::document::{Fault, Member, Node};
 use super::tokens::{Bracket, Kind, Token, Tokens};
 
 /// Result of a parser run.
@@ -82,7 +84,7 @@ struct Open<'t> {
     expected: Expected,
 }
 
-/// What may come next in a list or an object.
+/// Token that may come next in a list or an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
     /// Item or key, or the closing bracket.
@@ -245,355 +247,14 @@ impl<'t> Parser<'t> {
             }
         }
     }
-
-    fn read_in_list(&mut self, token: Token<'t>) -> Result<(), Stop> {
-        let expected = self.open.last().map(|open| open.expected);
-        match token.kind {
-            Kind::Close(bracket) => self.close(bracket, token),
-            Kind::Comma | Kind::Other(';') => self.read_comma(token),
-            Kind::Colon => {
-                self.fault(
-                    token.at,
-                    "a list has no keys; write { \"key\": value } for an object",
-                )?;
-                self.skip_rest();
-                Ok(())
-            }
-            _ if is_operator(token) => self.refuse_expression(token),
-            Kind::Open(_) | Kind::Quoted { .. } | Kind::Word => {
-                if expected == Some(Expected::Comma) {
-                    self.fault(token.at, "a comma is missing before this")?;
-                }
-                self.read_value(token)
-            }
-            _ => self.refuse(token),
-        }
-    }
-
-    fn read_in_object(&mut self, token: Token<'t>, expected: Expected) -> Result<(), Stop> {
-        match (token.kind, expected) {
-            (Kind::Close(bracket), _) => {
-                self.fill_in(token.at)?;
-                self.close(bracket, token)
-            }
-            (Kind::Comma | Kind::Other(';'), _) => {
-                self.fill_in(token.at)?;
-                self.read_comma(token)
-            }
-            (Kind::Quoted { .. } | Kind::Word, Expected::Entry) => self.read_key(token),
-            (Kind::Open(_), Expected::Entry) => {
-                self.fault(token.at, "a key is missing before this, as in \"key\": ..")?;
-                self.read_value(token)
-            }
-            (Kind::Colon, Expected::Colon) => {
-                self.expect(Expected::Value);
-                Ok(())
-            }
-            (Kind::Other('='), Expected::Colon) => {
-                self.expect(Expected::Value);
-                // The arrow `=>` is one fault.
-                if let Some((Kind::Other('>'), _)) = self.peek() {
-                    let _ = self.take()?;
-                }
-                self.fault(token.at, "key and value are divided by \":\"")
-            }
-            (Kind::Open(_) | Kind::Quoted { .. } | Kind::Word, Expected::Colon) => {
-                self.fault(token.at, "\":\" is missing between the key and this")?;
-                self.read_value(token)
-            }
-            (_, Expected::Comma) if is_operator(token) => self.refuse_expression(token),
-            (Kind::Open(_) | Kind::Quoted { .. } | Kind::Word, Expected::Value) => {
-                self.read_value(token)
-            }
-            (Kind::Quoted { .. } | Kind::Word, Expected::Comma) => {
-                let is_key = matches!(self.peek(), Some((Kind::Colon | Kind::Other('='), _)));
-                if !is_key {
-                    return self.refuse(token);
-                }
-                self.fault(token.at, "a comma is missing before this")?;
-                self.read_key(token)
-            }
-            _ => self.refuse(token),
-        }
-    }
-
-    /// Reads a key, with or without quotes.
-    fn read_key(&mut self, token: Token<'t>) -> Result<(), Stop> {
-        if token.text.starts_with("...") {
-            self.fault(
-                token.at,
-                "\"...\" is not evaluated; write the keys out, or put them at the top level as the default of all services",
-            )?;
-            self.skip_rest();
-            self.expect(Expected::Comma);
-            return Ok(());
-        }
-        if let Some(open) = self.open.last_mut() {
-            open.key = Some(token);
-            open.expected = Expected::Colon;
-        }
-        Ok(())
-    }
-
-    /// Reads a value, or the start of one.
-    fn read_value(&mut self, token: Token<'t>) -> Result<(), Stop> {
-        let value = match token.kind {
-            Kind::Open(bracket) => {
-                if self.open.len() >= CONFIG_DEPTH_MAX {
-                    let message = format!("nested deeper than {CONFIG_DEPTH_MAX} levels");
-                    return self.fatal(token.at, message);
-                }
-                self.open.push(Open {
-                    bracket,
-                    at: token.at,
-                    line: token.line,
-                    items: Vec::new(),
-                    members: Vec::new(),
-                    key: None,
-                    expected: Expected::Entry,
-                });
-                return Ok(());
-            }
-            Kind::Quoted { closed } => {
-                // Brackets in the rest of the line may belong to the document.
-                self.in_doubt |= !closed;
-                literals::quoted(token.text, closed).map(Value::Text)
-            }
-            _ => literals::word(token.text),
-        };
-        let value = match value {
-            Ok(value) => value,
-            Err(wrong) => {
-                self.fault(token.at + wrong.at, wrong.message)?;
-                // `process.env.PORT || 5000` is one fault.
-                if token.kind == Kind::Word {
-                    self.line = token.line;
-                    self.skip_rest();
-                }
-                wrong.meant
-            }
-        };
-        self.add(Node {
-            at: token.at,
-            value,
-            written: None,
-        })
-    }
-
-    /// Adds a value to the list or object that is open.
-    fn add(&mut self, node: Node) -> Result<(), Stop> {
-        let Some(open) = self.open.last_mut() else {
-            self.root = Some(node);
-            return Ok(());
-        };
-        open.expected = Expected::Comma;
-        if open.bracket == Bracket::List {
-            open.items.push(node);
-            return Ok(());
-        }
-        // A value without a key was reported.
-        let Some(key) = open.key.take() else {
-            return Ok(());
-        };
-        let (name, wrong) = match key.kind {
-            Kind::Quoted { closed } => match literals::quoted(key.text, closed) {
-                Ok(name) => (name, None),
-                Err(wrong) => {
-                    let meant = match wrong.meant {
-                        Value::Text(name) => Some(name),
-                        _ => None,
-                    };
-                    (
-                        meant.unwrap_or_default(),
-                        Some((key.at + wrong.at, wrong.message)),
-                    )
-                }
-            },
-            _ => (key.text.to_owned(), None),
-        };
-        open.members.push(Member {
-            name,
-            name_at: key.at,
-            node,
-        });
-        match wrong {
-            Some((at, message)) => self.fault(at, message),
-            None => Ok(()),
-        }
-    }
-
-    /// Gives a key that stands alone a value that is reported no further.
-    fn fill_in(&mut self, at: usize) -> Result<(), Stop> {
-        let Some(open) = self.open.last() else {
-            return Ok(());
-        };
-        let key = match open.expected {
-            Expected::Colon | Expected::Value => open.key,
-            Expected::Entry | Expected::Comma => None,
-        };
-        let Some(key) = key else { return Ok(()) };
-        self.fault(key.at, "the key has no value; write \"key\": value")?;
-        self.add(Node {
-            at,
-            value: Value::Broken,
-            written: None,
-        })
-    }
-
-    /// Reads a comma, or a semicolon in its place.
-    fn read_comma(&mut self, token: Token<'t>) -> Result<(), Stop> {
-        let expected = self.open.last().map(|open| open.expected);
-        self.expect(Expected::Entry);
-        if token.kind != Kind::Comma {
-            return self.fault(token.at, "write \",\" in place of \";\"");
-        }
-        match expected {
-            Some(Expected::Comma) => Ok(()),
-            _ => self.fault(token.at, "nothing stands before this comma; remove it"),
-        }
-    }
-
-    /// Closes the innermost list or object.
-    fn close(&mut self, bracket: Bracket, token: Token<'t>) -> Result<(), Stop> {
-        let Some(open) = self.open.last() else {
-            return Ok(());
-        };
-        if open.bracket != bracket {
-            let (begins, ends) = signs(open.bracket);
-            let line = open.line;
-            self.in_doubt = true;
-            self.fault(
-                token.at,
-                format!(
-                    "expected {ends:?} before this: the {begins:?} of line {line} is not closed"
-                ),
-            )?;
-            // With no other bracket that this one closes, it is the one too many.
-            if !self.open.iter().any(|open| open.bracket == bracket) {
-                return Ok(());
-            }
-            while self.open.last().is_some_and(|open| open.bracket != bracket) {
-                self.pop()?;
-            }
-        }
-        self.pop()
-    }
-
-    fn pop(&mut self) -> Result<(), Stop> {
-        let Some(open) = self.open.pop() else {
-            return Ok(());
-        };
-        let value = match open.bracket {
-            Bracket::List => Value::List(open.items),
-            Bracket::Object => Value::Object(open.members),
-        };
-        self.add(Node {
-            at: open.at,
-            value,
-            written: None,
-        })
-    }
-
-    /// Reports the innermost bracket that the file does not close.
-    fn report_open(&mut self) {
-        if let Some(open) = self.open.last().filter(|_| !self.in_doubt) {
-            self.in_doubt = true;
-            let (at, (_, sign)) = (open.at, signs(open.bracket));
-            let message = format!("this is not closed before the file ends; add {sign:?}");
-            let _ = self.fault(at, message);
-        }
-    }
-
-    /// Reports an operator behind a value.
-    fn refuse_expression(&mut self, token: Token<'t>) -> Result<(), Stop> {
-        self.line = token.line;
-        self.skip_rest();
-        if let Some(open) = self.open.last_mut() {
-            // The value before the operator is a part of the expression.
-            let member = open.members.last_mut().map(|member| &mut member.node);
-            if let Some(node) = open.items.last_mut().or(member) {
-                node.value = Value::Broken;
-            }
-        }
-        self.fault(
-            token.at,
-            "expressions are not evaluated; write the value itself, or \"${NAME:-default}\" for a variable of the environment",
-        )
-    }
-
-    /// Reports a token that cannot stand where it stands, and goes on behind its item.
-    fn refuse(&mut self, token: Token<'t>) -> Result<(), Stop> {
-        let expected = match self.open.last().map(|open| (open.bracket, open.expected)) {
-            Some((Bracket::Object, Expected::Entry)) => "a key in quotes, or \"}\"",
-            Some((Bracket::Object, Expected::Colon)) => "\":\"",
-            Some((Bracket::Object, Expected::Comma)) => "\",\" or \"}\"",
-            Some((Bracket::List, Expected::Comma)) => "\",\" or \"]\"",
-            _ => "a value: a text in quotes, a number, true, false, null, a list or an object",
-        };
-        self.fault(token.at, format!("expected {expected} here"))?;
-        self.line = token.line;
-        self.skip_rest();
-        // A value that was expected is broken, and is not missed a second time.
-        match self.open.last().map(|open| (open.bracket, open.expected)) {
-            Some((Bracket::Object, Expected::Value | Expected::Colon))
-            | Some((Bracket::List, Expected::Entry)) => self.add(Node {
-                at: token.at,
-                value: Value::Broken,
-                written: None,
-            }),
-            _ => {
-                self.expect(Expected::Comma);
-                Ok(())
-            }
-        }
-    }
-
-    /// Skips the rest of an item in this line: up to a comma or a bracket that closes it.
-    fn skip_rest(&mut self) {
-        let mut depth = 0_usize;
-        while let Some((kind, line)) = self.peek() {
-            match kind {
-                Kind::Comma | Kind::Other(';') | Kind::Close(_) if depth == 0 => return,
-                _ if depth == 0 && line != self.line => return,
-                Kind::Open(_) | Kind::Other('(') => depth += 1,
-                Kind::Close(_) | Kind::Other(')') => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            let _ = self.tokens.next();
-        }
-    }
-
-    fn expect(&mut self, expected: Expected) {
-        if let Some(open) = self.open.last_mut() {
-            open.expected = expected;
-        }
-    }
-}
-
-/// Returns `true` for an operator of JavaScript: `+`, `||`, `?`.
-fn is_operator(token: Token<'_>) -> bool {
-    match token.kind {
-        Kind::Word => token
-            .text
-            .bytes()
-            .all(|byte| matches!(byte, b'+' | b'-' | b'*' | b'%' | b'&' | b'.')),
-        Kind::Other(sign) => matches!(sign, '|' | '?' | '(' | '<' | '>' | '!' | '/'),
-        _ => false,
-    }
-}
-
-/// Returns the signs that open and close.
-fn signs(bracket: Bracket) -> (&'static str, &'static str) {
-    match bracket {
-        Bracket::Object => ("{", "}"),
-        Bracket::List => ("[", "]"),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::syntax::document::Value;
     use crate::config::syntax::report::Lines;
+    use crate::limits::CONFIG_DEPTH_MAX;
 
     /// Returns the faults with their places.
     fn faults(text: &[u8]) -> Vec<(usize, usize, String)> {
