@@ -181,10 +181,13 @@ mod tests {
         let tokens = Tokens::new(text).collect::<Vec<_>>();
         let mut end = 0;
         for token in &tokens {
-            let between = &text[end..token.at];
+            let between = text.get(end..token.at).expect("bytes in order");
             assert!(between.chars().all(char::is_whitespace), "{between:?}");
-            assert_eq!(&text[token.at..token.end()], token.text);
-            assert_eq!(token.line, 1 + text[..token.at].matches('\n').count());
+            assert_eq!(text.get(token.at..token.end()), Some(token.text));
+            assert_eq!(
+                token.line,
+                1 + text.get(..token.at).expect("a place").matches('\n').count()
+            );
             end = token.end();
         }
         assert_eq!(end, text.len());
