@@ -134,9 +134,9 @@ pub(super) fn route(
 pub(super) fn limit(settings: &Settings, service: Option<&Service>, client: Peer) -> String {
     let (limit, of) = match service.map(|service| &service.rate_limit) {
         Some(ServiceRateLimit::Off) => (None, ""),
-        Some(ServiceRateLimit::Own(limit)) => (Some(limit), "this service"),
+        Some(ServiceRateLimit::Own(limit)) => (Some(limit), "this service has"),
         Some(ServiceRateLimit::Inherited) | None => {
-            let of = "all services without a limit of their own, and of requests without a route";
+            let of = "all services without a limit of their own share";
             (settings.rate_limit.as_ref(), of)
         }
     };
@@ -149,7 +149,10 @@ pub(super) fn limit(settings: &Settings, service: Option<&Service>, client: Peer
         }
         other => shown(other),
     };
-    format!("{}, here {key}; one window for {of}", rate(limit))
+    format!(
+        "{}, here {key}; taken as the first one of the window that {of}",
+        rate(limit)
+    )
 }
 
 /// Returns a line for each provider of the service.
@@ -210,6 +213,7 @@ pub(super) fn targets(
             if is_chosen {
                 let strategy = check::strategy(service.balance);
                 notes.push(format!("chosen here by {strategy}, with nothing in flight"));
+                notes.push(format!("retries {}", service.retries));
             }
         }
         if is_chosen && let TargetHost::Name(name) = &target.host {

@@ -365,6 +365,23 @@ fn why_others_were_not_chosen() {
     }
 }
 
+#[test]
+fn targets_and_windows() {
+    let config = guarded();
+    let text = told(&config, &asked("GET http://b.x.test/h", &[])).text();
+    for part in [
+        "  target           http://10.1.1.6: weight 5; chosen here by round-robin, with nothing in flight; retries 1\n",
+        "\n                   http://10.1.1.5: weight 1\n",
+        "  rateLimit        off\n",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let text = told(&config, &asked("GET /a", &[])).text();
+    let window =
+        "taken as the first one of the window that all services without a limit of their own share";
+    assert!(text.contains(window), "{text}");
+}
+
 /// JSON has the bytes; text shows them, with every byte that a terminal acts upon escaped.
 #[test]
 fn bytes_are_exact_and_readable() {

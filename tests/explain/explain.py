@@ -297,8 +297,30 @@ def connect_to(gateway, unix):
     return connect
 
 
+def check_exit_codes():
+    """0 for an answer, whatever it is; 1 for a file that is not valid, with its place; 2 for a wrong command line, with what to write."""
+    good, bad = world.path("good.json"), world.path("bad.json")
+    for name, text in ((good, '[ { "route": "/a", "target": "http://127.0.0.1:1" } ]'), (bad, '[ { "route": "/a", "target": "ftp://a" } ]')):
+        with open(name, "w", encoding="ascii") as file:
+            file.write(text)
+    for args, code, said in (
+        (["GET", "/a", "-c", good], 0, "forwarded to http://127.0.0.1:1/"),
+        (["GET", "/b", "-c", good], 0, "404 Not Found, answered by the gateway"),
+        (["GET", "/a", "-c", bad], 1, f"{bad}:1:30: services[0].target: "),
+        (["GET", "-c", good], 2, "explain needs a method and a URL"),
+        (["GET", "a.test/b", "-c", good], 2, "has no scheme; write it as http://"),
+        (["GET", "/a", "-H", "x", "-c", good], 2, "has no colon; write it as -H 'Name: value'"),
+        (["GET", "/a", "--data", "@/nowhere", "-c", good], 2, "/nowhere: cannot be read"),
+        (["GET", "/a", "--from", "me", "-c", good], 2, "must be an address"),
+    ):
+        run = subprocess.run([Gateway.binary, "explain", *args], capture_output=True, check=False, timeout=20)
+        text = (run.stdout + run.stderr).decode()
+        must(run.returncode == code and said in text, f"explain {args}: exit code {run.returncode}: {text}")
+
+
 def main():
     Gateway.binary = sys.argv[1]
+    check_exit_codes()
     ports = [next(PORTS) for _ in range(4)]
     upstreams = [Upstream(port) for port in ports[:3]]
     asked = Upstream(ports[3])
