@@ -1,20 +1,22 @@
 //! From the command line to a running gateway, and to an exit code: 0 clean stop, 1 configuration,
 //! 2 usage, 3 cannot bind, 130 stopped by a second signal.
 
+mod remote;
+
 use std::cell::RefCell;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use tollgate::cli::{self, AdminAt, Command};
-use tollgate::config::{self, Config, ListenAddress, LogLevel};
+use tollgate::cli::{self, Command};
+use tollgate::config::{self, Config, ListenAddress};
 use tollgate::demo;
 use tollgate::diff;
 use tollgate::explain::{self, Asked};
-use tollgate::limits::{ADMIN_RELOAD_TIMEOUT, HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
-use tollgate::net::admin::client::{self, Reply};
+use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
+use tollgate::net::admin::client;
 use tollgate::net::doctor::{Examined, Subject};
 use tollgate::net::inherited::Inherited;
 use tollgate::net::upgrade::Program;
@@ -23,17 +25,10 @@ use tollgate::net::{
 };
 use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
-use tollgate::policy::auth::json::Json;
 use tollgate::prompt::{self, Answer};
 use tollgate::record;
 
-/// Time in which a running gateway must answer.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// Time between two looks of `top`.
-const TOP_EVERY: Duration = Duration::from_secs(2);
-/// Rows of each table of `top`.
-const TOP_ROWS: usize = 15;
+use self::remote::{answered, log_level, reload, top, upgrade};
 
 /// Function that reads a file.
 type ReadFile<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -247,120 +242,6 @@ fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
     };
     logger::flush(Duration::from_secs(1));
     outcome
-}
-
-/// Returns the address of the admin listener of the running gateway; a unix socket, if there is
-/// one.
-fn admin_of(at: AdminAt) -> Result<ListenAddress, u8> {
-    if let Some(address) = at.address {
-        return Ok(address);
-    }
-    let path = find(at.config)?;
-    let text = std::fs::read(&path).map_err(|error| {
-        complain(&format!("{}: cannot be read: {error}", path.display()));
-        INVALID
-    })?;
-    let path = path.display().to_string();
-    let env = |variable: &str| std::env::var(variable).ok();
-    let access = config::load_admin(&text, &path, &env)
-        .map_err(|errors| complain_of(errors.iter().map(ToString::to_string).collect()))?;
-    let mut addresses = access.addresses.iter();
-    let local = addresses.find(|address| !matches!(address, ListenAddress::Tcp(_)));
-    local.or(access.addresses.first()).cloned().ok_or_else(|| {
-        complain(&format!(
-            "tollgate: {path} has no \"admin\", so the gateway has no admin listener; add \"admin\": \
-             \"unix:/run/tollgate/admin.sock\" and start it again, or name the address with --admin"
-        ));
-        INVALID
-    })
-}
-
-/// Asks the running gateway. `request`: method and path.
-fn ask(address: &ListenAddress, request: &str, time: Duration) -> Result<Reply, u8> {
-    client::ask(address, request, time).map_err(|message| {
-        complain(&format!("tollgate: {message}"));
-        INVALID
-    })
-}
-
-/// Sends a command to the running gateway, which takes it over a unix socket only.
-fn command(at: AdminAt, request: &str, time: Duration) -> Result<Reply, u8> {
-    let address = admin_of(at)?;
-    if let ListenAddress::Tcp(_) = address {
-        complain(&format!(
-            "tollgate: over {address} the gateway can only be asked; a command needs a unix socket in \"admin\", such as \
-             \"unix:/run/tollgate/admin.sock\""
-        ));
-        return Err(INVALID);
-    }
-    let reply = ask(&address, request, time)?;
-    if reply.status == 200 {
-        return Ok(reply);
-    }
-    complain(&reply.errors());
-    Err(INVALID)
-}
-
-fn reload(at: AdminAt) -> Result<(), u8> {
-    // The gateway itself says when the reload takes longer than its timeout.
-    let time = Duration::from_millis(ADMIN_RELOAD_TIMEOUT.as_millis()) + ANSWER;
-    let reply = command(at, "POST /reload", time)?;
-    let summary = reply.member("summary").unwrap_or(reply.body);
-    say(&format!("{}\n", summary.trim_end()))
-}
-
-fn upgrade(at: AdminAt) -> Result<(), u8> {
-    let time = Duration::from_millis(ADMIN_RELOAD_TIMEOUT.as_millis()) + ANSWER;
-    let reply = command(at, "POST /upgrade", time)?;
-    let pid = reply.member("pid").unwrap_or(reply.body);
-    say(&format!("process {pid} serves new clients\n"))
-}
-
-/// Prints the answer of the running gateway to a question. The exit code says whether it is 200.
-fn answered(at: AdminAt, request: &str) -> Result<(), u8> {
-    let reply = ask(&admin_of(at)?, request, ANSWER)?;
-    let text = reply.body.trim_end();
-    if reply.status == 200 {
-        return say(&format!("{text}\n"));
-    }
-    complain(text);
-    Err(INVALID)
-}
-
-/// Shows the state of the running gateway, once or until Ctrl-C.
-fn top(at: AdminAt, once: bool) -> Result<(), u8> {
-    let address = admin_of(at)?;
-    // What goes into a file or a pipe is not refreshed.
-    let once = once || !io::stdout().is_terminal();
-    loop {
-        let reply = ask(&address, "GET /state.json", ANSWER)?;
-        let state = Json::parse(reply.body.as_bytes()).filter(|_| reply.status == 200);
-        let Some(state) = state else {
-            complain(reply.errors().trim_end());
-            return Err(INVALID);
-        };
-        if once {
-            return say(&cli::top::render(&state, usize::MAX));
-        }
-        // Home, then erase to the end: the screen does not flicker.
-        say(&format!(
-            "\x1b[H\x1b[J{}",
-            cli::top::render(&state, TOP_ROWS)
-        ))?;
-        client::pause(TOP_EVERY);
-    }
-}
-
-fn log_level(at: AdminAt, level: LogLevel, time: Option<String>) -> Result<(), u8> {
-    let time = time.map_or(String::new(), |time| format!("&for={time}"));
-    let request = format!("POST /log?level={}{time}", level.as_str());
-    let reply = command(at, &request, ANSWER)?;
-    let member = |name| reply.member(name).unwrap_or_default();
-    say(&format!(
-        "the log level is {} for {}\n",
-        member("level"),
-        member("for")
-    ))
 }
 
 fn explain(config: Option<PathBuf>, asked: &Asked, json: bool) -> Result<(), u8> {

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 28] = [
+const FLOORS: [(&str, u8); 29] = [
     ("time", 0),
     ("slab", 0),
     ("cost", 0),
@@ -43,6 +43,7 @@ const FLOORS: [(&str, u8); 28] = [
     ("record", 7),
     ("properties", 7),
     ("main", 7),
+    ("remote", 7),
     ("lib", 7),
 ];
 

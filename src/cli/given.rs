@@ -174,13 +174,7 @@ impl Given {
                 json: self.json,
             },
             "diff" => {
-                let [old, new] = <[PathBuf; 2]>::try_from(self.files).map_err(|given| {
-                    UsageError(format!(
-                        "diff needs two files, the old configuration and the new one, and {} given; \
-                         write tollgate diff OLD NEW",
-                        if given.is_empty() { "none is" } else { "one is" }
-                    ))
-                })?;
+                let [old, new] = two_files(self.files)?;
                 Command::Diff {
                     old,
                     new,
@@ -378,5 +372,19 @@ fn level(word: Option<&str>) -> Result<LogLevel, UsageError> {
             None => format!("; the levels are {}", words.join(", ")),
         };
         UsageError(format!("unknown level {word:?}{hint}"))
+    })
+}
+
+fn two_files(given: Vec<PathBuf>) -> Result<[PathBuf; 2], UsageError> {
+    given.try_into().map_err(|given: Vec<PathBuf>| {
+        UsageError(format!(
+            "diff needs two files, the old configuration and the new one, and {} given; \
+             write tollgate diff OLD NEW",
+            if given.is_empty() {
+                "none is"
+            } else {
+                "one is"
+            }
+        ))
     })
 }

@@ -63,8 +63,7 @@ pub(super) struct Numbers {
     /// Number of the destination that the request went to last.
     pub(super) sent_to: Option<u32>,
     pub(super) upstream_status: Option<u16>,
-    /// Milliseconds from the start until it went up last; with 32 bits a line says of what takes
-    /// weeks that it took 49 days.
+    /// Milliseconds from the start until the request went up last, at most 49 days.
     pub(super) went_up: Option<u32>,
     pub(super) upstream_millis: Option<u32>,
     pub(super) reused: bool,

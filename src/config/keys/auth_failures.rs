@@ -10,13 +10,14 @@ use crate::config::values::scalars;
 
 use super::rate_limit;
 
-/// Reads `authFailures`; `None`: off. `rate` is the top-level `rateLimit`: it defines what a client
+/// Reads `authFailures` of the top level; `None`: off. `rate` is the top-level `rateLimit`: it defines what a client
 /// is and how many clients are counted.
 pub(crate) fn compile(
-    place: Option<&Located<'_>>,
+    top: &Object<'_>,
     rate: Option<&RateLimit>,
     report: &mut Report<'_>,
 ) -> Option<RateLimit> {
+    let place = top.get("authFailures");
     if place.is_some_and(Located::is_false) {
         return None;
     }

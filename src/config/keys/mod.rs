@@ -75,7 +75,6 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     // An error about `PORT` has no better place than `listen`.
     let listen = object.get("listen");
     let port_place = listen.cloned().unwrap_or_else(|| at("listen"));
-    let failures = object.get("authFailures");
     let security_headers = security_headers::compile(object.get("securityHeaders"), report);
     let names = (security_headers.as_ref(), &auth[..]);
     let request_id = request_id::compile(object.get("requestId"), names, report);
@@ -83,7 +82,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         services,
         targets: targets.targets,
         auth,
-        auth_failures: auth_failures::compile(failures, rate_limit.as_ref(), report),
+        auth_failures: auth_failures::compile(&object, rate_limit.as_ref(), report),
         rate_limit,
         timeouts: timeouts.connection,
         limits: limits::compile(object.get("limits"), report),

@@ -2,7 +2,8 @@
 //!
 //! | file | looks at |
 //! |---|---|
-//! | `targets` | names, targets, providers, the clock |
+//! | `targets` | names, targets, providers |
+//! | `clock` | the clock, beside those of targets and files |
 //! | `running` | the gateway that runs, by its admin listener |
 //! | `ports` | addresses to listen on, and the processes that have them |
 //! | `files` | certificates, keys, permissions, folders |
@@ -13,6 +14,7 @@
 //! Nothing here changes the state of a gateway. A check that waits takes at most 3 s.
 
 mod ask;
+mod clock;
 mod files;
 mod machine;
 mod parallel;
