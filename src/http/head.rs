@@ -280,6 +280,7 @@ fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
 }
 
 /// Checks that the line is method, one space, target, one space, version, and nothing else.
+#[inline(always)]
 fn request_line_version(
     line: &[u8],
     method: usize,

@@ -87,16 +87,29 @@ impl AccessLogEntry {
     pub(super) fn restart(&mut self, client: Option<IpAddr>, entrance: Entrance, now: Instant) {
         let mut text = core::mem::take(&mut self.text);
         text.clear();
-        *self = AccessLogEntry {
-            text,
-            numbers: Numbers {
-                client,
-                entrance,
-                started: now,
-                ..Numbers::default()
+        if self.service.is_some() || self.reason.is_some() || self.tries.is_some() {
+            self.release();
+        }
+        // Nothing is left that would have to be dropped, which takes several calls.
+        core::mem::forget(core::mem::replace(
+            self,
+            AccessLogEntry {
+                text,
+                numbers: Numbers {
+                    client,
+                    entrance,
+                    started: now,
+                    ..Numbers::default()
+                },
+                ..AccessLogEntry::default()
             },
-            ..AccessLogEntry::default()
-        };
+        ));
+    }
+
+    /// Drops what its storage does not keep for the next request.
+    #[inline(never)]
+    fn release(&mut self) {
+        (self.service, self.reason, self.tries) = (None, None, None);
     }
 
     /// Sets the id of a request of which nothing is noted yet.
@@ -141,8 +154,11 @@ impl AccessLogEntry {
                 .map(|name| head.fields.first(name));
         // Exactly, or a large head would be kept with as much room again behind it.
         let shown = [Some(head.line), credentials, referer, user_agent];
-        self.text
-            .reserve_exact(total(shown.map(|part| part.map_or(0, <[u8]>::len))));
+        let needed = total(shown.map(|part| part.map_or(0, <[u8]>::len)));
+        // An entry that was used before mostly has the room, and to ask for it is a call.
+        if needed > self.text.capacity().saturating_sub(self.text.len()) {
+            self.text.reserve_exact(needed);
+        }
         self.note_line(head.line);
         self.method = (head.method.len() as u32).min(self.line);
         self.target =

@@ -112,8 +112,8 @@ impl Decisions {
         record.numbers = entry.numbers;
         record.ended = now;
         record.outcome = outcome;
-        record.tries = entry.tries.take();
-        record.reason = entry.reason.take();
+        replace_rare(&mut record.tries, &mut entry.tries);
+        replace_rare(&mut record.reason, &mut entry.reason);
         record.service = match entry.service.take() {
             None => Service::None,
             Some(rules) if rules.common.edition == edition => Service::Rules(rules),
@@ -207,6 +207,15 @@ fn limit_of<'a>(rules: &'a ServiceRules, common: Option<&'a RateLimit>) -> Optio
         ServiceRateLimit::Own(limit) => Some(limit),
         ServiceRateLimit::Inherited => common,
         ServiceRateLimit::Off => None,
+    }
+}
+
+/// Replaces a part of a record that few requests have. The test comes first, since dropping the part
+/// of before is a call.
+#[inline(always)]
+fn replace_rare<T>(of_record: &mut Option<Box<T>>, of_entry: &mut Option<Box<T>>) {
+    if of_record.is_some() || of_entry.is_some() {
+        *of_record = of_entry.take();
     }
 }
 
