@@ -346,7 +346,7 @@ pub const RECORD_KEEP_MAX: usize = 10_000;
 /// Decisions about requests that are kept for `tollgate why`.
 pub const DECISIONS: usize = 1000;
 /// Bytes that a decision keeps of the request's id and of its first line.
-pub const DECISION_TEXT_BYTES: usize = 160;
+pub const DECISION_TEXT_BYTES: usize = 128;
 /// Attempts that came to nothing that a decision keeps: the first ones and the last one.
 pub const DECISION_TRIES: usize = 4;
 /// Bytes of a name that a decision keeps when its configuration was replaced.
@@ -371,7 +371,7 @@ pub const EDITIONS_MAX: usize = 8;
 pub const RETIRED_PER_TURN: usize = 256;
 
 const _: () = {
-    assert!(DECISION_TEXT_BYTES > REQUEST_ID_BYTES, "an id fits whole");
+    assert!(DECISION_TEXT_BYTES >= REQUEST_ID_BYTES, "an id fits whole");
     assert!(BUFFER_CLASSES[4] == READ_BYTES);
     assert!(
         BUFFER_CLASSES[3] > HEAD_BYTES_DEFAULT,

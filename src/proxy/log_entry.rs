@@ -323,6 +323,14 @@ impl AccessLogEntry {
         )
     }
 
+    /// Returns the method and the target without its query, which may have secrets; each empty where
+    /// it is not known.
+    pub(super) fn method_and_bare_path(&self) -> (&[u8], &[u8]) {
+        let (method, path) = self.method_and_path();
+        let bare = path.split(|&byte| byte == b'?').next();
+        (method, bare.unwrap_or_default())
+    }
+
     /// The method, the target and the version, each empty where it is not known.
     fn parts(&self) -> (&[u8], &[u8], &[u8]) {
         let (method, path) = self.method_and_path();

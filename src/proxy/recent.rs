@@ -57,7 +57,7 @@ impl Recent {
         if self.0.len() >= RECENT_FAILURES {
             self.0.pop_front();
         }
-        let (method, path) = entry.method_and_path();
+        let (method, path) = entry.method_and_bare_path();
         let line = [method, b" ", path].concat();
         let line = line.get(..RECENT_REQUEST_BYTES).unwrap_or(&line);
         self.0.push_back(RecentFailure {

@@ -1,7 +1,7 @@
 //! Blanks what may be secret in the bytes of one direction: in place and with the same length, so
 //! that a parser takes the same way through them.
 //!
-//! A closed list stays: methods, paths, versions and statuses; names of fields; the framing
+//! A closed list stays: methods, paths, versions and statuses; names of known fields; the framing
 //! of chunks; and of few fields the words that the gateway acts upon. Every other byte of a value,
 //! of a query or of content is replaced.
 
@@ -271,7 +271,11 @@ fn blank_field(line: &mut [u8]) {
         blank_token(name);
         return blank(value.get_mut(1..).unwrap_or_default());
     }
-    let name = String::from_utf8_lossy(name.trim_ascii_end()).to_ascii_lowercase();
+    // A name that the gateway does not know may be a part of a body, where a head is malformed.
+    if Name::of(name.trim_ascii_end()) == Name::Other && !is_listed(name) {
+        blank_token(name);
+    }
+    let name = lower(name);
     let value = value.get_mut(1..).unwrap_or_default();
     if name == "host" {
         let start = value.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
@@ -293,6 +297,16 @@ fn blank_field(line: &mut [u8]) {
     for byte in value.iter_mut().filter(|byte| !byte.is_ascii()) {
         *byte = 0x80;
     }
+}
+
+/// Returns true for a name of [`FIELDS`].
+fn is_listed(name: &[u8]) -> bool {
+    FIELDS.contains(&&*lower(name))
+}
+
+/// Returns a name in lower case, without the spaces behind it.
+fn lower(name: &[u8]) -> String {
+    String::from_utf8_lossy(name.trim_ascii_end()).to_ascii_lowercase()
 }
 
 /// Blanks the data of chunks, their extensions and the values of trailers.

@@ -184,7 +184,11 @@ fn given_ids_are_found_whole_and_the_newest_wins() {
     let text = why(&world.proxy, &id).expect("known");
     expect_lines(
         &text,
-        &[&format!("id        {id}"), "request   GET /open/2"],
+        &[
+            &format!("id        {id}"),
+            "request   left out, because the id is long; the access log has it",
+            "upstream  10.0.0.1 (10.0.0.1:80), sent after 0 ms on a kept connection: 200 after 0 ms",
+        ],
     );
     let text = why(&world.proxy, &id[1..]).expect_err("another id");
     assert!(text.contains("is known: the last 2 are kept"), "{text}");

@@ -96,6 +96,9 @@ impl Decision {
             Some(target) => (target, ""),
             None => (after, ".."),
         };
+        if method.len() < self.method as usize {
+            return "left out, because the id is long; the access log has it".to_owned();
+        }
         if method.is_empty() || length == 0 {
             return "its head cannot be parsed".to_owned();
         }
