@@ -41,5 +41,5 @@ pub const SOCKET_NAME_BYTES_MAX: usize = 255;
 pub const RECENT_FAILURES: usize = 20;
 /// Bytes of the method and path of such a failure.
 pub const RECENT_REQUEST_BYTES: usize = 200;
-/// Rows of a table of the status page; the state in JSON has all.
-pub const PAGE_ROWS: usize = 200;
+/// Bytes of the rows of the status page as it is served; the state in JSON has all rows.
+pub const PAGE_ROW_BYTES: usize = 3 << 10;

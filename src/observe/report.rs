@@ -39,6 +39,68 @@ pub enum Form {
     Html(&'static [&'static str]),
 }
 
+/// Rows of a section that has room for some bytes.
+pub struct Rows {
+    form: Form,
+    /// Bytes that are left.
+    room: usize,
+    /// Bytes of the rows.
+    used: usize,
+    /// Rows that were written.
+    written: usize,
+    /// True if a row found no room: no more are written.
+    is_full: bool,
+}
+
+impl Rows {
+    /// Begins a section.
+    pub fn new(form: Form, room: usize) -> Rows {
+        Rows {
+            form,
+            room,
+            used: 0,
+            written: 0,
+            is_full: false,
+        }
+    }
+
+    /// Returns true if a row found no room.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Returns the bytes of the rows.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Returns the number of rows.
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Appends a row, if it has room.
+    pub fn row(&mut self, cells: &[Named<'_>], out: &mut Vec<u8>) {
+        let before = out.len();
+        if self.is_full {
+            return;
+        }
+        row(self.form, self.written == 0, cells, out);
+        let bytes = out.len().saturating_sub(before);
+        match self.room.checked_sub(bytes) {
+            Some(room) => {
+                self.room = room;
+                self.used = self.used.saturating_add(bytes);
+                self.written = self.written.saturating_add(1);
+            }
+            None => {
+                out.truncate(before);
+                self.is_full = true;
+            }
+        }
+    }
+}
+
 /// Appends a row. `is_first`: it is the first one of its table.
 pub fn row(form: Form, is_first: bool, cells: &[Named<'_>], out: &mut Vec<u8>) {
     let columns = match form {

@@ -217,6 +217,14 @@ impl AccessLogEntry {
             .map(|at| self.millis_since_start(now).saturating_sub(at));
     }
 
+    /// Returns true if the name in Basic credentials may stand in a JSON line: a provider accepted
+    /// the credentials, or the service asks for none, so that its upstream judges them. Others are
+    /// what anybody may claim.
+    fn may_name_user(&self) -> bool {
+        let is_open = |rules: &Rc<ServiceRules>| rules.service.auth.providers.is_empty();
+        self.service.as_ref().is_none_or(is_open) || self.numbers.verdict == Verdict::Credential
+    }
+
     /// Returns the target that the request went to last.
     #[inline(always)]
     pub(super) fn target(&self) -> Option<&Rc<Target>> {
@@ -383,7 +391,10 @@ impl AccessLogEntry {
         AccessRecord {
             client: self.numbers.client,
             id: self.id(),
-            user: self.user.map(|_| user),
+            user: self
+                .user
+                .filter(|_| !in_parts || self.may_name_user())
+                .map(|_| user),
             subject: some(subject),
             host: some(host),
             trace: some(trace),

@@ -16,7 +16,7 @@ use crate::limits::SCRAPE_PIECE_BYTES;
 use crate::observe::access::Outcome;
 use crate::observe::date::DateCache;
 use crate::observe::metrics::counters::AuthResult;
-use crate::observe::report::{Cell, Form, row};
+use crate::observe::report::{Cell, Rows};
 use crate::sort::sort_by;
 use crate::time::Instant;
 use crate::upstream::health::Availability;
@@ -40,7 +40,6 @@ pub enum Table {
 
 /// Writer of tables.
 pub struct Tables {
-    form: Form,
     edition: u64,
     /// Services in the order of the tables, as indices of the rules.
     order: Vec<u32>,
@@ -50,64 +49,72 @@ pub struct Tables {
     next: usize,
     /// Addresses of that service that are written already.
     written: usize,
-    /// Rows of the table so far.
-    rows: usize,
-    /// Largest number of rows of a table.
-    most: usize,
 }
 
 impl Tables {
-    /// Begins to write. On a page, which is read from the top, slow services come first. `most`:
-    /// largest number of rows of a table.
-    pub fn new(proxy: &Proxy, form: Form, most: usize) -> Tables {
+    /// Begins to write. On a page, which is read from the top, slow services come first.
+    pub fn new(proxy: &Proxy, is_page: bool) -> Tables {
         let services = &proxy.ctx.rules.services;
         let mut order = services
             .iter()
             .enumerate()
             .map(|(index, rules)| (slowness(proxy, rules), index as u32))
             .collect::<Vec<_>>();
-        if form != Form::Json {
+        if is_page {
             sort_by(&mut order, |left, right| {
                 (Reverse(left.0), left.1).cmp(&(Reverse(right.0), right.1))
             });
         }
         Tables {
-            form,
             edition: proxy.ctx.rules.state.edition,
             order: order.into_iter().map(|(_, index)| index).collect(),
             in_flight: in_flight(proxy),
             dates: DateCache::new(),
             next: 0,
             written: 0,
-            rows: 0,
-            most,
         }
     }
 
-    /// Sets the form of the next table.
-    pub fn set_form(&mut self, form: Form) {
-        self.form = form;
+    /// Returns the number of rows of a table; of targets, the number of their names, which is less
+    /// where names have several addresses.
+    pub fn len(proxy: &Proxy, table: Table) -> usize {
+        let rules = &proxy.ctx.rules;
+        match table {
+            Table::Providers => rules.settings.auth.len(),
+            Table::Recent => proxy.ctx.recent.newest().count(),
+            Table::Services => rules.services.len(),
+            Table::Troubles => 0,
+            Table::Usable | Table::Targets => {
+                let services = rules.services.iter();
+                services.map(|service| service.destinations.len()).sum()
+            }
+        }
     }
 
     /// Appends rows of a table until the piece is full. [`Piece::Last`]: the table is whole, and
     /// the next one may begin.
-    pub fn write(&mut self, proxy: &Proxy, table: Table, out: &mut Vec<u8>) -> Piece {
+    pub fn write(
+        &mut self,
+        proxy: &Proxy,
+        table: Table,
+        (rows, out): (&mut Rows, &mut Vec<u8>),
+    ) -> Piece {
         if self.edition != proxy.ctx.rules.state.edition {
             return Piece::Stale;
         }
         match table {
-            Table::Providers => self.write_providers(proxy, out),
+            Table::Providers => write_providers(proxy, (rows, out)),
             Table::Recent => {
                 for failure in proxy.ctx.recent.newest() {
-                    self.write_failure(proxy, failure, out);
+                    self.write_failure(proxy, failure, (rows, out));
                 }
             }
             Table::Troubles | Table::Usable | Table::Targets | Table::Services => {
                 while let Some(index) = self.order.get(self.next) {
                     let rules = proxy.ctx.rules.services.get(*index as usize);
-                    if self.rows < self.most
+                    if !rows.is_full()
                         && let Some(rules) = rules
-                        && !self.write_service(proxy, table, rules, out)
+                        && !self.write_service(proxy, table, rules, (rows, out))
                     {
                         return Piece::More;
                     }
@@ -117,10 +124,6 @@ impl Tables {
             }
         }
         (self.next, self.written) = (0, 0);
-        // The rows of targets that are up follow those that are not.
-        if table != Table::Troubles {
-            self.rows = 0;
-        }
         Piece::Last
     }
 
@@ -130,13 +133,13 @@ impl Tables {
         proxy: &Proxy,
         table: Table,
         rules: &ServiceRules,
-        out: &mut Vec<u8>,
+        (rows, out): (&mut Rows, &mut Vec<u8>),
     ) -> bool {
         if table == Table::Services {
             if out.len() >= SCRAPE_PIECE_BYTES {
                 return false;
             }
-            self.write_service_row(proxy, rules, out);
+            self.write_service_row(proxy, rules, (rows, out));
             return true;
         }
         let flying = self.in_flight.get(rules.id.index() as usize);
@@ -152,15 +155,21 @@ impl Tables {
                 Table::Usable => is_up,
                 _ => true,
             };
-            if is_shown && self.rows < self.most {
-                self.write_target(proxy, &rules.route, view, flying, out);
+            if is_shown {
+                let line = (&mut *rows, &mut *out);
+                self.write_target(proxy, (&rules.route, view), flying, line);
             }
             self.written = self.written.saturating_add(1);
         }
         true
     }
 
-    fn write_service_row(&mut self, proxy: &Proxy, rules: &ServiceRules, out: &mut Vec<u8>) {
+    fn write_service_row(
+        &self,
+        proxy: &Proxy,
+        rules: &ServiceRules,
+        (rows, out): (&mut Rows, &mut Vec<u8>),
+    ) {
         let key = row_key(rules.id);
         let counters = proxy.ctx.counters.service(Some(key));
         let (recent, seconds) = proxy.ctx.counters.recent(key, proxy.ctx.now);
@@ -193,16 +202,15 @@ impl Tables {
             ),
             ("retries", Cell::Number(counters.retries)),
         ];
-        self.row(&cells, out);
+        rows.row(&cells, out);
     }
 
     fn write_target(
         &mut self,
         proxy: &Proxy,
-        route: &str,
-        view: &EndpointView<'_>,
+        (route, view): (&str, &EndpointView<'_>),
         flying: u64,
-        out: &mut Vec<u8>,
+        (rows, out): (&mut Rows, &mut Vec<u8>),
     ) {
         let address = view.address.map(|address| address.to_string());
         let state = match (view.availability, &address) {
@@ -231,24 +239,15 @@ impl Tables {
             ("reuse", reuse.into()),
             ("checkFailures", Cell::Number(counters.check_failures)),
         ];
-        self.row(&cells, out);
+        rows.row(&cells, out);
     }
 
-    fn write_providers(&mut self, proxy: &Proxy, out: &mut Vec<u8>) {
-        let rules = &proxy.ctx.rules;
-        for (provider, id) in rules.settings.auth.iter().zip(&rules.state.providers) {
-            let counts = proxy.ctx.counters.provider(row_key(*id));
-            let results = AuthResult::ALL.iter().zip(counts);
-            let results = results.map(|(result, count)| (result.as_str(), Cell::Number(count)));
-            let names = [
-                ("provider", Cell::Text(&provider.name)),
-                ("type", Cell::Text(provider.kind.name())),
-            ];
-            self.row(&names.into_iter().chain(results).collect::<Vec<_>>(), out);
-        }
-    }
-
-    fn write_failure(&mut self, proxy: &Proxy, failure: &RecentFailure, out: &mut Vec<u8>) {
+    fn write_failure(
+        &mut self,
+        proxy: &Proxy,
+        failure: &RecentFailure,
+        (rows, out): (&mut Rows, &mut Vec<u8>),
+    ) {
         let time = self.time(proxy, failure.at);
         let client = failure.client.map(|client| client.to_string());
         let target = failure.target.as_ref();
@@ -269,12 +268,7 @@ impl Tables {
             ),
             ("id", failure.id.as_deref().into()),
         ];
-        self.row(&cells, out);
-    }
-
-    fn row(&mut self, cells: &[(&'static str, Cell<'_>)], out: &mut Vec<u8>) {
-        row(self.form, self.rows == 0, cells, out);
-        self.rows = self.rows.saturating_add(1);
+        rows.row(&cells, out);
     }
 
     /// Returns a time of day, in UTC.
@@ -282,6 +276,21 @@ impl Tables {
         let wall = proxy.ctx.access_log.wall(at);
         let text = String::from_utf8_lossy(self.dates.rfc3339(wall));
         format!("{text}Z")
+    }
+}
+
+fn write_providers(proxy: &Proxy, (rows, out): (&mut Rows, &mut Vec<u8>)) {
+    let rules = &proxy.ctx.rules;
+    for (provider, id) in rules.settings.auth.iter().zip(&rules.state.providers) {
+        let counts = proxy.ctx.counters.provider(row_key(*id));
+        let results = AuthResult::ALL.iter().zip(counts);
+        let results = results.map(|(result, count)| (result.as_str(), Cell::Number(count)));
+        let names = [
+            ("provider", Cell::Text(&provider.name)),
+            ("type", Cell::Text(provider.kind.name())),
+        ];
+        let cells = names.into_iter().chain(results).collect::<Vec<_>>();
+        rows.row(&cells, out);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tollgate::limits::{ADMIN_PIECE_BYTES, SCRAPE_PIECE_BYTES};
 use tollgate::observe::metrics::exposition::Format;
-use tollgate::observe::report::Form;
+use tollgate::observe::report::{Form, Rows};
 use tollgate::proxy::command::Fault;
 use tollgate::proxy::metrics::{Piece, Scrape};
 use tollgate::proxy::tables::{Table, Tables};
@@ -356,9 +356,11 @@ fn five_thousand_services_come_in_pieces() {
 
 /// The rows of a table of the state.
 fn table(world: &World, table: Table) -> serde_json::Value {
-    let mut tables = Tables::new(&world.proxy, Form::Json, usize::MAX);
+    let mut tables = Tables::new(&world.proxy, false);
+    let mut rows = Rows::new(Form::Json, usize::MAX);
     let mut text = b"[".to_vec();
-    assert_eq!(tables.write(&world.proxy, table, &mut text), Piece::Last);
+    let written = tables.write(&world.proxy, table, (&mut rows, &mut text));
+    assert_eq!(written, Piece::Last);
     text.push(b']');
     serde_json::from_slice(&text).expect("JSON")
 }

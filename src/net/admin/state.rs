@@ -7,9 +7,10 @@ use core::net::IpAddr;
 
 use super::facts::{Facts, GatewayState, ProcessFacts};
 use super::sections::{List, SECTIONS, Section};
-use crate::limits::{PAGE_ROWS, SCRAPE_PIECE_BYTES};
+use crate::limits::{PAGE_ROW_BYTES, SCRAPE_PIECE_BYTES};
 use crate::observe::date::DateCache;
-use crate::observe::report::{Cell, Form, html, object, row};
+use crate::observe::report::{Cell, Form, Rows, html, object};
+use crate::proxy::Proxy;
 use crate::proxy::metrics::Piece;
 use crate::proxy::overview::ignored_forwarder;
 use crate::proxy::tables::Tables;
@@ -17,9 +18,12 @@ use crate::time::UnixTime;
 
 /// Value of `Content-Security-Policy` of the page: its own script and style, by their hashes, and
 /// requests to its own origin.
-pub(super) const POLICY: &str = "default-src 'none'; script-src 'sha256-H17ItmBw2P1wL6kZNsioveUEMyDjGWZgPBUbM2d7IUk='; style-src 'sha256-TVxlyElrNmj41dUnwIcLYXzLiqpCeTyLxiBVg95zLgM='; connect-src 'self'";
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'sha256-55qcqxv1ZI5FbWk4plncOeVI/MSAXtlYWLHRJRSlJUc='; style-src 'sha256-TVxlyElrNmj41dUnwIcLYXzLiqpCeTyLxiBVg95zLgM='; connect-src 'self'";
 
 const STYLE: &str = include_str!("page/style.css");
+/// Characters of the errors of a reload on the page.
+const PAGE_ERRORS: usize = 400;
+
 const SCRIPT: &str = include_str!("page/script.js");
 
 /// The state that is being written.
@@ -29,6 +33,9 @@ pub(super) struct State {
     /// True if the facts of the process are written.
     is_begun: bool,
     tables: Tables,
+    rows: Rows,
+    /// Bytes that rows of the sections to come may take.
+    room: usize,
     section: usize,
     /// Next of the tables of the section; `None`: its heading is not written.
     table: Option<usize>,
@@ -37,19 +44,36 @@ pub(super) struct State {
 impl State {
     /// Begins to write the state. `is_page`: as a page, else as JSON.
     pub(super) fn new(state: &GatewayState<'_>, is_page: bool) -> State {
-        let (form, most) = if is_page {
-            (Form::Html(&[]), PAGE_ROWS)
-        } else {
-            (Form::Json, usize::MAX)
-        };
+        let room = if is_page { PAGE_ROW_BYTES } else { usize::MAX };
         State {
             is_page,
             facts: (state.facts)(),
             is_begun: false,
-            tables: Tables::new(state.proxy, form, most),
+            tables: Tables::new(state.proxy, is_page),
+            rows: Rows::new(Form::Json, room),
+            room,
             section: 0,
             table: None,
         }
+    }
+
+    /// Returns the bytes that the rows of a section may take: on the page, half of what is left, so
+    /// that those behind it have some, too.
+    fn share(&self, total: usize) -> usize {
+        match self.is_page && self.section.saturating_add(1) < SECTIONS.len() && total > 0 {
+            true => self.room / 2,
+            false => self.room,
+        }
+    }
+
+    /// Returns the number of rows of a section.
+    fn len(&self, proxy: &Proxy, section: &Section) -> usize {
+        let lists = section.on_page.iter().map(|list| match *list {
+            List::Engine(table) => Tables::len(proxy, table),
+            List::Listeners => self.facts.listeners.len(),
+            List::Certificates => self.facts.certificates.len(),
+        });
+        lists.sum()
     }
 
     fn form(&self, section: &Section) -> Form {
@@ -75,30 +99,35 @@ impl State {
             if out.len() >= SCRAPE_PIECE_BYTES {
                 return Piece::More;
             }
-            let at = *self.table.get_or_insert_with(|| {
-                open(section, self.is_page, out);
-                0
-            });
-            self.tables.set_form(self.form(section));
+            let total = self.len(state.proxy, section);
+            if self.table.is_none() {
+                open(section, self.is_page.then_some(total), out);
+                self.rows = Rows::new(self.form(section), self.share(total));
+            }
+            let at = *self.table.get_or_insert(0);
             let tables = if self.is_page {
                 section.on_page
             } else {
                 section.in_json
             };
             let Some(table) = tables.get(at) else {
-                out.extend_from_slice(if self.is_page {
-                    b"</tbody></table></div></section>\n"
+                if self.is_page {
+                    close(&self.rows, total, out);
                 } else {
-                    b"]"
-                });
+                    out.push(b']');
+                }
+                self.room = self.room.saturating_sub(self.rows.used());
                 self.section = self.section.saturating_add(1);
                 self.table = None;
                 continue;
             };
             let written = match *table {
-                List::Engine(table) => self.tables.write(state.proxy, table, out),
-                List::Listeners => write_listeners(&self.facts, self.form(section), out),
-                List::Certificates => write_certificates(&self.facts, self.form(section), out),
+                List::Engine(table) => {
+                    let line = (&mut self.rows, &mut *out);
+                    self.tables.write(state.proxy, table, line)
+                }
+                List::Listeners => write_listeners(&self.facts, &mut self.rows, out),
+                List::Certificates => write_certificates(&self.facts, &mut self.rows, out),
             };
             match written {
                 Piece::Last => self.table = Some(at.saturating_add(1)),
@@ -118,8 +147,8 @@ impl State {
 }
 
 /// Writes the rows of the listeners, of which there are few.
-fn write_listeners(facts: &Facts, form: Form, out: &mut Vec<u8>) -> Piece {
-    for (index, listener) in facts.listeners.iter().enumerate() {
+fn write_listeners(facts: &Facts, rows: &mut Rows, out: &mut Vec<u8>) -> Piece {
+    for listener in &facts.listeners {
         let (open, counters) = (listener.open, listener.counters);
         let sum = |counts: &[u64]| {
             counts
@@ -139,15 +168,15 @@ fn write_listeners(facts: &Facts, form: Form, out: &mut Vec<u8>) -> Piece {
             ),
             ("failedHandshakes", Cell::Number(counters.failed_handshakes)),
         ];
-        row(form, index == 0, &cells, out);
+        rows.row(&cells, out);
     }
     Piece::Last
 }
 
 /// Writes the rows of the certificates, those that end first at the top.
-fn write_certificates(facts: &Facts, form: Form, out: &mut Vec<u8>) -> Piece {
+fn write_certificates(facts: &Facts, rows: &mut Rows, out: &mut Vec<u8>) -> Piece {
     let mut dates = DateCache::new();
-    for (index, (name, end)) in facts.certificates.iter().enumerate() {
+    for (name, end) in &facts.certificates {
         let days = end.as_secs().saturating_sub(facts.now.as_secs()) / 86_400;
         let date = format!("{}Z", String::from_utf8_lossy(dates.rfc3339(*end)));
         let cells = [
@@ -155,22 +184,24 @@ fn write_certificates(facts: &Facts, form: Form, out: &mut Vec<u8>) -> Piece {
             ("daysLeft", Cell::Number(days)),
             ("ends", Cell::Text(&date)),
         ];
-        row(form, index == 0, &cells, out);
+        rows.row(&cells, out);
     }
     Piece::Last
 }
 
-/// Writes what comes before the rows of a section.
-fn open(section: &Section, is_page: bool, out: &mut Vec<u8>) {
-    if !is_page {
+/// Writes what comes before the rows of a section. `total`: rows that it has, on a page. Without rows
+/// the section is hidden.
+fn open(section: &Section, total: Option<usize>, out: &mut Vec<u8>) {
+    let Some(total) = total else {
         for part in [",\"", section.name, "\":["] {
             out.extend_from_slice(part.as_bytes());
         }
         return;
-    }
+    };
+    let hidden = if total == 0 { " hidden" } else { "" };
     let (name, title) = (section.name, section.title);
     let start = format!(
-        "<section><h2 id=\"{name}\">{title}</h2><div class=\"wide\" role=\"region\" aria-labelledby=\"{name}\" tabindex=\"0\">\
+        "<section{hidden}><h2 id=\"{name}\">{title}</h2><div class=\"wide\" role=\"region\" aria-labelledby=\"{name}\" tabindex=\"0\">\
          <table data-s=\"{name}\"><thead><tr>"
     );
     out.extend_from_slice(start.as_bytes());
@@ -179,6 +210,20 @@ fn open(section: &Section, is_page: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(cell.as_bytes());
     }
     out.extend_from_slice(b"</tr></thead><tbody>\n");
+}
+
+/// Writes what comes behind the rows of a section on the page: how many found no room.
+fn close(rows: &Rows, total: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"</tbody></table></div><p class=\"dim more\">");
+    if rows.is_full() {
+        let more = match total.saturating_sub(rows.written()) {
+            0 => "and more".to_owned(),
+            more => format!("and {more} more"),
+        };
+        out.extend_from_slice(more.as_bytes());
+        out.extend_from_slice(b", see <a href=\"state.json\">/state.json</a>");
+    }
+    out.extend_from_slice(b"</p></section>\n");
 }
 
 /// Facts as they are written.
@@ -276,7 +321,13 @@ impl Values<'_> {
         for part in start {
             out.extend_from_slice(part.as_bytes());
         }
-        html(facts.config.errors.as_deref().unwrap_or_default(), out);
+        let errors = facts.config.errors.as_deref().unwrap_or_default();
+        let cut = errors.char_indices().nth(PAGE_ERRORS);
+        let (shown, rest) = errors.split_at(cut.map_or(errors.len(), |(at, _)| at));
+        html(shown, out);
+        if !rest.is_empty() {
+            out.extend_from_slice(b".. (see /state.json)");
+        }
         out.extend_from_slice(b"</pre></div>\n<dl>");
         let memory = format!(
             "{} of at most {}",

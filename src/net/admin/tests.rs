@@ -893,7 +893,6 @@ fn documents_have_a_length_or_come_in_chunks() {
             "check_failures_total{service=\"/999\",target=\"127.0.0.1:9\",address=\"127.0.0.1:9\"} 0\n",
         ),
         ("/state.json", "\"recent\":[]}\n"),
-        ("/", "</body></html>\n"),
     ] {
         let head = |version| format!("{path} HTTP/{version}\r\nHost: a\r\nConnection: close");
         let chunked = dechunked(&got(&mut driven, &many, &head("1.1")));
@@ -957,4 +956,51 @@ fn the_page_is_small_and_escapes_what_it_shows() {
         text.contains("<td class=\"up\">up</td><td>/0</td>"),
         "{text}"
     );
+}
+
+/// The page stays small whatever there is to show, and says what it leaves out. A section without
+/// rows is hidden.
+#[test]
+fn the_page_stays_small_with_many_rows() {
+    let mut driven = Driven::new("many");
+    let shown = GatewayState {
+        proxy: engine(1000),
+        facts: &|| {
+            let mut many = facts();
+            let one = many.certificates.first().cloned();
+            let one = one.unwrap_or(("site.pem".to_owned(), UnixTime::from_millis(0)));
+            many.certificates = vec![one; 500];
+            many.config.errors = Some("t.json:1:2: wrong\n".repeat(2000));
+            many
+        },
+        ..state(Progress::Running)
+    };
+    let text = got(
+        &mut driven,
+        &shown,
+        "/ HTTP/1.1\r\nHost: a\r\nConnection: close",
+    );
+    assert!(text.len() <= 12 << 10, "{}", text.len());
+    assert!(text.contains("\r\nContent-Length: ") && text.ends_with("</body></html>\n"));
+    let rows = |name: &str| {
+        let (_, section) = text.split_once(&format!("<h2 id=\"{name}\">")).expect(name);
+        let (section, _) = section.split_once("</section>").expect(name);
+        let shown = section.matches("<tr><td").count();
+        let more = section.split_once(">and ").map(|(_, rest)| rest);
+        let more = more.and_then(|rest| rest.split_once(" more, see <a"));
+        (
+            shown,
+            more.and_then(|(count, _)| count.parse::<usize>().ok()),
+        )
+    };
+    for (name, total) in [("targets", 1000), ("services", 1000), ("certificates", 500)] {
+        let (shown, more) = rows(name);
+        assert!(shown > 0, "{name}: {text}");
+        assert_eq!(more.map(|more| more + shown), Some(total), "{name}");
+    }
+    assert!(
+        text.contains("<section hidden><h2 id=\"recent\">"),
+        "{text}"
+    );
+    assert!(text.contains("<section><h2 id=\"services\">"));
 }

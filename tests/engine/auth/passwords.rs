@@ -9,6 +9,11 @@ const PEOPLE: &str = r#""people": { "type": "basic", "users": {
     "ann": "pbkdf2-sha256:2:c2FsdA:ANN", "bob": "pbkdf2-sha256:2:c2FsdA:BOB" } }"#;
 
 fn world() -> World {
+    world_with("")
+}
+
+/// `keys`: further top-level keys.
+fn world_with(keys: &str) -> World {
     let hash = |password: &str| {
         let mut out = [0; 32];
         let twice = std::num::NonZeroU32::new(2).expect("two");
@@ -21,11 +26,12 @@ fn world() -> World {
         );
         encode_url(&out)
     };
+    let people = PEOPLE
+        .replace("ANN", &hash("secret"))
+        .replace("BOB", &hash("hunter2"));
     guarded(
         r#""auth": "people""#,
-        &PEOPLE
-            .replace("ANN", &hash("secret"))
-            .replace("BOB", &hash("hunter2")),
+        &format!("{people} }}, {keys} \"halfClose\": false, \"limits\": {{"),
     )
 }
 
@@ -58,6 +64,29 @@ fn a_password_is_verified_once_in_a_while() {
     assert!(world.verify());
     passes(&mut world, other);
     world.expect_quiet();
+}
+
+/// A JSON line names the users that were accepted; the combined one has any name, as nginx does.
+#[test]
+fn a_json_line_names_no_user_that_was_not_accepted() {
+    for (form, accepted, refused) in [
+        ("json", r#""user":"ann""#, r#""user":null"#),
+        ("combined", " - ann [", " - ann ["),
+    ] {
+        let mut world = world_with(&format!(r#""accessLog": "{form}","#));
+        for (pair, expected) in [("ann:secret", accepted), ("ann:wrong", refused)] {
+            let client = world.connect();
+            world.send(client, basic(pair));
+            assert_eq!(world.verify(), pair == "ann:secret");
+            if pair == "ann:secret" {
+                passes(&mut world, client);
+            } else {
+                world.expect_status(client, 401);
+            }
+            let line = world.log().pop().expect("a line");
+            assert!(line.contains(expected), "{form}, {pair}: {line}");
+        }
+    }
 }
 
 #[test]

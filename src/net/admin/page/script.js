@@ -26,7 +26,10 @@
       const list = state[name];
       if (orders[name]) list.sort(orders[name]);
       fill(table, list.slice(0, 200));
-      table.closest("section").hidden = list.length === 0;
+      const section = table.closest("section");
+      section.hidden = list.length === 0;
+      const more = list.length > 200 ? `and ${list.length - 200} more, see /state.json` : "";
+      section.querySelector(".more").textContent = more;
     }
     const facts = {
       path: state.config.path,
