@@ -152,7 +152,6 @@ impl<'a> Fields<'a> {
 }
 
 /// Finds each tokenized field in the head, and checks that the lines leave no byte unaccounted for.
-#[inline(always)]
 pub(super) fn locate<'a>(
     bytes: &'a [u8],
     start_line: usize,
