@@ -16,7 +16,7 @@ use crate::limits::EDITIONS_MAX;
 use crate::observe::metrics::counters::Counters;
 use crate::policy::addresses::AddressRules;
 use crate::policy::admission::AdmissionRules;
-use crate::policy::auth::provider::Kind;
+use crate::policy::auth::provider::Reads;
 use crate::policy::cors::Cors;
 use crate::policy::forward::TrustedProxies;
 use crate::policy::rate_fields::RateLines;
@@ -391,8 +391,8 @@ fn credential_headers(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
         .iter()
         .filter_map(|&index| settings.auth.get(index))
     {
-        if let Kind::ApiKey { header, .. } = &provider.kind {
-            all.push(header.clone());
+        if let Reads::Header(header) = provider.kind.reads() {
+            all.push(header.to_owned());
         }
     }
     all.push("Authorization".to_owned());

@@ -2,7 +2,7 @@
 //! own line, because every client understands that form.
 
 use super::fault::CredentialFault;
-use super::provider::Kind;
+use super::provider::{Kind, Reads};
 
 /// Builds the lines of a 401, with one challenge for each kind of provider. `bad_token`: the reason
 /// why a Bearer token was rejected, if there was one (RFC 6750 3: without a token there is no
@@ -12,8 +12,8 @@ pub fn unauthorized<'a>(
     bad_token: Option<CredentialFault>,
 ) -> Vec<u8> {
     let mut lines = String::new();
-    let has = |test: fn(&Kind) -> bool| providers.clone().any(test);
-    if has(Kind::takes_bearer) {
+    let has = |reads| providers.clone().any(|kind| kind.reads() == reads);
+    if has(Reads::Bearer) {
         lines.push_str("WWW-Authenticate: Bearer realm=\"tollgate\"");
         if let Some(fault) = bad_token {
             lines.push_str(", error=\"invalid_token\", error_description=\"");
@@ -22,14 +22,14 @@ pub fn unauthorized<'a>(
         }
         lines.push_str("\r\n");
     }
-    if has(|kind| matches!(kind, Kind::Basic { .. })) {
+    if has(Reads::Basic) {
         // RFC 7617 2.1: the parameter asks for UTF-8, which is what the password hashes are made
         // of.
         lines.push_str("WWW-Authenticate: Basic realm=\"tollgate\", charset=\"UTF-8\"\r\n");
     }
-    let header = providers.clone().find_map(|kind| match kind {
-        Kind::ApiKey { header, .. } => Some(header),
-        _ => None,
+    let header = providers.clone().find_map(|kind| match kind.reads() {
+        Reads::Header(header) => Some(header),
+        Reads::Bearer | Reads::Basic | Reads::Request => None,
     });
     if let Some(header) = header {
         // No scheme is registered for keys in a header. The parameter names the header.
@@ -37,7 +37,7 @@ pub fn unauthorized<'a>(
         lines.push_str(header);
         lines.push_str("\"\r\n");
     }
-    if has(|kind| matches!(kind, Kind::Forward { .. })) {
+    if has(Reads::Request) {
         lines.push_str("WWW-Authenticate: Forward realm=\"tollgate\"\r\n");
     }
     lines.into_bytes()

@@ -25,23 +25,50 @@ macro_rules! faults {
     };
 }
 
+/// Statement of a fault about its credential.
+enum Nature {
+    /// The credential is not authentic.
+    Forged,
+    /// The credential is an authentic token that is not valid for this service or at this time.
+    Unfit,
+    /// The credential is missing, or was not verified.
+    Other,
+}
+
 impl CredentialFault {
+    /// Returns what the fault says of its credential.
+    const fn nature(self) -> Nature {
+        match self {
+            CredentialFault::Signature
+            | CredentialFault::UnknownKey
+            | CredentialFault::Password
+            | CredentialFault::ApiKey
+            | CredentialFault::Inactive => Nature::Forged,
+            CredentialFault::Claims
+            | CredentialFault::Issuer
+            | CredentialFault::Audience
+            | CredentialFault::IssuedLater
+            | CredentialFault::NotYet
+            | CredentialFault::Expired
+            | CredentialFault::NoEnd
+            | CredentialFault::Scope => Nature::Unfit,
+            CredentialFault::Missing
+            | CredentialFault::TokenForm
+            | CredentialFault::Algorithm
+            | CredentialFault::BasicForm
+            | CredentialFault::Denied => Nature::Other,
+        }
+    }
+
     /// Returns true if the credential is not authentic.
     pub const fn is_forged(self) -> bool {
-        use CredentialFault::{ApiKey, Inactive, Password, Signature, UnknownKey};
-        matches!(self, Signature | UnknownKey | Password | ApiKey | Inactive)
+        matches!(self.nature(), Nature::Forged)
     }
 
     /// Returns true if the credential is an authentic token that is not valid for this service or
     /// at this time.
     pub const fn is_unfit(self) -> bool {
-        use CredentialFault::{
-            Audience, Claims, Expired, IssuedLater, Issuer, NoEnd, NotYet, Scope,
-        };
-        matches!(
-            self,
-            Claims | Issuer | Audience | IssuedLater | NotYet | Expired | NoEnd | Scope
-        )
+        matches!(self.nature(), Nature::Unfit)
     }
 
     /// Returns true if the fault is permanent, so that the same token need not be verified again.

@@ -60,6 +60,19 @@ pub enum Kind {
     },
 }
 
+/// Part of a request that a provider decides by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reads<'a> {
+    /// A Bearer token in `Authorization`.
+    Bearer,
+    /// User and password in `Authorization`.
+    Basic,
+    /// A key in a header of this name.
+    Header(&'a str),
+    /// The whole head, which another service decides about.
+    Request,
+}
+
 /// Source of a jwt provider's keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Keys {
@@ -109,13 +122,27 @@ impl Kind {
                 Keys::Known(set) => set.keys().iter().any(VerifyingKey::is_costly),
                 Keys::Fetched(_) => !rules.algorithms.and(AlgorithmSet::COSTLY).is_empty(),
             },
-            _ => false,
+            Kind::Introspection { .. }
+            | Kind::ApiKey { .. }
+            | Kind::Basic { .. }
+            | Kind::Forward { .. } => false,
+        }
+    }
+
+    /// Returns what the provider reads of a request. Challenges, the removal of credentials and the
+    /// budget for failed ones follow from it.
+    pub fn reads(&self) -> Reads<'_> {
+        match self {
+            Kind::Jwt { .. } | Kind::Introspection { .. } => Reads::Bearer,
+            Kind::ApiKey { header, .. } => Reads::Header(header),
+            Kind::Basic { .. } => Reads::Basic,
+            Kind::Forward { .. } => Reads::Request,
         }
     }
 
     /// Returns true if the provider accepts Bearer tokens, the only credentials with scopes.
     pub fn takes_bearer(&self) -> bool {
-        matches!(self, Kind::Jwt { .. } | Kind::Introspection { .. })
+        self.reads() == Reads::Bearer
     }
 
     /// Returns the endpoint that the gateway sends requests to, if there is one.

@@ -18,7 +18,7 @@ use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::jwt::{Checked, Examined};
-use crate::policy::auth::provider::{Keys, Kind};
+use crate::policy::auth::provider::{Keys, Kind, Reads};
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::auth::{api_key, challenge};
 use crate::time::Duration;
@@ -207,7 +207,10 @@ impl Authenticator {
                     .as_ref()
                     .map_or(scopes.is_empty(), |grant| grant.has_scopes(scopes));
                 if suffices {
-                    let by_authorization = !matches!(kind, Some(Kind::ApiKey { .. }));
+                    let by_authorization = match kind.map(Kind::reads) {
+                        Some(Reads::Header(_)) => false,
+                        Some(Reads::Bearer | Reads::Basic | Reads::Request) | None => true,
+                    };
                     return Some(AuthDecision::Open {
                         grant,
                         by_authorization,
@@ -265,14 +268,17 @@ impl Authenticator {
             (Kind::Basic { .. }, Authorization::Malformed) => {
                 ProviderVerdict::Bad(CredentialFault::BasicForm)
             }
-            (kind, Authorization::Bearer(token)) if kind.takes_bearer() => {
+            (Kind::Jwt { .. } | Kind::Introspection { .. }, Authorization::Bearer(token)) => {
                 if !is_bearer_token(token) {
                     return ProviderVerdict::Bad(CredentialFault::TokenForm);
                 }
                 let fingerprint = self.fingerprints.compute(id.into(), token, b"");
                 state.cached_token(&fingerprint, env.ctx.now, wall)
             }
-            _ => ProviderVerdict::Nothing,
+            // A credential of another kind. The kinds are named, so that a new one is an error here.
+            (Kind::Basic { .. } | Kind::Jwt { .. } | Kind::Introspection { .. }, _) => {
+                ProviderVerdict::Nothing
+            }
         }
     }
 
@@ -367,6 +373,9 @@ impl Authenticator {
     /// decides about requests, not about credentials.
     fn verifies(&self, service: &ServiceRules, position: usize) -> bool {
         let kind = self.kind_of(service, position);
-        kind.is_some_and(|kind| !matches!(kind, Kind::Forward { .. }))
+        kind.is_some_and(|kind| match kind.reads() {
+            Reads::Bearer | Reads::Basic | Reads::Header(_) => true,
+            Reads::Request => false,
+        })
     }
 }

@@ -54,7 +54,13 @@ impl Authenticator {
                 self.look_up_password(asking, provider, pair, env)
             }
             (Kind::Forward { .. }, _) => self.look_up_request(asking, provider, env),
-            _ => None,
+            (
+                Kind::ApiKey { .. }
+                | Kind::Basic { .. }
+                | Kind::Jwt { .. }
+                | Kind::Introspection { .. },
+                _,
+            ) => None,
         }
     }
 
