@@ -278,6 +278,8 @@ def files():
     expect("a file that everybody may change", file, [("everybody may change it (mode 666)", "chmod o-w ")])
     missing = write([good], listen=[f"unix:{FOLDER}/none/t.sock"])
     expect("a folder that is not there", missing, [("folder", "mkdir -p ")])
+    record = {"on": ["5xx"], "dir": f"{FOLDER}/records"}
+    expect("records without a folder", write([good], record=record), [("folder", "/records", "mkdir -p ")])
     expect("a folder that is there", write([good], listen=[f"unix:{FOLDER}/t.sock"]))
     assert not list(FOLDER.glob(".tollgate-doctor*")), "the probe is gone"
     broken = FOLDER / "broken.json"

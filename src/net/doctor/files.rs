@@ -119,7 +119,9 @@ fn folders(config: &Config, examined: &mut Examined) {
         ListenAddress::Unix(path) => path.parent(),
         ListenAddress::Tcp(_) | ListenAddress::Systemd(_) => None,
     });
-    let mut folders = sockets.collect::<Vec<_>>();
+    let records = config.settings.record.as_ref();
+    let records = records.map(|record| Path::new(&record.dir));
+    let mut folders = sockets.chain(records).collect::<Vec<_>>();
     folders.sort();
     folders.dedup();
     examined.begin(folders.len());
