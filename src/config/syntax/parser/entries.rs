@@ -6,6 +6,7 @@ use crate::config::syntax::tokens::{Bracket, Kind, Token};
 use crate::limits::CONFIG_DEPTH_MAX;
 
 use super::recovery::is_operator;
+use super::signs;
 use super::{Expected, Open, Parser, Stop};
 
 impl<'t> Parser<'t> {
@@ -247,13 +248,5 @@ impl<'t> Parser<'t> {
         if let Some(open) = self.open.last_mut() {
             open.expected = expected;
         }
-    }
-}
-
-/// Returns the signs that open and close.
-pub(super) fn signs(bracket: Bracket) -> (&'static str, &'static str) {
-    match bracket {
-        Bracket::Object => ("{", "}"),
-        Bracket::List => ("[", "]"),
     }
 }

@@ -3,8 +3,7 @@
 use crate::config::syntax::document::{Node, Value};
 use crate::config::syntax::tokens::{Bracket, Kind, Token};
 
-use super::entries::signs;
-use super::{Expected, Parser, Stop};
+use super::{Expected, Parser, Stop, signs};
 
 impl<'t> Parser<'t> {
     /// Gives a key that stands alone a value that is reported no further.
