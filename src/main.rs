@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use tollgate::cli::files::Formatted;
 use tollgate::cli::{self, Command};
 use tollgate::config::{self, Config, ListenAddress};
 use tollgate::demo;
@@ -71,6 +72,9 @@ fn main() -> ExitCode {
         Ok(Command::Diff { old, new, log }) => compare(&old, &new, log),
         Ok(Command::Explain(config, asked, json)) => explain(config, &asked, json),
         Ok(Command::Replay { file }) => replay(&file),
+        Ok(Command::Init) => init(),
+        Ok(Command::Fmt { file, check }) => format(file, check),
+        Ok(Command::Schema) => say(&config::schema::json_schema::write()),
         Ok(Command::Demo) => run_demo(),
         Err(error) => {
             complain(&error.to_string());
@@ -300,6 +304,33 @@ fn replay(path: &Path) -> Result<(), u8> {
     })?;
     say(&replayed.text)?;
     replayed.is_same.then_some(()).ok_or(DIFFERENT)
+}
+
+/// Writes a configuration to start from into the current directory.
+fn init() -> Result<(), u8> {
+    let path = Path::new(cli::SEARCHED[0]);
+    cli::files::write_starter(path).map_err(|message| {
+        complain(&format!("tollgate init: {message}"));
+        INVALID
+    })?;
+    say(
+        "tollgate.json is written; change it, and see with \"tollgate check\" where each route leads\n",
+    )
+}
+
+/// Brings a configuration into its usual form.
+fn format(file: Option<PathBuf>, check: bool) -> Result<(), u8> {
+    let path = find(file)?;
+    match cli::files::format_file(&path, check).map_err(complain_of)? {
+        Formatted::Changed if check => {
+            complain(&format!(
+                "{} is not in its usual form; run \"tollgate fmt\"",
+                path.display()
+            ));
+            Err(INVALID)
+        }
+        Formatted::Changed | Formatted::Unchanged => Ok(()),
+    }
 }
 
 fn usage(text: &str) -> u8 {

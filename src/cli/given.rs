@@ -43,6 +43,7 @@ pub(super) struct Given {
     pub(super) api_key: bool,
     pub(super) live: bool,
     pub(super) once: bool,
+    pub(super) check: bool,
 }
 
 impl Given {
@@ -145,7 +146,9 @@ impl Given {
             Some("diff") if self.files.len() < 2 => self.files.push(PathBuf::from(given)),
             Some("explain") if self.request.len() < 2 => self.request.push(word),
             Some("log") if self.level.is_none() => self.level = Some(word),
-            Some("replay") if self.files.is_empty() => self.files.push(PathBuf::from(given)),
+            Some("fmt" | "replay") if self.files.is_empty() => {
+                self.files.push(PathBuf::from(given))
+            }
             Some("why") if self.id.is_none() => self.id = Some(word),
             Some(first) => return Err(second_word(first, &word)),
             None if !COMMANDS.contains(&word.as_str()) => return Err(unknown_command(&word)),
@@ -183,6 +186,12 @@ impl Given {
             }
             "explain" => self.explain()?,
             "demo" => Command::Demo,
+            "init" => Command::Init,
+            "schema" => Command::Schema,
+            "fmt" => Command::Fmt {
+                file: self.files.into_iter().next().or(self.config),
+                check: self.check,
+            },
             "help" => Command::Help,
             "version" => Command::Version,
             "reload" => Command::Reload { at },
@@ -255,6 +264,11 @@ impl Given {
                     "hash takes no --config {name:?}; it asks for a line"
                 )));
             }
+            ("init" | "schema", Some(name)) => {
+                return Err(UsageError(format!(
+                    "{word} takes no --config {name:?}; init writes ./tollgate.json, and schema reads no file"
+                )));
+            }
             ("demo", Some(name)) => {
                 return Err(UsageError(format!(
                     "demo takes no --config {name:?}; it brings its own"
@@ -281,6 +295,9 @@ impl Given {
         }
         if self.live && word != "health" {
             return only("--live", "health");
+        }
+        if self.check && word != "fmt" {
+            return only("--check", "fmt");
         }
         if self.once && word != "top" {
             return only("--once", "top");

@@ -2,6 +2,7 @@
 //! (`main.rs`).
 
 mod config_path;
+pub mod files;
 mod given;
 mod hints;
 pub mod top;
@@ -28,6 +29,10 @@ pub const HELP: &str = r#"tollgate - a small HTTP API gateway
 Usage:
   tollgate [run] [-c FILE]     run the gateway
   tollgate check [-c FILE]     check the configuration and show where each route leads
+  tollgate init                write ./tollgate.json to start from, with comments
+  tollgate fmt [FILE] [--check]
+                               bring the configuration into its usual form; comments stay
+  tollgate schema              print a JSON Schema of the configuration, for editors
   tollgate doctor [-c FILE] [--json]
                                check it against the world: names, targets, certificates, ports, files, clock
   tollgate hash [--api-key]    hash a password (or an API key) for "auth": asked for, or the first line of a pipe
@@ -51,6 +56,7 @@ Usage with a running gateway that has an admin listener:
 Options:
       --admin ADDRESS the admin listener, in place of the file's: unix:/run/tollgate/admin.sock or 127.0.0.1:5001
       --api-key       hash: an API key, not a password
+      --check         fmt: write nothing; exit code 1 when something would change
   -c, --config FILE   the configuration; without it ./tollgate.json, then /etc/tollgate/tollgate.json
   -H, --header K: V   explain: a header of the request; as often as you like
       --from IP       explain: the address that the request comes from (default 127.0.0.1)
@@ -159,6 +165,17 @@ pub enum Command {
         /// Id of the request.
         id: String,
     },
+    /// Write a configuration to start from.
+    Init,
+    /// Bring a configuration into its usual form.
+    Fmt {
+        /// Path given as a word or with `--config`.
+        file: Option<PathBuf>,
+        /// `--check`: nothing is written.
+        check: bool,
+    },
+    /// Print the schema of the configuration.
+    Schema,
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -187,12 +204,13 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 16] = [
-    "run", "check", "doctor", "hash", "diff", "explain", "replay", "demo", "reload", "upgrade",
-    "health", "log", "top", "why", "help", "version",
+const COMMANDS: [&str; 19] = [
+    "run", "check", "init", "fmt", "schema", "doctor", "hash", "diff", "explain", "replay", "demo",
+    "reload", "upgrade", "health", "log", "top", "why", "help", "version",
 ];
 /// Long options.
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
+    "--check",
     "--config",
     "--header",
     "--data",
@@ -225,6 +243,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Short('c') | Arg::Long("config") => given.read_config(&mut parser)?,
             Arg::Long("api-key") => given.api_key = true,
             Arg::Long("live") => given.live = true,
+            Arg::Long("check") => given.check = true,
             Arg::Long("once") => given.once = true,
             Arg::Long("admin") => given.read_admin(&mut parser)?,
             Arg::Short('H') | Arg::Long("header") => given.read_header(&mut parser)?,

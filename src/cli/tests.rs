@@ -46,6 +46,29 @@ fn command_lines() {
         ("hash", Command::Hash { api_key: false }),
         ("hash --api-key", Command::Hash { api_key: true }),
         ("demo", Command::Demo),
+        ("init", Command::Init),
+        ("schema", Command::Schema),
+        (
+            "fmt",
+            Command::Fmt {
+                file: None,
+                check: false,
+            },
+        ),
+        (
+            "fmt x.json --check",
+            Command::Fmt {
+                file: file(),
+                check: true,
+            },
+        ),
+        (
+            "fmt -c x.json",
+            Command::Fmt {
+                file: file(),
+                check: false,
+            },
+        ),
         (
             "diff a.json run",
             Command::Diff {

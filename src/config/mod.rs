@@ -19,11 +19,13 @@
 mod advice;
 pub mod changes;
 pub mod check;
+pub mod format;
 mod included;
 mod keys;
 mod model;
 pub mod schema;
 pub(crate) mod shown;
+pub mod starter;
 mod syntax;
 mod values;
 

@@ -10,6 +10,7 @@
 
 mod auth;
 pub(crate) mod bridges;
+pub mod json_schema;
 mod kind;
 mod limits;
 mod services;

@@ -21,7 +21,7 @@ const SERVICE_ENTRY: Kind = Kind::Any(SERVICE.expected, &[Kind::Object(&SERVICE)
 
 const SERVICE_FILES: Kind = Kind::Text(r#"the path of files such as "services.d/*.json""#);
 
-const SERVICE_LIST: Kind = Kind::List(SERVICES_EXPECTED, &SERVICE_ENTRY);
+pub(super) const SERVICE_LIST: Kind = Kind::List(SERVICES_EXPECTED, &SERVICE_ENTRY);
 
 const SERVICES: Kind = Kind::Any(SERVICES_EXPECTED, &[SERVICE_LIST, SERVICE_FILES]);
 

@@ -3,7 +3,7 @@
 
 pub(crate) mod document;
 pub(crate) mod environment;
-mod literals;
+pub(crate) mod literals;
 pub(crate) mod located;
 pub(crate) mod parser;
 pub(crate) mod report;
