@@ -226,13 +226,6 @@ fn as_json(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-fn signs(bracket: Bracket) -> (char, char) {
-    match bracket {
-        Bracket::Object => ('{', '}'),
-        Bracket::List => ('[', ']'),
-    }
-}
-
 fn indent(depth: usize, out: &mut String) {
     out.extend(core::iter::repeat_n("  ", depth));
 }
@@ -282,7 +275,7 @@ fn write_item(item: &Item<'_>, depth: usize, is_last: bool, out: &mut String) {
 
 /// Writes a list or an object. `start`: where its line begins in `out`.
 fn write_group(group: &Group<'_>, depth: usize, start: usize, out: &mut String) {
-    let (opening, closing) = signs(group.bracket);
+    let (opening, closing) = group.bracket.signs();
     if group.items.is_empty() && group.rest.is_empty() {
         out.extend([opening, closing]);
         return;
@@ -296,7 +289,7 @@ fn write_group(group: &Group<'_>, depth: usize, start: usize, out: &mut String) 
         }
         out.truncate(before);
     }
-    out.extend([opening, '\n']);
+    out.extend([opening, "\n"]);
     let last = group.items.len().saturating_sub(1);
     for (index, item) in group.items.iter().enumerate() {
         write_item(item, depth + 1, index == last, out);
@@ -309,11 +302,11 @@ fn write_group(group: &Group<'_>, depth: usize, start: usize, out: &mut String) 
         write_comment(&own, depth + 1, out);
     }
     indent(depth, out);
-    out.push(closing);
+    out.push_str(closing);
 }
 
 fn write_in_line(group: &Group<'_>, out: &mut String) {
-    let (opening, closing) = signs(group.bracket);
+    let (opening, closing) = group.bracket.signs();
     let space = if group.bracket == Bracket::Object {
         " "
     } else {
@@ -323,7 +316,7 @@ fn write_in_line(group: &Group<'_>, out: &mut String) {
         out.extend([opening, closing]);
         return;
     }
-    out.push(opening);
+    out.push_str(opening);
     out.push_str(space);
     for (index, item) in group.items.iter().enumerate() {
         if index > 0 {
@@ -339,7 +332,7 @@ fn write_in_line(group: &Group<'_>, out: &mut String) {
         }
     }
     out.push_str(space);
-    out.push(closing);
+    out.push_str(closing);
 }
 
 #[cfg(test)]

@@ -37,6 +37,16 @@ pub(crate) enum Bracket {
     List,
 }
 
+impl Bracket {
+    /// Returns the signs that open and close.
+    pub(crate) fn signs(self) -> (&'static str, &'static str) {
+        match self {
+            Bracket::Object => ("{", "}"),
+            Bracket::List => ("[", "]"),
+        }
+    }
+}
+
 /// Token and its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Token<'t> {

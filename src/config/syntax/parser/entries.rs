@@ -209,7 +209,7 @@ impl<'t> Parser<'t> {
             return Ok(());
         };
         if open.bracket != bracket {
-            let (begins, ends) = signs(open.bracket);
+            let (begins, ends) = open.bracket.signs();
             let line = open.line;
             self.in_doubt = true;
             self.fault(

@@ -249,14 +249,6 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// Returns the signs that open and close.
-fn signs(bracket: Bracket) -> (&'static str, &'static str) {
-    match bracket {
-        Bracket::Object => ("{", "}"),
-        Bracket::List => ("[", "]"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

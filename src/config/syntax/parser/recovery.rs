@@ -3,7 +3,7 @@
 use crate::config::syntax::document::{Node, Value};
 use crate::config::syntax::tokens::{Bracket, Kind, Token};
 
-use super::{Expected, Parser, Stop, signs};
+use super::{Expected, Parser, Stop};
 
 impl<'t> Parser<'t> {
     /// Gives a key that stands alone a value that is reported no further.
@@ -28,7 +28,7 @@ impl<'t> Parser<'t> {
     pub(super) fn report_open(&mut self) {
         if let Some(open) = self.open.last().filter(|_| !self.in_doubt) {
             self.in_doubt = true;
-            let (at, (_, sign)) = (open.at, signs(open.bracket));
+            let (at, (_, sign)) = (open.at, open.bracket.signs());
             let message = format!("this is not closed before the file ends; add {sign:?}");
             let _ = self.fault(at, message);
         }
