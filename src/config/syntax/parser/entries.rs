@@ -6,7 +6,6 @@ use crate::config::syntax::tokens::{Bracket, Kind, Token};
 use crate::limits::CONFIG_DEPTH_MAX;
 
 use super::recovery::is_operator;
-use super::signs;
 use super::{Expected, Open, Parser, Stop};
 
 impl<'t> Parser<'t> {
