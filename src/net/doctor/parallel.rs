@@ -12,7 +12,7 @@ use crate::net::workers::spawn;
 const AT_ONCE: usize = 16;
 /// Time beyond that of a check after which a check is given up. A check that can tell itself that its time
 /// is over has told by then.
-const GRACE: Duration = Duration::from_millis(200);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Check that waits.
 pub(super) type Job = Box<dyn FnOnce() -> Done + Send>;
