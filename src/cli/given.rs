@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use lexopt::Parser;
 
 use super::hints::{second_word, unknown_command};
-use super::{AdminAt, COMMANDS, Command, UsageError};
+use super::{AdminAt, CLIENT_COMMANDS, COMMANDS, Command, UsageError};
 use crate::config::schema::units::{DURATION_UNITS, with_unit};
 use crate::config::{ListenAddress, LogLevel, admin_address, nearest};
 use crate::explain::Asked;
@@ -30,15 +30,15 @@ pub(super) struct Given {
     id: Option<String>,
     /// Words behind the command `diff`.
     files: Vec<PathBuf>,
-    log: Option<PathBuf>,
-    config: Option<PathBuf>,
-    admin: Option<ListenAddress>,
-    time: Option<String>,
+    pub(super) log: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
+    pub(super) admin: Option<ListenAddress>,
+    pub(super) time: Option<String>,
     /// Words behind the command `explain`, and its options.
     request: Vec<String>,
-    headers: Vec<Vec<u8>>,
-    data: Option<OsString>,
-    from: Option<String>,
+    pub(super) headers: Vec<Vec<u8>>,
+    pub(super) data: Option<OsString>,
+    pub(super) from: Option<String>,
     pub(super) json: bool,
     pub(super) api_key: bool,
     pub(super) live: bool,
@@ -157,14 +157,14 @@ impl Given {
         Ok(())
     }
 
-    /// Returns the command, if it takes what is given.
+    /// Returns the name of the command.
+    pub(super) fn word(&self) -> &str {
+        self.word.as_deref().unwrap_or("run")
+    }
+
+    /// Returns the command.
     pub(super) fn command(self) -> Result<Command, UsageError> {
-        let word = self.word.as_deref().unwrap_or("run");
-        self.refuse_unused(word)?;
-        let at = AdminAt {
-            config: self.config.clone(),
-            address: self.admin.clone(),
-        };
+        let word = self.word();
         Ok(match word {
             "hash" => Command::Hash {
                 api_key: self.api_key,
@@ -194,16 +194,6 @@ impl Given {
             },
             "help" => Command::Help,
             "version" => Command::Version,
-            "reload" => Command::Reload { at },
-            "upgrade" => Command::Upgrade { at },
-            "health" => Command::Health {
-                at,
-                live: self.live,
-            },
-            "top" => Command::Top {
-                at,
-                once: self.once,
-            },
             "replay" => Command::Replay {
                 file: self
                     .files
@@ -211,21 +201,42 @@ impl Given {
                     .next()
                     .ok_or_else(|| missing(NO_RECORD))?,
             },
-            "why" => Command::Why {
+            word if CLIENT_COMMANDS.contains(&word) => self.client_command()?,
+            _ => Command::Run {
+                config: self.config,
+                admin: self.admin,
+            },
+        })
+    }
+
+    /// Returns a command for a running gateway.
+    fn client_command(self) -> Result<Command, UsageError> {
+        let at = AdminAt {
+            config: self.config,
+            address: self.admin,
+        };
+        Ok(match self.word.as_deref() {
+            Some("reload") => Command::Reload { at },
+            Some("upgrade") => Command::Upgrade { at },
+            Some("health") => Command::Health {
+                at,
+                live: self.live,
+            },
+            Some("top") => Command::Top {
+                at,
+                once: self.once,
+            },
+            Some("why") => Command::Why {
                 at,
                 id: self
                     .id
                     .filter(|id| !id.is_empty())
                     .ok_or_else(|| missing(NO_ID))?,
             },
-            "log" => Command::Log {
+            _ => Command::Log {
                 at,
                 level: level(self.level.as_deref())?,
                 time: self.time,
-            },
-            _ => Command::Run {
-                config: self.config,
-                admin: self.admin,
             },
         })
     }
@@ -248,83 +259,6 @@ impl Given {
             from,
         };
         Ok(Command::Explain(self.config, Box::new(asked), self.json))
-    }
-
-    /// Reports an option that the command does not take.
-    fn refuse_unused(&self, word: &str) -> Result<(), UsageError> {
-        let only = |option: &str, commands: &str| {
-            Err(UsageError(format!(
-                "{option} goes with the command {commands}, not with {word}"
-            )))
-        };
-        let named = self.config.as_ref().map(|path| path.display().to_string());
-        match (word, named) {
-            ("hash", Some(name)) => {
-                return Err(UsageError(format!(
-                    "hash takes no --config {name:?}; it asks for a line"
-                )));
-            }
-            ("init" | "schema", Some(name)) => {
-                return Err(UsageError(format!(
-                    "{word} takes no --config {name:?}; init writes ./tollgate.json, and schema reads no file"
-                )));
-            }
-            ("demo", Some(name)) => {
-                return Err(UsageError(format!(
-                    "demo takes no --config {name:?}; it brings its own"
-                )));
-            }
-            ("replay", Some(name)) => {
-                return Err(UsageError(format!(
-                    "replay takes no --config {name:?}; a record has what it needs"
-                )));
-            }
-            ("diff", Some(name)) => {
-                return Err(UsageError(format!(
-                    "diff takes no --config {name:?}; write tollgate diff OLD NEW"
-                )));
-            }
-            _ => {}
-        }
-        let is_client = matches!(
-            word,
-            "reload" | "upgrade" | "health" | "log" | "top" | "why"
-        );
-        if self.api_key && word != "hash" {
-            return only("--api-key", "hash");
-        }
-        if self.live && word != "health" {
-            return only("--live", "health");
-        }
-        if self.check && word != "fmt" {
-            return only("--check", "fmt");
-        }
-        if self.once && word != "top" {
-            return only("--once", "top");
-        }
-        if self.json && !matches!(word, "explain" | "doctor") {
-            return only("--json", "explain or doctor");
-        }
-        if word != "explain" {
-            let given = [
-                (!self.headers.is_empty(), "-H"),
-                (self.data.is_some(), "--data"),
-                (self.from.is_some(), "--from"),
-            ];
-            if let Some((_, option)) = given.into_iter().find(|(is_given, _)| *is_given) {
-                return only(option, "explain");
-            }
-        }
-        if self.log.is_some() && word != "diff" {
-            return only("--log", "diff");
-        }
-        if self.time.is_some() && word != "log" {
-            return only("--for", "log");
-        }
-        if self.admin.is_some() && !is_client && word != "run" {
-            return only("--admin", "run, reload, upgrade, health, log, top or why");
-        }
-        Ok(())
     }
 }
 

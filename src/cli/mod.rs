@@ -6,6 +6,7 @@ pub mod files;
 mod given;
 mod hints;
 pub mod top;
+mod unused;
 
 #[cfg(test)]
 mod tests;
@@ -208,6 +209,8 @@ const COMMANDS: [&str; 19] = [
     "run", "check", "init", "fmt", "schema", "doctor", "hash", "diff", "explain", "replay", "demo",
     "reload", "upgrade", "health", "log", "top", "why", "help", "version",
 ];
+/// Commands for a running gateway.
+const CLIENT_COMMANDS: [&str; 6] = ["reload", "upgrade", "health", "log", "top", "why"];
 /// Long options.
 const OPTIONS: [&str; 14] = [
     "--check",
@@ -256,5 +259,6 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             other => return Err(unknown_option(&other)),
         }
     }
+    unused::refuse(&given)?;
     given.command()
 }

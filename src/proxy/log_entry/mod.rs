@@ -3,11 +3,13 @@
 //! The request's bytes are gone by the time its line is written, so what the line shows of them is
 //! kept here, in one string that is reused from request to request.
 
+mod line;
+
 use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use super::ids::EndpointId;
-use super::reason::{Failure, Reason, of_outcome};
+use super::reason::{Failure, Reason};
 use super::rules::ServiceRules;
 use super::settings::Target;
 use super::tries::{Tries, Verdict};
@@ -16,12 +18,12 @@ use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
 use crate::http::{target, trace};
 use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, AUTH_SUBJECT_BYTES};
-use crate::observe::access::{AccessRecord, Entrance, Outcome};
+use crate::observe::access::{Entrance, Outcome};
 use crate::observe::basic_user::basic_user;
 use crate::observe::metrics::counters::Ended;
 use crate::policy::rate_fields::Quota;
 use crate::policy::request_id::{IdField, IdShape, RequestIds};
-use crate::time::{Duration, Instant, UnixTime};
+use crate::time::Instant;
 
 /// A line of the access log in the making.
 #[derive(Default)]
@@ -362,70 +364,6 @@ impl AccessLogEntry {
         let bytes = bytes.get(..ACCESS_FIELD_BYTES).unwrap_or(bytes);
         self.text.extend_from_slice(bytes);
         bytes.len() as u32
-    }
-
-    /// The record, for the renderer. `in_parts`: the request line is needed in its parts, too.
-    /// `listener`: name of the listener.
-    #[inline(always)]
-    pub(super) fn record<'a>(
-        &'a self,
-        in_parts: bool,
-        listener: Option<&'a str>,
-        outcome: Outcome,
-        now: Instant,
-        wall: UnixTime,
-    ) -> AccessRecord<'a> {
-        let (line, rest) = split(self.parts_of_text().1, self.line);
-        let (user, rest) = split(rest, self.user.unwrap_or(0));
-        let (referer, rest) = split(rest, self.referer.unwrap_or(0));
-        let (user_agent, rest) = split(rest, self.user_agent.unwrap_or(0));
-        let (host, rest) = split(rest, self.details.host.into());
-        let (trace, rest) = split(rest, self.details.trace.into());
-        let (subject, _) = split(rest, self.details.subject.into());
-        let some = |text| Some(text).filter(|text: &&[u8]| !text.is_empty());
-        let (method, path, proto) = if in_parts {
-            self.parts()
-        } else {
-            Default::default()
-        };
-        AccessRecord {
-            client: self.numbers.client,
-            id: self.id(),
-            user: self
-                .user
-                .filter(|_| !in_parts || self.may_name_user())
-                .map(|_| user),
-            subject: some(subject),
-            host: some(host),
-            trace: some(trace),
-            listener,
-            tls: self.numbers.entrance.tls,
-            wall,
-            request_line: line,
-            method,
-            path,
-            proto,
-            status: self.numbers.status,
-            bytes_in: self.numbers.bytes_in,
-            bytes_out: self.numbers.bytes_out,
-            duration: now.since(self.numbers.started),
-            service: self.service.as_deref().map(|rules| &*rules.route),
-            target: self.target().map(|target| target.authority.as_str()),
-            upstream_status: self.numbers.upstream_status,
-            upstream_time: self
-                .numbers
-                .upstream_millis
-                .map(|millis| Duration::from_millis(millis.into())),
-            reused: self.numbers.reused,
-            retries: self.numbers.retries,
-            referer: self.referer.map(|_| referer),
-            user_agent: self.user_agent.map(|_| user_agent),
-            outcome,
-            reason: match &self.reason {
-                Some(reason) => Some(reason.as_str()),
-                None => of_outcome(outcome, self.numbers.status),
-            },
-        }
     }
 }
 

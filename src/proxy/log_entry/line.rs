@@ -1,0 +1,72 @@
+//! The record of an entry, which a line of the access log is written from.
+
+use super::{AccessLogEntry, split};
+use crate::observe::access::{AccessRecord, Outcome};
+use crate::proxy::reason::of_outcome;
+use crate::time::{Duration, Instant, UnixTime};
+
+impl AccessLogEntry {
+    /// The record, for the renderer. `in_parts`: the request line is needed in its parts, too.
+    /// `listener`: name of the listener.
+    #[inline(always)]
+    pub(in crate::proxy) fn record<'a>(
+        &'a self,
+        in_parts: bool,
+        listener: Option<&'a str>,
+        outcome: Outcome,
+        now: Instant,
+        wall: UnixTime,
+    ) -> AccessRecord<'a> {
+        let (line, rest) = split(self.parts_of_text().1, self.line);
+        let (user, rest) = split(rest, self.user.unwrap_or(0));
+        let (referer, rest) = split(rest, self.referer.unwrap_or(0));
+        let (user_agent, rest) = split(rest, self.user_agent.unwrap_or(0));
+        let (host, rest) = split(rest, self.details.host.into());
+        let (trace, rest) = split(rest, self.details.trace.into());
+        let (subject, _) = split(rest, self.details.subject.into());
+        let some = |text| Some(text).filter(|text: &&[u8]| !text.is_empty());
+        let (method, path, proto) = if in_parts {
+            self.parts()
+        } else {
+            Default::default()
+        };
+        AccessRecord {
+            client: self.numbers.client,
+            id: self.id(),
+            user: self
+                .user
+                .filter(|_| !in_parts || self.may_name_user())
+                .map(|_| user),
+            subject: some(subject),
+            host: some(host),
+            trace: some(trace),
+            listener,
+            tls: self.numbers.entrance.tls,
+            wall,
+            request_line: line,
+            method,
+            path,
+            proto,
+            status: self.numbers.status,
+            bytes_in: self.numbers.bytes_in,
+            bytes_out: self.numbers.bytes_out,
+            duration: now.since(self.numbers.started),
+            service: self.service.as_deref().map(|rules| &*rules.route),
+            target: self.target().map(|target| target.authority.as_str()),
+            upstream_status: self.numbers.upstream_status,
+            upstream_time: self
+                .numbers
+                .upstream_millis
+                .map(|millis| Duration::from_millis(millis.into())),
+            reused: self.numbers.reused,
+            retries: self.numbers.retries,
+            referer: self.referer.map(|_| referer),
+            user_agent: self.user_agent.map(|_| user_agent),
+            outcome,
+            reason: match &self.reason {
+                Some(reason) => Some(reason.as_str()),
+                None => of_outcome(outcome, self.numbers.status),
+            },
+        }
+    }
+}
