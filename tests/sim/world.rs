@@ -137,7 +137,7 @@ pub fn config(plain: &str, tls: bool, more: &str) -> String {
         r#", { "route": "/tls", "target": "https://tls.test/base", "tls": { "ca": "ca.pem" } }"#;
     format!(
         r#"{{ "services": [ {{ "route": "/plain", {plain} }}{} ],
-          "timeouts": {{ "connect": {CONNECT}, "head": 2000, "response": {RESPONSE}, "idle": {IDLE}, "keepAlive": 8000,
+          "timeouts": {{ "connect": "{CONNECT}ms", "head": 2000, "response": "{RESPONSE}ms", "idle": "{IDLE}ms", "keepAlive": 8000,
             "upstreamKeepAlive": 3000, "tunnel": 5000, "shutdown": 10000 }}, {more} }}"#,
         if tls { secure } else { "" }
     )
