@@ -52,10 +52,13 @@ fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Command::Help) => say(cli::HELP),
         Ok(Command::Version) => say(concat!("tollgate ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::Check { config }) => load(config).and_then(|config| {
+        Ok(Command::Check { config }) => source(config, None).and_then(|source| {
+            let config = read(&source)?;
             say(&config::check::describe(&config))?;
             say(&net::memory::describe(&config))?;
-            say(&net::admin::metrics::describe(&config))
+            say(&net::admin::metrics::describe(&config))?;
+            let file = source.path.display().to_string();
+            say(&config::check::verdict(&config, &file))
         }),
         Ok(Command::Run { config, admin }) => source(config, admin).and_then(|source| {
             let config = read(&source)?;

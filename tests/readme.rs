@@ -355,7 +355,11 @@ fn options_of_the_readme_are_those_of_the_table_of_keys() {
             for (index, path) in paths.iter().enumerate() {
                 let key = schema::find(path).unwrap_or_else(|| panic!("{path} is no key: {row}"));
                 let written = defaults.get(index).or(defaults.last());
-                let known = key.default_json();
+                // What a service inherits has the default of the top level.
+                let of_top = schema::TOP.key(key.name);
+                let inherits = matches!(key.default, schema::Fallback::Inherited);
+                let of_top = of_top.filter(|_| inherits && written.is_some());
+                let known = of_top.unwrap_or(key).default_json();
                 let is_flag = written == Some(&"false") || written.is_none();
                 // No default, and off, may both be left out.
                 if !(is_flag && matches!(known.as_deref(), None | Some("false"))) {

@@ -18,7 +18,29 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     providers
         .chain(ways_round(settings))
         .chain(misspelled(settings))
+        .chain(any_audience(settings))
         .collect()
+}
+
+/// Providers that take tokens which were issued for another service.
+fn any_audience(settings: &Settings) -> Vec<String> {
+    let any = settings
+        .auth
+        .iter()
+        .filter(|provider| match &provider.kind {
+            Kind::Jwt { rules, .. } => rules.audiences.is_empty(),
+            Kind::Introspection { .. }
+            | Kind::ApiKey { .. }
+            | Kind::Basic { .. }
+            | Kind::Forward { .. } => false,
+        });
+    let line = |provider: &Provider| {
+        format!(
+            "auth {}: takes tokens that were issued for another service, too; name yours with \"audience\"",
+            provider.name
+        )
+    };
+    any.map(line).collect()
 }
 
 /// The routes that lead to a server.

@@ -54,6 +54,17 @@ pub fn describe(config: &Config) -> String {
     out
 }
 
+/// Returns the last line of the report. `file`: the path of the configuration.
+pub fn verdict(config: &Config, file: &str) -> String {
+    let count = |number: usize, what: &str| match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    };
+    let services = count(config.settings.services.len(), "service");
+    let listeners = count(config.listeners.len(), "listener");
+    format!("{file} is valid: {services}, {listeners}\n")
+}
+
 struct Row {
     client: String,
     upstream: String,

@@ -167,7 +167,12 @@ impl<'t> Reader<'t> {
             match token.kind {
                 Kind::Close(_) => {
                     group.rest = before;
-                    group.in_line = token.line == line && !has_comment;
+                    let is_single = |item: &Item<'_>| match &item.value {
+                        Shape::Single(_) => true,
+                        Shape::Group(inner) => inner.in_line,
+                    };
+                    let fits = !has_comment && group.items.iter().all(is_single);
+                    group.in_line = token.line == line && fits;
                     let _ = self.next();
                     break;
                 }
@@ -383,6 +388,10 @@ mod tests {
                 "{\n  // first\n  \"a\": [\n    // list\n    1, // one\n    2\n  ]\n} // end\n",
             ),
             ("{ 'a': 'it\\'s \"x\"\t' }", "{ \"a\": \"it's \\\"x\\\"\\t\" }\n"),
+            (
+                "[[/* d */ 1]]",
+                "[\n  [\n    /* d */\n    1\n  ]\n]\n",
+            ),
             ("{ \"a\": \"\\u00e9\" }", "{ \"a\": \"\\u00e9\" }\n"),
         ] {
             let out = formatted(text);

@@ -330,7 +330,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
             "5:16: services[1].route: \"/a/\" is a duplicate route, services[0] has \"/a\" already; remove one of them",
             "6:16: services[2].route: \"/é\" has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
-            "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch",
+            "8:3: upstream: unknown key; the keys here are listen, services, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, requireAuth, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch",
             "9:16: halfClose: 1 must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
@@ -379,7 +379,7 @@ fn the_document_itself() {
     says(
         &with(r#""we\nird":1"#),
         &[
-            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch",
+            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, requireAuth, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch",
         ],
     );
 }
@@ -439,7 +439,7 @@ fn notes_and_schema_change_nothing() {
     says(
         &in_service(r#""$schema":"x""#),
         &[
-            "2:1: services[0].\"$schema\": unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes, forwardCredentials",
+            "2:1: services[0].\"$schema\": unknown key; it is a key of the top level, the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes, forwardCredentials",
         ],
     );
 }
@@ -464,7 +464,7 @@ fn top_level_keys() {
         (r#""authFailures":true"#, "2:16: authFailures: must be an object or false, not true".to_owned()),
         (r#""authFailures":{"requests":0}"#, "2:28: authFailures.requests: 0 must be a whole number from 1 to 1000000000".to_owned()),
         (r#""authFailures":{"window":"1d"}"#, format!("2:26: authFailures.window: \"1d\" {RANGE}")),
-        (r#""authFailures":{"maxClients":9}"#, "2:17: authFailures.maxClients: unknown key; the keys here are requests, window".to_owned()),
+        (r#""authFailures":{"maxClients":9}"#, "2:17: authFailures.maxClients: unknown key; it is a key of \"rateLimit\", the keys here are requests, window".to_owned()),
         (r#""rateLimit":{"headers":true}"#, "2:24: rateLimit.headers: must be one of \"draft\", \"x\", or false, not true".to_owned()),
         (r#""rateLimit":{"headers":"draft-8"}"#, "2:24: rateLimit.headers: \"draft-8\" must be one of \"draft\", \"x\", or false; did you mean \"draft\"?".to_owned()),
         (r#""rateLimit":{"request":1}"#, "2:14: rateLimit.request: unknown key, did you mean \"requests\"?".to_owned()),
@@ -501,7 +501,7 @@ fn top_level_keys() {
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: \"10.0.0.0/8\" must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
         (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: \"unix:/run/t.sock\" must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: \"10.0.0.1/8\" has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
-        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; it is a key of \"limits\", the keys here are listen, services, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, requireAuth, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);

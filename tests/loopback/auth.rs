@@ -377,7 +377,10 @@ fn check_names_what_guards_a_route_and_run_warns() {
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(
         text.contains("(auth main (jwt), scopes r)\n")
-            && text.contains("warning    auth main: a secret of 5 bytes"),
+            && text.contains("warning    auth main: a secret of 5 bytes")
+            && text.contains(
+                "warning    auth main: takes tokens that were issued for another service"
+            ),
         "{text}"
     );
     assert!(

@@ -30,6 +30,10 @@ fn help_version_and_check_speak_on_stdout() {
         (&["--help"][..], "tollgate check"),
         (&["--version"], "tollgate 0."),
         (&["check"], "http://127.0.0.1:9000/users/x"),
+        (
+            &["check"],
+            "\ntollgate.json is valid: 1 service, 1 listener\n",
+        ),
     ] {
         let output = run(&folder, args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");

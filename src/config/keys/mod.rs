@@ -50,9 +50,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         Some(_) => Object::empty(&TOP),
         None => at("").object(report)?,
     };
-    if let Some(place) = object.get("$schema") {
-        let _ = place.text(report);
-    }
+    read_schema(&object, report);
     let services = bare.as_ref().or(object.get("services"));
     if services.is_none() {
         report.add(root.at, "", MISSING_SERVICES);
@@ -63,6 +61,8 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     let defaults = services::Defaults {
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,
+        policies: services::Policies::of_top(&object, report),
+        required: required(&object, &auth.known, report),
         providers: &auth.known,
     };
     let services::Compiled {
@@ -106,6 +106,25 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         upstream_tls: targets.tls,
         log_level: log_level(&object, report),
         included: Vec::new(),
+    })
+}
+
+/// Reads `$schema`, from which nothing follows here.
+fn read_schema(object: &Object<'_>, report: &mut Report<'_>) {
+    if let Some(place) = object.get("$schema") {
+        let _ = place.text(report);
+    }
+}
+
+/// Reads `requireAuth`: the places of the providers in `known`.
+fn required(
+    object: &Object<'_>,
+    known: &[services::auth::Known],
+    report: &mut Report<'_>,
+) -> Vec<usize> {
+    let place = object.get("requireAuth");
+    place.map_or(Vec::new(), |place| {
+        services::auth::providers(place, known, report)
     })
 }
 

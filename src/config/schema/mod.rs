@@ -13,6 +13,7 @@ pub(crate) mod bridges;
 pub mod json_schema;
 mod kind;
 mod limits;
+mod listener;
 mod services;
 mod top;
 pub(crate) mod units;
@@ -23,11 +24,23 @@ mod tests;
 pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
 pub use self::kind::{Fallback, Key, Kind, Table};
 pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
+pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS};
 pub use self::services::{HEALTH_CHECK, PASSIVE_HEALTH, SERVICE, TARGET, UPSTREAM_TLS};
-pub use self::top::{
-    ADDRESS_EXPECTED, ADMIN, ADMIN_EXPECTED, CERTIFICATE, CORS, LISTENER, LISTENER_TLS,
-    NETWORK_EXPECTED, ROOT, TOP,
-};
+pub use self::top::{ADMIN, ADMIN_EXPECTED, CORS, NETWORK_EXPECTED, ROOT, TOP};
+
+/// Returns where a key of this name stands, as words: the first place in the order of the tables.
+pub(crate) fn home_of(name: &str) -> Option<String> {
+    let mut home = None;
+    ROOT.tables(&mut |table| {
+        if home.is_none() && table.key(name).is_some() {
+            home = Some(match table.name {
+                "" => "the top level".to_owned(),
+                place => format!("{place:?}"),
+            });
+        }
+    });
+    home
+}
 
 /// Returns the key at a path such as `services[].tls.ca`, where `[]` and a free name are written as
 /// `[]` or left out.

@@ -6,8 +6,81 @@ use crate::time::Duration;
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMIT, TIMEOUTS};
 
+/// Words after "must be" of providers.
+pub(super) const PROVIDERS_EXPECTED: &str = "the name of a provider, a list of names, or false";
+
 /// A target's URL.
 const URL: Kind = Kind::Text(r#"a URL such as "http://127.0.0.1:9000/""#);
+
+/// `balance`: a default at the top level, and a key of a service.
+pub(super) const BALANCE_KEY: Key = Key {
+    name: "balance",
+    kind: Kind::Word(&["round-robin", "least-connections", "random-two", "ip-hash"]),
+    default: Fallback::Json(r#""round-robin""#),
+    about: "Rule that chooses the target of a request.",
+};
+
+/// `healthCheck`: a default at the top level, and a key of a service.
+pub(super) const HEALTH_CHECK_KEY: Key = Key {
+    name: "healthCheck",
+    kind: Kind::Any(
+        "an object or false",
+        &[Kind::Off, Kind::Null, Kind::Object(&HEALTH_CHECK)],
+    ),
+    default: Fallback::Flag(false),
+    about: "Requests of the gateway's own that find out which targets are up.",
+};
+
+/// `passiveHealth`: a default at the top level, and a key of a service.
+pub(super) const PASSIVE_HEALTH_KEY: Key = Key {
+    name: "passiveHealth",
+    kind: Kind::Any(
+        "an object or false",
+        &[Kind::Off, Kind::Null, Kind::Object(&PASSIVE_HEALTH)],
+    ),
+    default: Fallback::OfKeys,
+    about: "Failures of requests that eject a target for a time.",
+};
+
+/// `retries`: a default at the top level, and a key of a service.
+pub(super) const RETRIES_KEY: Key = Key {
+    name: "retries",
+    kind: Kind::Whole(0, bound::RETRIES_MAX as u64),
+    default: Fallback::Number(bound::RETRIES_DEFAULT as u64),
+    about: "How often a request may go on to another target.",
+};
+
+/// `stripPrefix`: a default at the top level, and a key of a service.
+pub(super) const STRIP_PREFIX_KEY: Key = Key {
+    name: "stripPrefix",
+    kind: Kind::Flag,
+    default: Fallback::Flag(true),
+    about: "Whether the route is removed from the path that is sent upstream.",
+};
+
+/// `preserveHost`: a default at the top level, and a key of a service.
+pub(super) const PRESERVE_HOST_KEY: Key = Key {
+    name: "preserveHost",
+    kind: Kind::Flag,
+    default: Fallback::Flag(false),
+    about: "Whether the client's Host is sent upstream in place of the target's.",
+};
+
+/// `encodedSlashes`: a default at the top level, and a key of a service.
+pub(super) const ENCODED_SLASHES_KEY: Key = Key {
+    name: "encodedSlashes",
+    kind: Kind::Word(&["reject", "keep"]),
+    default: Fallback::Json(r#""reject""#),
+    about: "Whether a path with %2F is refused with 400, or passed on as it is.",
+};
+
+/// Returns the key of a service whose default stands at the top level.
+const fn inherited(key: Key) -> Key {
+    Key {
+        default: Fallback::Inherited,
+        ..key
+    }
+}
 
 /// Keys of `services[]`.
 pub static SERVICE: Table = Table {
@@ -56,54 +129,13 @@ pub static SERVICE: Table = Table {
             default: Fallback::Nothing,
             about: "Several targets in place of \"target\", which share the requests.",
         },
-        Key {
-            name: "balance",
-            kind: Kind::Word(&["round-robin", "least-connections", "random-two", "ip-hash"]),
-            default: Fallback::Json(r#""round-robin""#),
-            about: "Rule that chooses the target of a request.",
-        },
-        Key {
-            name: "healthCheck",
-            kind: Kind::Any(
-                "an object or false",
-                &[Kind::Off, Kind::Null, Kind::Object(&HEALTH_CHECK)],
-            ),
-            default: Fallback::Flag(false),
-            about: "Requests of the gateway's own that find out which targets are up.",
-        },
-        Key {
-            name: "passiveHealth",
-            kind: Kind::Any(
-                "an object or false",
-                &[Kind::Off, Kind::Null, Kind::Object(&PASSIVE_HEALTH)],
-            ),
-            default: Fallback::OfKeys,
-            about: "Failures of requests that eject a target for a time.",
-        },
-        Key {
-            name: "retries",
-            kind: Kind::Whole(0, bound::RETRIES_MAX as u64),
-            default: Fallback::Number(bound::RETRIES_DEFAULT as u64),
-            about: "How often a request may go on to another target.",
-        },
-        Key {
-            name: "stripPrefix",
-            kind: Kind::Flag,
-            default: Fallback::Flag(true),
-            about: "Whether the route is removed from the path that is sent upstream.",
-        },
-        Key {
-            name: "preserveHost",
-            kind: Kind::Flag,
-            default: Fallback::Flag(false),
-            about: "Whether the client's Host is sent upstream in place of the target's.",
-        },
-        Key {
-            name: "encodedSlashes",
-            kind: Kind::Word(&["reject", "keep"]),
-            default: Fallback::Json(r#""reject""#),
-            about: "Whether a path with %2F is refused with 400, or passed on as it is.",
-        },
+        inherited(BALANCE_KEY),
+        inherited(HEALTH_CHECK_KEY),
+        inherited(PASSIVE_HEALTH_KEY),
+        inherited(RETRIES_KEY),
+        inherited(STRIP_PREFIX_KEY),
+        inherited(PRESERVE_HOST_KEY),
+        inherited(ENCODED_SLASHES_KEY),
         Key {
             name: "tls",
             kind: Kind::Object(&UPSTREAM_TLS),
@@ -128,18 +160,15 @@ pub static SERVICE: Table = Table {
         Key {
             name: "auth",
             kind: Kind::Any(
-                "the name of a provider, a list of names, or false",
+                PROVIDERS_EXPECTED,
                 &[
                     Kind::Text("the name of a provider"),
-                    Kind::List(
-                        "the name of a provider, a list of names, or false",
-                        &Kind::Text("the name of a provider"),
-                    ),
+                    Kind::List(PROVIDERS_EXPECTED, &Kind::Text("the name of a provider")),
                     Kind::Off,
                 ],
             ),
-            default: Fallback::Flag(false),
-            about: "Providers of which one must let a request in.",
+            default: Fallback::Inherited,
+            about: "Providers of which one must let a request in; without it, those of \"requireAuth\".",
         },
         Key {
             name: "scopes",

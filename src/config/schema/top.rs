@@ -5,7 +5,11 @@ use crate::time::Duration;
 use super::auth::PROVIDER;
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
-use super::services::SERVICE;
+use super::listener::{ADDRESS_EXPECTED, LISTEN};
+use super::services::{
+    BALANCE_KEY, ENCODED_SLASHES_KEY, HEALTH_CHECK_KEY, PASSIVE_HEALTH_KEY, PRESERVE_HOST_KEY,
+    PROVIDERS_EXPECTED, RETRIES_KEY, SERVICE, STRIP_PREFIX_KEY,
+};
 
 /// The whole file.
 pub static ROOT: Kind = Kind::Any(
@@ -24,18 +28,6 @@ const SERVICE_FILES: Kind = Kind::Text(r#"the path of files such as "services.d/
 pub(super) const SERVICE_LIST: Kind = Kind::List(SERVICES_EXPECTED, &SERVICE_ENTRY);
 
 const SERVICES: Kind = Kind::Any(SERVICES_EXPECTED, &[SERVICE_LIST, SERVICE_FILES]);
-
-/// Words after "must be" of an address.
-pub const ADDRESS_EXPECTED: &str = r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
-
-/// An address, or a port of all IPv4 addresses.
-const ADDRESS: Kind = Kind::Any(
-    ADDRESS_EXPECTED,
-    &[Kind::Text(ADDRESS_EXPECTED), Kind::Whole(0, 65535)],
-);
-
-/// Listener: an address, or an object with one.
-const LISTEN: Kind = Kind::Any(ADDRESS_EXPECTED, &[ADDRESS, Kind::Object(&LISTENER)]);
 
 /// Words after "must be" of an address of the admin listener.
 pub const ADMIN_EXPECTED: &str =
@@ -84,6 +76,26 @@ pub static TOP: Table = Table {
             kind: SERVICES,
             default: Fallback::Required,
             about: "Routes, and where they lead.",
+        },
+        BALANCE_KEY,
+        HEALTH_CHECK_KEY,
+        PASSIVE_HEALTH_KEY,
+        RETRIES_KEY,
+        STRIP_PREFIX_KEY,
+        PRESERVE_HOST_KEY,
+        ENCODED_SLASHES_KEY,
+        Key {
+            name: "requireAuth",
+            kind: Kind::Any(
+                PROVIDERS_EXPECTED,
+                &[
+                    Kind::Text("the name of a provider"),
+                    Kind::List(PROVIDERS_EXPECTED, &Kind::Text("the name of a provider")),
+                    Kind::Off,
+                ],
+            ),
+            default: Fallback::Flag(false),
+            about: "Providers of which one must let a request in, for all services without an \"auth\" of their own.",
         },
         Key {
             name: "auth",
@@ -239,90 +251,6 @@ pub static ADMIN: Table = Table {
             ),
             default: Fallback::Json("[]"),
             about: "Names in Host that are accepted over TCP, beside localhost and addresses.",
-        },
-    ],
-};
-
-/// Keys of `listen[]`.
-pub static LISTENER: Table = Table {
-    name: "listen[]",
-    expected: r#"an object with "address""#,
-    keys: &[
-        Key {
-            name: "address",
-            kind: ADDRESS,
-            default: Fallback::Required,
-            about: "Address and port, or the path of a unix socket.",
-        },
-        Key {
-            name: "tls",
-            kind: Kind::Any(
-                LISTENER_TLS.expected,
-                &[Kind::Object(&LISTENER_TLS), Kind::Null],
-            ),
-            default: Fallback::Nothing,
-            about: "Certificates with which clients are served over TLS; without it plain HTTP is spoken.",
-        },
-        Key {
-            name: "redirectToHttps",
-            kind: Kind::Flag,
-            default: Fallback::Flag(false),
-            about: "Whether every request is redirected to the first listener with TLS.",
-        },
-    ],
-};
-
-/// Keys of `listen[].tls`.
-pub static LISTENER_TLS: Table = Table {
-    name: "listen[].tls",
-    expected: r#"an object such as { "certificates": [{ "cert": "site.pem", "key": "site.key" }] }"#,
-    keys: &[
-        Key {
-            name: "certificates",
-            kind: Kind::List(
-                r#"a list such as [{ "cert": "site.pem", "key": "site.key" }]"#,
-                &Kind::Object(&CERTIFICATE),
-            ),
-            default: Fallback::Required,
-            about: "Pairs of PEM files; the name that the client asks for (SNI) chooses one.",
-        },
-        Key {
-            name: "minVersion",
-            kind: Kind::Any(
-                r#"one of "1.2", "1.3""#,
-                &[Kind::Word(&["1.2", "1.3"]), Kind::Null],
-            ),
-            default: Fallback::Json(r#""1.2""#),
-            about: "Oldest version of TLS that is spoken.",
-        },
-        Key {
-            name: "clientCa",
-            kind: Kind::Any(
-                "the path of a PEM file",
-                &[Kind::Text("the path of a PEM file"), Kind::Null],
-            ),
-            default: Fallback::Nothing,
-            about: "PEM file with authorities, one of which must have signed the client's certificate.",
-        },
-    ],
-};
-
-/// Keys of `listen[].tls.certificates[]`.
-pub static CERTIFICATE: Table = Table {
-    name: "listen[].tls.certificates[]",
-    expected: r#"an object with "cert" and "key""#,
-    keys: &[
-        Key {
-            name: "cert",
-            kind: Kind::Text("the path of a PEM file"),
-            default: Fallback::Required,
-            about: "PEM file with the certificate, and its chain behind it.",
-        },
-        Key {
-            name: "key",
-            kind: Kind::Text("the path of a PEM file"),
-            default: Fallback::Required,
-            about: "PEM file with the private key of the certificate.",
         },
     ],
 };

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::config::schema::{Fallback, Kind, Table, bridges};
+use crate::config::schema::{self, Fallback, Kind, Table, bridges};
 
 use super::document::{Member, Node, Value};
 use super::report::Report;
@@ -361,15 +361,18 @@ fn report_unknown<'a>(
     let hint = match (near, bridge) {
         (Some(near), _) => format!(", did you mean {near:?}?"),
         (None, Some(bridge)) => format!("; {}", bridge.advice),
-        (None, None) => format!("; the keys here are {}", known.join(", ")),
+        (None, None) => {
+            let home = schema::home_of(entry.name);
+            let home = home.map_or(String::new(), |home| format!(" it is a key of {home},"));
+            format!(";{home} the keys here are {}", known.join(", "))
+        }
     };
     report.add(
         entry.name_at,
         &entry.place.path,
         format!("unknown key{hint}"),
     );
-    let meant = near.or_else(|| bridge.and_then(|bridge| bridge.meant));
-    let key = table.key(meant?)?;
+    let key = table.key(near.or_else(|| bridge?.meant)?)?;
     (entry.name, entry.place.kind) = (key.name, &key.kind);
     Some(entry)
 }

@@ -585,17 +585,21 @@ fn what_is_allowed_and_not_wise() {
         lines[1].starts_with("auth q: idp is asked over http"),
         "{lines:?}"
     );
-    let lines = warnings(r#"{"p":{"type":"jwt","jwks":"many.json"}}"#);
+    assert!(
+        lines[2].starts_with("auth p: takes tokens that were issued for another service"),
+        "{lines:?}"
+    );
+    let lines = warnings(r#"{"p":{"type":"jwt","jwks":"many.json","audience":"api"}}"#);
     assert!(
         lines.len() == 1 && lines[0].contains("the first 64 keys") && lines[0].contains("236 more"),
         "{lines:?}"
     );
     for fine in [
-        r#"{"p":{"type":"jwt","secret":"01234567890123456789012345678901"}}"#,
-        r#"{"p":{"type":"jwt","jwks":"https://idp/"}}"#,
+        r#"{"p":{"type":"jwt","audience":"api","secret":"01234567890123456789012345678901"}}"#,
+        r#"{"p":{"type":"jwt","audience":"api","jwks":"https://idp/"}}"#,
         r#"{"p":{"type":"forward","url":"http://127.0.0.1:4180/"}}"#,
         r#"{"p":{"type":"forward","url":"http://localhost/"}}"#,
-        r#"{"p":{"type":"jwt","publicKey":"ec.pem"}}"#,
+        r#"{"p":{"type":"jwt","audience":"api","publicKey":"ec.pem"}}"#,
     ] {
         assert_eq!(warnings(fine), [""; 0], "{fine}");
     }

@@ -8,6 +8,8 @@ use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::suggestions;
 
+use super::Defaults;
+
 /// Name of a provider that a service may use. Providers with errors are in the list, too.
 pub(crate) struct Known {
     pub(crate) name: String,
@@ -17,18 +19,23 @@ pub(crate) struct Known {
 /// Reads the rules by which a service authenticates requests.
 pub(crate) fn compile(
     object: &Object<'_>,
-    known: &[Known],
+    defaults: &Defaults<'_>,
     report: &mut Report<'_>,
 ) -> ServiceAuth {
-    let mut auth = ServiceAuth::default();
-    if let Some(place) = object.get("auth") {
-        auth.providers = providers(place, known, report);
-    }
+    let known = defaults.providers;
+    let mut auth = ServiceAuth {
+        providers: match object.get("auth") {
+            Some(place) => providers(place, known, report),
+            None => defaults.required.clone(),
+        },
+        ..ServiceAuth::default()
+    };
+    let asks_nobody = match object.get("auth") {
+        Some(place) => place.is_false(),
+        None => defaults.required.is_empty(),
+    };
     auth.strips_credentials = !object.flag("forwardCredentials", report);
-    if let Some(place) = object
-        .get("forwardCredentials")
-        .filter(|_| object.get("auth").is_none_or(Located::is_false))
-    {
+    if let Some(place) = object.get("forwardCredentials").filter(|_| asks_nobody) {
         place.fail_bare(
             report,
             "says what becomes of a credential, and nothing asks for one; add \"auth\"",
@@ -59,21 +66,27 @@ pub(crate) fn compile(
         .filter_map(|index| known.get(*index))
         .any(|provider| provider.takes_bearer);
     match object.get("auth") {
-        None => place.fail_bare(report, "asks for scopes, and nothing says who has them; add \"auth\""),
+        None if asks_nobody => {
+            place.fail_bare(report, "asks for scopes, and nothing says who has them; add \"auth\"");
+        }
         Some(auth) if auth.is_false() => {
             place.fail_bare(report, "asks for scopes, and \"auth\": false lets everybody in; remove one of them");
         }
-        Some(_) if !auth.providers.is_empty() && !bearer => place.fail_bare(
+        _ if !auth.providers.is_empty() && !bearer => place.fail_bare(
             report,
             "asks for scopes, which only tokens have; add a provider of the type \"jwt\" or \"introspection\"",
         ),
-        Some(_) => {}
+        _ => {}
     }
     auth
 }
 
 /// Reads one name, or a list of names.
-fn providers(place: &Located<'_>, known: &[Known], report: &mut Report<'_>) -> Vec<usize> {
+pub(crate) fn providers(
+    place: &Located<'_>,
+    known: &[Known],
+    report: &mut Report<'_>,
+) -> Vec<usize> {
     let items = match place.node.value {
         _ if place.is_false() => return Vec::new(),
         Value::Text(_) => vec![place.clone()],

@@ -6,6 +6,7 @@ pub(crate) mod balance;
 mod health_check;
 mod matching;
 mod passive_health;
+mod policies;
 mod route;
 mod targets;
 #[cfg(test)]
@@ -20,21 +21,21 @@ use crate::config::keys::{rate_limit, timeouts};
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
-use crate::config::values::scalars;
 
 use self::auth::Known;
 use self::matching::RouteClaims;
+pub(crate) use self::policies::Policies;
 use self::targets::Listed;
-
-/// Values of `encodedSlashes`, and whether each keeps encoded slashes.
-const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
 
 /// Values of the top level that a service inherits.
 pub(crate) struct Defaults<'d> {
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) timeouts: ExchangeTimeouts,
+    pub(crate) policies: Policies,
     /// Providers of the top-level `auth`.
     pub(crate) providers: &'d [Known],
+    /// `requireAuth`: the providers, by their places in that list, of services without `auth`.
+    pub(crate) required: Vec<usize>,
 }
 
 /// Services, and the targets that they have indices of.
@@ -98,20 +99,19 @@ impl Compiler<'_> {
             .get("tls")
             .map(|place| self.trust.settings(place, is_tls, report))
             .unwrap_or_default();
-        let balance = balance::strategy(object.get("balance"), report);
-        let health_check = health_check::compile(object.get("healthCheck"), report);
-        let passive_health = passive_health::compile(object.get("passiveHealth"), report);
-        let retries = scalars::small_of(object, "retries", report);
-        let strip_prefix = object.flag("stripPrefix", report);
-        let preserve_host = object.flag("preserveHost", report);
-        let encoded_slashes = object
-            .get("encodedSlashes")
-            .and_then(|place| place.choice(report, &ENCODED_SLASHES));
-        let keeps_encoded_slashes = encoded_slashes.unwrap_or(false);
+        let Policies {
+            balance,
+            health_check,
+            passive_health,
+            retries,
+            strip_prefix,
+            preserve_host,
+            keeps_encoded_slashes,
+        } = self.defaults.policies.of_service(object, report);
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = rate_limit::service(object.get("rateLimit"), top, report);
         let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
-        let auth = auth::compile(object, self.defaults.providers, report);
+        let auth = auth::compile(object, self.defaults, report);
         let (Some(route), Some(listed)) = (route, listed) else {
             return;
         };

@@ -23,6 +23,102 @@ fn service(keys: &str) -> Service {
         .remove(0)
 }
 
+/// Policies of the top level are the default of all services; a service replaces each by itself.
+#[test]
+fn policies_of_the_top_level() {
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let load = |top: &str, service: &str| {
+        let text = format!(
+            r#"{{ {top}, "services": [
+                {{ "route": "/a", "target": "http://b" }},
+                {{ "route": "/b", "target": "http://b", {service} }} ],
+              "auth": {{ "one": {{ "type": "jwt", "secret": "0123456789abcdef0123456789abcdef" }},
+                "two": {{ "type": "forward", "url": "https://a/" }} }} }}"#
+        );
+        load(text.as_bytes(), "t.json", &|_| None, &read).map_err(|errors| {
+            let line =
+                |error: &crate::config::ConfigError| format!("{}: {}", error.path, error.message);
+            errors.iter().map(line).collect::<Vec<_>>()
+        })
+    };
+    let services = |top: &str, service: &str| {
+        let config = load(top, service).unwrap_or_else(|errors| panic!("{top}: {errors:?}"));
+        <[Service; 2]>::try_from(config.settings.services).expect("two services")
+    };
+    let [inherits, own] = services(
+        r#""balance": "ip-hash", "healthCheck": { "path": "/h" }, "passiveHealth": false, "retries": 3,
+           "stripPrefix": false, "preserveHost": true, "encodedSlashes": "keep""#,
+        r#""balance": "round-robin", "healthCheck": false, "passiveHealth": { "failures": 2 }, "retries": 0,
+           "stripPrefix": true, "preserveHost": false, "encodedSlashes": "reject""#,
+    );
+    assert_eq!(inherits.balance, Strategy::IpHash);
+    assert_eq!(
+        inherits.health_check.map(|check| check.path).as_deref(),
+        Some("/h")
+    );
+    assert_eq!((inherits.passive_health, inherits.retries), (None, 3));
+    assert!(!inherits.strip_prefix && inherits.preserve_host && inherits.keeps_encoded_slashes);
+    assert_eq!(own.balance, Strategy::RoundRobin);
+    assert_eq!(own.health_check, None);
+    assert_eq!(own.passive_health.map(|rule| rule.failures), Some(2));
+    assert_eq!(own.retries, 0);
+    assert!(own.strip_prefix && !own.preserve_host && !own.keeps_encoded_slashes);
+
+    let providers = |top: &str, service: &str| services(top, service).map(|one| one.auth.providers);
+    for (top, service, expected) in [
+        (
+            r#""requireAuth": "one""#,
+            r#""auth": false"#,
+            [vec![0], vec![]],
+        ),
+        (
+            r#""requireAuth": ["two", "one"]"#,
+            r#""auth": "two""#,
+            [vec![1, 0], vec![1]],
+        ),
+        (
+            r#""requireAuth": "one""#,
+            r#""scopes": ["a"], "forwardCredentials": false"#,
+            [vec![0], vec![0]],
+        ),
+        (
+            r#""requireAuth": false"#,
+            r#""retries": 1"#,
+            [vec![], vec![]],
+        ),
+    ] {
+        assert_eq!(providers(top, service), expected, "{top} {service}");
+    }
+    for (top, service, line) in [
+        (
+            r#""requireAuth": "tow""#,
+            r#""retries": 1"#,
+            "requireAuth: unknown provider \"tow\", did you mean \"two\"?",
+        ),
+        (
+            r#""requireAuth": []"#,
+            r#""retries": 1"#,
+            "requireAuth: is empty; name a provider, or write false to let everybody in",
+        ),
+        (
+            r#""retries": 11"#,
+            r#""stripPrefix": true"#,
+            "retries: 11 must be a whole number from 0 to 10",
+        ),
+        (
+            r#""requireAuth": "two""#,
+            r#""scopes": ["a"]"#,
+            "services[1].scopes: asks for scopes, which only tokens have; add a provider of the type \"jwt\" or \"introspection\"",
+        ),
+    ] {
+        assert_eq!(
+            load(top, service),
+            Err(vec![line.to_owned()]),
+            "{top} {service}"
+        );
+    }
+}
+
 #[test]
 fn the_issues_example() {
     let service = service(

@@ -1,0 +1,75 @@
+//! Policies that stand at the top level as the default of all services, and in a service.
+
+use crate::proxy::settings::{HealthCheck, PassiveHealth, Strategy};
+
+use crate::config::syntax::located::{Located, Object};
+use crate::config::syntax::report::Report;
+use crate::config::values::scalars;
+
+use super::{balance, health_check, passive_health};
+
+/// Values of `encodedSlashes`, and whether each keeps encoded slashes.
+const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
+
+/// Values of the policies.
+#[derive(Clone)]
+pub(crate) struct Policies {
+    pub(super) balance: Strategy,
+    pub(super) health_check: Option<HealthCheck>,
+    pub(super) passive_health: Option<PassiveHealth>,
+    pub(super) retries: u32,
+    pub(super) strip_prefix: bool,
+    pub(super) preserve_host: bool,
+    pub(super) keeps_encoded_slashes: bool,
+}
+
+impl Policies {
+    /// Reads the policies of the top level; a missing one has the default of the table of keys.
+    pub(crate) fn of_top(top: &Object<'_>, report: &mut Report<'_>) -> Policies {
+        Policies {
+            balance: balance::strategy(top.get("balance"), report),
+            health_check: health_check::compile(top.get("healthCheck"), report),
+            passive_health: passive_health::compile(top.get("passiveHealth"), report),
+            retries: scalars::small_of(top, "retries", report),
+            strip_prefix: top.flag("stripPrefix", report),
+            preserve_host: top.flag("preserveHost", report),
+            keeps_encoded_slashes: encoded_slashes(top.get("encodedSlashes"), report)
+                .unwrap_or(false),
+        }
+    }
+
+    /// Reads the policies of a service; a missing one is that of the top level.
+    pub(super) fn of_service(&self, service: &Object<'_>, report: &mut Report<'_>) -> Policies {
+        let mut own = self.clone();
+        if let Some(place) = service.get("balance") {
+            own.balance = balance::strategy(Some(place), report);
+        }
+        if let Some(place) = service.get("healthCheck") {
+            own.health_check = health_check::compile(Some(place), report);
+        }
+        if let Some(place) = service.get("passiveHealth") {
+            own.passive_health = passive_health::compile(Some(place), report);
+        }
+        if let Some(retries) = service
+            .get("retries")
+            .and_then(|place| scalars::number(place, report))
+        {
+            own.retries = u32::try_from(retries).unwrap_or(u32::MAX);
+        }
+        let mut flag = |name: &str| service.get(name).and_then(|place| place.flag(report));
+        if let Some(strips) = flag("stripPrefix") {
+            own.strip_prefix = strips;
+        }
+        if let Some(preserves) = flag("preserveHost") {
+            own.preserve_host = preserves;
+        }
+        if let Some(keeps) = encoded_slashes(service.get("encodedSlashes"), report) {
+            own.keeps_encoded_slashes = keeps;
+        }
+        own
+    }
+}
+
+fn encoded_slashes(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<bool> {
+    place?.choice(report, &ENCODED_SLASHES)
+}
