@@ -517,7 +517,7 @@ fn cors_and_security_headers() {
         ),
         (
             r#""cors":{"origin":["*"]}"#,
-            "2:9: cors.origin: unknown key, did you mean \"origins\"?",
+            "2:9: cors.origin: unknown key; the list is \"origins\"",
         ),
         (
             r#""cors":{"origins":"*"}"#,

@@ -109,7 +109,10 @@ fn a_bad_file_changes_nothing_and_every_error_is_named() {
     let good = config(&origin, &own, "");
     let mut client = gateway.connect();
     for (text, errors) in [
-        ("{".to_owned(), vec!["tollgate.json:1:1: not valid JSON"]),
+        (
+            "{".to_owned(),
+            vec!["tollgate.json:1:1: this is not closed before the file ends"],
+        ),
         (
             config(&origin, &own, "\"lisen\": 1, \"limits\": 7,"),
             vec!["lisen: unknown key, did you mean \"listen\"?", "limits: "],

@@ -1,5 +1,5 @@
 //! Words of other gateways and libraries: what the same thing is called here, or why it is not
-//! needed. An unknown key that is no slip of a known one is looked up here, so that a file that was written for another
+//! needed. An unknown key is looked up here first, so that a file that was written for another
 //! program can be mended in one go.
 
 use super::kind::Table;
@@ -171,7 +171,7 @@ static BRIDGES: &[Bridge] = &[
         "the address is \"listen\", as in \"listen\": \"0.0.0.0:8080\"",
     ),
     bridge(
-        &["port", "host"],
+        &["port"],
         "services[]",
         "it is a part of the URL in \"target\", as in \"http://127.0.0.1:9000\"",
     ),
@@ -326,6 +326,11 @@ static BRIDGES: &[Bridge] = &[
         &["keepaliveTimeout", "idleTimeout", "connectTimeout"],
         "*",
         "write \"timeouts\": { \"keepAlive\": \"72s\", \"idle\": \"60s\", \"connect\": \"5s\" }",
+    ),
+    bridge(
+        &["http", "tcp", "stream", "events", "global", "defaults"],
+        "",
+        "the file is one object with \"listen\" and \"services\", without sections",
     ),
     bridge(
         &["include", "import"],

@@ -24,7 +24,7 @@ pub(super) const BALANCE_KEY: Key = Key {
 pub(super) const HEALTH_CHECK_KEY: Key = Key {
     name: "healthCheck",
     kind: Kind::Any(
-        "an object or false",
+        HEALTH_CHECK.expected,
         &[Kind::Off, Kind::Null, Kind::Object(&HEALTH_CHECK)],
     ),
     default: Fallback::Flag(false),
@@ -217,7 +217,7 @@ pub static TARGET: Table = Table {
 /// Keys of `services[].healthCheck`.
 pub static HEALTH_CHECK: Table = Table {
     name: "services[].healthCheck",
-    expected: "an object or false",
+    expected: r#"an object such as { "path": "/health" }, or false"#,
     keys: &[
         Key {
             name: "path",

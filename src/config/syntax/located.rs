@@ -359,8 +359,8 @@ fn report_unknown<'a>(
     let near = suggestions::nearest(entry.name, &known);
     let bridge = bridges::find(entry.name, table);
     let hint = match (near, bridge) {
-        (Some(near), _) => format!(", did you mean {near:?}?"),
-        (None, Some(bridge)) => format!("; {}", bridge.advice),
+        (_, Some(bridge)) => format!("; {}", bridge.advice),
+        (Some(near), None) => format!(", did you mean {near:?}?"),
         (None, None) => {
             let home = schema::home_of(entry.name);
             let home = home.map_or(String::new(), |home| format!(" it is a key of {home},"));
@@ -372,7 +372,7 @@ fn report_unknown<'a>(
         &entry.place.path,
         format!("unknown key{hint}"),
     );
-    let key = table.key(near.or_else(|| bridge?.meant)?)?;
+    let key = table.key(bridge.map_or(near, |bridge| bridge.meant)?)?;
     (entry.name, entry.place.kind) = (key.name, &key.kind);
     Some(entry)
 }

@@ -27,7 +27,7 @@ def kinds(gateway, taken):
         return json.dumps({**good, **more}, indent=2)
 
     return [
-        ("syntax error", gateway.text("two").replace('"rateLimit": false,', '"rateLimit": false'), [gateway.file, "not valid JSON"]),
+        ("syntax error", gateway.text("two").replace('"rateLimit": false,', '"rateLimit": false'), [gateway.file, "a comma is missing before this"]),
         ("unknown keys", with_(servces=[], wacth=True), ["servces", "services", "wacth", "watch"]),
         ("missing CA file", with_(services=[*good["services"], secure]), [missing_ca]),
         ("missing certificate and key", with_(listen=[good["listen"][0], tls]), [missing_pem, missing_key]),

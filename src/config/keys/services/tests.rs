@@ -302,7 +302,7 @@ fn every_mistake_is_named() {
         (
             r#""target":"http://b","healthCheck":true"#,
             "healthCheck",
-            "must be an object or false",
+            "must be an object such as",
         ),
         (
             r#""target":"http://b","healthCheck":{}"#,

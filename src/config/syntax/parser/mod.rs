@@ -48,6 +48,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
         root: None,
         faults: Vec::new(),
         in_doubt: false,
+        is_lost: false,
         line: 1,
     };
     if parser.run().is_ok() {
@@ -104,6 +105,8 @@ struct Parser<'t> {
     faults: Vec<Fault>,
     /// Brackets do not fit: what is inside what is a guess.
     in_doubt: bool,
+    /// A token could not stand where it stood: brackets behind it may belong to a broken string.
+    is_lost: bool,
     /// Line of the last token.
     line: usize,
 }

@@ -26,7 +26,7 @@ impl<'t> Parser<'t> {
 
     /// Reports the innermost bracket that the file does not close.
     pub(super) fn report_open(&mut self) {
-        if let Some(open) = self.open.last().filter(|_| !self.in_doubt) {
+        if let Some(open) = self.open.last().filter(|_| !self.in_doubt && !self.is_lost) {
             self.in_doubt = true;
             let (at, (_, sign)) = (open.at, open.bracket.signs());
             let message = format!("this is not closed before the file ends; add {sign:?}");
@@ -61,6 +61,7 @@ impl<'t> Parser<'t> {
             _ => "a value: a text in quotes, a number, true, false, null, a list or an object",
         };
         self.fault(token.at, format!("expected {expected} here"))?;
+        self.is_lost = true;
         self.line = token.line;
         self.skip_rest();
         // A value that was expected is broken, and is not missed a second time.
