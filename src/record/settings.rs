@@ -82,5 +82,7 @@ fn write_service(service: &Service, settings: &Settings, out: &mut String) {
 }
 
 fn span(time: Option<Duration>) -> String {
-    time.map_or("false".to_owned(), |time| time.as_millis().to_string())
+    time.map_or("false".to_owned(), |time| {
+        format!("\"{}ms\"", time.as_millis())
+    })
 }
