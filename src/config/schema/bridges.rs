@@ -115,7 +115,13 @@ static BRIDGES: &[Bridge] = &[
         "requests are counted in windows: all \"requests\" of a window may come at once",
     ),
     bridge(
-        &["standardHeaders", "legacyHeaders", "message", "statusCode"],
+        &["standardHeaders"],
+        "rateLimit",
+        "write \"headers\": \"draft\"",
+    ),
+    bridge(&["legacyHeaders"], "rateLimit", "write \"headers\": \"x\""),
+    bridge(
+        &["message", "statusCode"],
         "rateLimit",
         "the answer is 429 with JSON and Retry-After",
     ),
@@ -377,6 +383,8 @@ mod tests {
             ("windowMs", &RATE_LIMIT, "\"window\""),
             ("max", &RATE_LIMIT, "\"requests\""),
             ("burst", &RATE_LIMIT, "windows"),
+            ("standardHeaders", &RATE_LIMIT, "\"draft\""),
+            ("legacyHeaders", &RATE_LIMIT, "\"x\""),
             ("port", &TOP, "\"listen\""),
             ("port", &SERVICE, "\"target\""),
             ("proxy_pass", &SERVICE, "\"target\""),
