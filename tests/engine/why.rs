@@ -1,4 +1,4 @@
-//! What `tollgate why ID` says of the last requests.
+//! Text of `tollgate why ID` about the last requests.
 
 use tollgate::limits::DECISIONS;
 use tollgate::proxy::command::Fault;
