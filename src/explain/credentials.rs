@@ -50,7 +50,7 @@ fn text(
         (Kind::ApiKey { header, keys }, _) => match credentials::api_key(fields, header) {
             Err(_) => format!("two {header} fields: nobody can tell which one counts"),
             Ok(None) => format!("the request has no {header}"),
-            Ok(Some(key)) if api_key::is_known(key, keys) => {
+            Ok(Some(key)) if api_key::find(key, keys).is_some() => {
                 format!("the key in {header} is known")
             }
             Ok(Some(_)) => {

@@ -1,7 +1,11 @@
 //! API keys. The gateway knows only their SHA-256 hashes. Keys are long and random, so a single
 //! fast hash is enough.
 
+use std::sync::Arc;
+
 use ring::digest;
+
+use super::grant::Grant;
 
 /// A key's hash, as `sha256:<hex>` in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,13 +62,26 @@ impl core::fmt::Display for KeyHash {
     }
 }
 
-/// Returns true if the key is one of these. Compares with all of them, so the time does not show
-/// which one matched.
-pub fn is_known(key: &[u8], known: &[KeyHash]) -> bool {
+/// A key of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApiKey {
+    /// Hash of the key.
+    pub hash: KeyHash,
+    /// Grant of the consumer that the key is named after.
+    pub grant: Arc<Grant>,
+}
+
+/// Returns the grant of a key, if it is one of these. Compares with all of them, so the time does
+/// not show which one matched.
+pub fn find<'k>(key: &[u8], known: &'k [ApiKey]) -> Option<&'k Arc<Grant>> {
     let hash = KeyHash::new(key);
-    known
-        .iter()
-        .fold(false, |found, other| found | other.matches(&hash))
+    let places = (0_usize..).zip(known);
+    let found = places.fold(usize::MAX, |found, (place, other)| {
+        let differs = usize::from(other.hash.matches(&hash)).wrapping_sub(1);
+        // The mask is all ones for another key, and zero for this one.
+        (found & differs) | (place & !differs)
+    });
+    known.get(found).map(|known| &known.grant)
 }
 
 #[cfg(test)]
@@ -95,13 +112,15 @@ mod tests {
         ] {
             assert_eq!(KeyHash::parse(bad), None, "{bad}");
         }
-        let known = [KeyHash::new(b"a"), hash];
-        assert!(
-            is_known(b"abc", &known)
-                && is_known(b"a", &known)
-                && !is_known(b"b", &known)
-                && !is_known(b"", &known)
+        let known = [("one", KeyHash::new(b"a")), ("two", hash)].map(|(name, hash)| ApiKey {
+            hash,
+            grant: Arc::new(Grant::named(name)),
+        });
+        let found = |key| find(key, &known).and_then(|grant| grant.consumer());
+        assert_eq!(
+            [found(b"abc"), found(b"a"), found(b"b"), found(b"")],
+            [Some("two"), Some("one"), None, None]
         );
-        assert!(!is_known(b"abc", &[]));
+        assert_eq!(find(b"abc", &[]), None);
     }
 }

@@ -27,6 +27,23 @@ pub struct Leeway {
     pub after: i64,
 }
 
+/// Owner of a credential.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Consumer {
+    /// Subject of a token; empty without one. At most [`AUTH_SUBJECT_BYTES`].
+    Subject(Box<str>),
+    /// Start of a longer subject, which several tokens may share.
+    SubjectStart(Box<str>),
+    /// Name in the configuration.
+    Name(Box<str>),
+}
+
+impl Default for Consumer {
+    fn default() -> Consumer {
+        Consumer::Subject(Box::default())
+    }
+}
+
 /// Rights and header lines of a valid credential.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Grant {
@@ -36,8 +53,7 @@ pub struct Grant {
     lines: Vec<u8>,
     /// Complete header lines for the final response; at most [`AUTH_CLIENT_LINES_BYTES`].
     client_lines: Vec<u8>,
-    /// Subject of the token, for the access log; at most [`AUTH_SUBJECT_BYTES`].
-    subject: Box<str>,
+    consumer: Consumer,
     /// Period of validity in milliseconds since the epoch: from `from` until before `until`.
     from: Option<i64>,
     until: Option<i64>,
@@ -55,7 +71,7 @@ impl Grant {
             scopes: scopes(claims)?,
             lines: Vec::new(),
             client_lines: Vec::new(),
-            subject: subject(claims),
+            consumer: subject(claims),
             from: date("nbf")?.map(|from| from.saturating_sub(leeway.before)),
             until: date("exp")?.map(|until| until.saturating_add(leeway.after)),
         };
@@ -65,6 +81,15 @@ impl Grant {
             }
         }
         Some(grant)
+    }
+
+    /// Creates a grant without scopes and without an end, for a consumer that the configuration
+    /// names.
+    pub fn named(consumer: &str) -> Grant {
+        Grant {
+            consumer: Consumer::Name(consumer.into()),
+            ..Grant::default()
+        }
     }
 
     /// Creates a grant without scopes and without an end, with these header lines for the upstream
@@ -135,9 +160,23 @@ impl Grant {
         &self.client_lines
     }
 
-    /// Returns the subject of the token; empty without one.
+    /// Returns the subject of the token, or the start of a long one, for the access log; empty
+    /// without one.
     pub fn subject(&self) -> &str {
-        &self.subject
+        match &self.consumer {
+            Consumer::Subject(text) | Consumer::SubjectStart(text) => text,
+            Consumer::Name(_) => "",
+        }
+    }
+
+    /// Returns the name of the consumer: of the API key, the Basic user, or the whole subject of the
+    /// token, with any character that the token has. `None` without one, and for a subject of more
+    /// than [`AUTH_SUBJECT_BYTES`].
+    pub fn consumer(&self) -> Option<&str> {
+        match &self.consumer {
+            Consumer::Subject(text) | Consumer::Name(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
     }
 
     /// Returns the bytes that the grant occupies.
@@ -146,7 +185,11 @@ impl Grant {
             self.scopes.len(),
             self.lines.len(),
             self.client_lines.len(),
-            self.subject.len(),
+            match &self.consumer {
+                Consumer::Subject(text) | Consumer::SubjectStart(text) | Consumer::Name(text) => {
+                    text.len()
+                }
+            },
         ];
         texts
             .into_iter()
@@ -154,20 +197,21 @@ impl Grant {
     }
 }
 
-/// Reads `sub` (RFC 7519 4.1.2), or `username` (RFC 7662 2.2) without it. Only the start of a long one
-/// is kept.
-fn subject(claims: &Json) -> Box<str> {
+/// Reads `sub` (RFC 7519 4.1.2), or `username` (RFC 7662 2.2) without it.
+fn subject(claims: &Json) -> Consumer {
     let claim = claims
         .get_filled("sub")
         .or_else(|| claims.get_filled("username"));
     let Some(Json::Text(text)) = claim else {
-        return Box::default();
+        return Consumer::default();
     };
+    if text.len() <= AUTH_SUBJECT_BYTES {
+        return Consumer::Subject(text.as_str().into());
+    }
     let mut ends = (0..=AUTH_SUBJECT_BYTES).rev();
     let end = ends.find(|&at| text.is_char_boundary(at));
-    end.and_then(|end| text.get(..end))
-        .unwrap_or_default()
-        .into()
+    let start = end.and_then(|end| text.get(..end));
+    Consumer::SubjectStart(start.unwrap_or_default().into())
 }
 
 /// Reads `scope` (RFC 8693 4.2, RFC 7662 2.2), or `scp` if `scope` is empty, as a string or a list
@@ -255,6 +299,21 @@ mod tests {
         }
         let long = format!(r#"{{"sub":"{}"}}"#, "a".repeat(AUTH_FORWARDED_BYTES));
         assert_eq!(grant(&long), None);
+    }
+
+    #[test]
+    fn a_consumer_has_its_whole_name() {
+        let claims = |sub: &str| grant(&format!(r#"{{"sub":"{sub}"}}"#)).expect("a grant");
+        assert_eq!(claims("ann").consumer(), Some("ann"));
+        assert_eq!(claims("").consumer(), None);
+        let most = "a".repeat(AUTH_SUBJECT_BYTES);
+        assert_eq!(claims(&most).consumer(), Some(&*most));
+        // Another subject may begin with the same bytes.
+        let long = claims(&format!("{most}b"));
+        assert_eq!((long.consumer(), long.subject()), (None, &*most));
+        let named = Grant::named("key-1");
+        assert_eq!((named.consumer(), named.subject()), (Some("key-1"), ""));
+        assert!(named.has_scopes(&[]) && !named.has_scopes(&["a".to_owned()]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Authentication providers of `auth`, as configured.
 
 use super::algorithm::AlgorithmSet;
-use super::api_key::KeyHash;
+use super::api_key::ApiKey;
 use super::basic::User;
 use super::grant::Forwarded;
 use super::jwks::KeySet;
@@ -43,8 +43,8 @@ pub enum Kind {
     ApiKey {
         /// Name of the header.
         header: String,
-        /// Hashes of the keys.
-        keys: Vec<KeyHash>,
+        /// Hashes of the keys, and their names.
+        keys: Vec<ApiKey>,
     },
     /// `basic`: user and password.
     Basic {

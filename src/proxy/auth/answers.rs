@@ -57,8 +57,9 @@ impl Authenticator {
             LookupKind::Password {
                 provider,
                 fingerprint,
+                grant,
                 ..
-            } => self.password_verified(provider, fingerprint, good, env),
+            } => self.password_verified((provider, fingerprint), grant, good, env),
             LookupKind::Signature {
                 provider,
                 fingerprint,
@@ -80,8 +81,8 @@ impl Authenticator {
 
     fn password_verified(
         &mut self,
-        provider: ProviderId,
-        fingerprint: Fingerprint,
+        (provider, fingerprint): (ProviderId, Fingerprint),
+        grant: Arc<Grant>,
         good: bool,
         env: &mut AuthEnv<'_>,
     ) -> LookupResult {
@@ -94,7 +95,6 @@ impl Authenticator {
             }
             return LookupResult::Bad(fault);
         }
-        let grant = Arc::<Grant>::default();
         if let Some(state) = state {
             let until = env.ctx.now.after(AUTH_BASIC_REMEMBERED);
             let bytes = grant.bytes();

@@ -28,7 +28,7 @@ pub(in crate::proxy) enum AuthDecision {
     /// The request is admitted.
     Open {
         /// Grant of its credential.
-        grant: Option<Arc<Grant>>,
+        grant: Arc<Grant>,
         /// True if the credential was not an API key, so that `Authorization` may have admitted the
         /// request.
         by_authorization: bool,
@@ -197,16 +197,10 @@ impl Authenticator {
             ProviderVerdict::Later => return None,
             ProviderVerdict::Twice => return Some(AuthDecision::Refused(Refusal::Ambiguous)),
             ProviderVerdict::Good(grant) => {
-                if let Some(grant) = grant
-                    .as_ref()
-                    .filter(|grant| !grant.client_lines().is_empty())
-                {
+                if !grant.client_lines().is_empty() {
                     progress.for_client = Some(grant.clone());
                 }
-                let suffices = grant
-                    .as_ref()
-                    .map_or(scopes.is_empty(), |grant| grant.has_scopes(scopes));
-                if suffices {
+                if grant.has_scopes(scopes) {
                     let by_authorization = match kind.map(Kind::reads) {
                         Some(Reads::Header(_)) => false,
                         Some(Reads::Bearer | Reads::Basic | Reads::Request) | None => true,
@@ -254,8 +248,10 @@ impl Authenticator {
                 match credentials::api_key(&request.head.fields, header) {
                     Err(Ambiguous) => ProviderVerdict::Twice,
                     Ok(None) => ProviderVerdict::Nothing,
-                    Ok(Some(key)) if api_key::is_known(key, keys) => ProviderVerdict::Good(None),
-                    Ok(Some(_)) => ProviderVerdict::Bad(CredentialFault::ApiKey),
+                    Ok(Some(key)) => match api_key::find(key, keys) {
+                        Some(grant) => ProviderVerdict::Good(Arc::clone(grant)),
+                        None => ProviderVerdict::Bad(CredentialFault::ApiKey),
+                    },
                 }
             }
             (Kind::Forward { .. }, _) => ProviderVerdict::Later,
@@ -328,7 +324,7 @@ impl Authenticator {
                 state.lacks_key(progress.was_fetched(position), env.ctx.now)
             }
             (Examined::Done(Checked::Good(grant)), _) => {
-                ProviderVerdict::Good(Some(state.remember_good(fingerprint, grant, env.ctx.now)))
+                ProviderVerdict::Good(state.remember_good(fingerprint, grant, env.ctx.now))
             }
             (Examined::Done(Checked::Bad(fault)), _) => {
                 state.remember_bad(fingerprint, fault, env.ctx.now);

@@ -175,7 +175,8 @@ pub fn whole(settings: &Settings) -> usize {
         subrequests(settings).saturating_mul(subrequest),
         grown(lookups, Slab::<Lookup>::SLOT_BYTES),
         grown(settings.limits.connections, size_of::<ClientId>()).saturating_mul(2),
-        PASSWORDS_WAITING.saturating_mul(settings.limits.head_bytes),
+        // The password, and the grant with the name of the user.
+        PASSWORDS_WAITING.saturating_mul(total([settings.limits.head_bytes, size_of::<Grant>()])),
         signatures_held.saturating_mul(CostlySignature::BYTES_MAX),
         // One answer at a time is read.
         JWKS_BYTES.saturating_mul(JSON_FACTOR),

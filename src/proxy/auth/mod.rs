@@ -169,11 +169,12 @@ enum LookupKind {
     Keys(ProviderId),
     /// A token that its authorization server knows.
     Token(ProviderId, Fingerprint),
-    /// A password, and the fingerprint of its user name.
+    /// A password, the fingerprint of its user name, and the grant of its user.
     Password {
         provider: ProviderId,
         fingerprint: Fingerprint,
         account: Fingerprint,
+        grant: Arc<Grant>,
     },
     /// The signature of a token, with the keys of this generation.
     Signature {

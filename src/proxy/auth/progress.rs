@@ -144,7 +144,7 @@ impl AuthProgress {
     pub(super) fn take_answer(&mut self, position: usize) -> Option<ProviderVerdict> {
         let (_, result) = self.answer.take_if(|(answered, _)| *answered == position)?;
         match result {
-            LookupResult::Good(grant) => Some(ProviderVerdict::Good(Some(grant))),
+            LookupResult::Good(grant) => Some(ProviderVerdict::Good(grant)),
             LookupResult::Bad(fault) => Some(ProviderVerdict::Bad(fault)),
             LookupResult::Denied(denial) => Some(ProviderVerdict::Denied(denial)),
             LookupResult::Down(outcome) => Some(ProviderVerdict::Down(outcome)),
@@ -169,8 +169,8 @@ impl AuthProgress {
 
 /// Verdict of a provider.
 pub(super) enum ProviderVerdict {
-    /// The credential is good. `None`: it adds nothing to the request.
-    Good(Option<Arc<Grant>>),
+    /// The credential is good.
+    Good(Arc<Grant>),
     /// The request has no credential for the provider.
     Nothing,
     /// The request has a bad credential.

@@ -21,10 +21,10 @@ impl ProviderState {
         now: Instant,
     ) -> ProviderVerdict {
         let (span, most) = (AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX);
-        if self.good.renew(fingerprint, now, span, most).is_some() {
-            return ProviderVerdict::Good(None);
+        match self.good.renew(fingerprint, now, span, most) {
+            Some(grant) => ProviderVerdict::Good(grant.clone()),
+            None => self.cached_fault(fingerprint, now),
         }
-        self.cached_fault(fingerprint, now)
     }
 
     /// Returns the cached verdict about a token, or `Later` if there is none. The times of a cached
@@ -39,7 +39,7 @@ impl ProviderState {
             return self.cached_fault(fingerprint, now);
         };
         match grant.check_time(wall) {
-            Ok(()) => ProviderVerdict::Good(Some(grant.clone())),
+            Ok(()) => ProviderVerdict::Good(grant.clone()),
             Err(fault) => ProviderVerdict::Bad(fault),
         }
     }

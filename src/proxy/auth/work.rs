@@ -14,6 +14,7 @@ use crate::limits::{
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::credential_cache::Fingerprint;
 use crate::policy::auth::credentials::Pair;
+use crate::policy::auth::grant::Grant;
 use crate::policy::auth::provider::Kind;
 
 impl Authenticator {
@@ -46,10 +47,13 @@ impl Authenticator {
         {
             return None;
         }
+        // A password is right for a user of the configuration alone, whose name is text.
+        let user = core::str::from_utf8(pair.user.bytes());
         let kind = LookupKind::Password {
             provider,
             fingerprint,
             account,
+            grant: Arc::new(Grant::named(user.unwrap_or_default())),
         };
         Some(self.start_work(
             asking.into(),

@@ -306,9 +306,7 @@ impl Reception<'_> {
                 grant,
                 by_authorization,
             } => {
-                if self.ctx.access_log.is_json()
-                    && let Some(grant) = &grant
-                {
+                if self.ctx.access_log.is_json() {
                     entry.note_subject(grant.subject());
                 }
                 entry.numbers.verdict = match by_authorization {
@@ -316,7 +314,7 @@ impl Reception<'_> {
                     false => Verdict::Key,
                 };
                 let grants = Grants {
-                    grant,
+                    grant: Some(grant),
                     for_client: suspended.progress().take_for_client(),
                     by_authorization,
                 };

@@ -1,7 +1,10 @@
 //! Providers that compare hashes: `apiKey` and `basic`.
 
-use crate::policy::auth::api_key::KeyHash;
+use std::sync::Arc;
+
+use crate::policy::auth::api_key::{ApiKey, KeyHash};
 use crate::policy::auth::basic::{PasswordHash, User};
+use crate::policy::auth::grant::Grant;
 use crate::policy::auth::provider::Kind;
 
 use crate::config::syntax::located::{Located, Object};
@@ -31,7 +34,10 @@ pub(crate) fn api_keys(
             continue;
         };
         match KeyHash::parse(text) {
-            Some(hash) => hashes.push(hash),
+            Some(hash) => hashes.push(ApiKey {
+                hash,
+                grant: Arc::new(Grant::named(entry.name)),
+            }),
             // What stands there may be the key itself.
             None => entry.place.fail_bare(
                 report,
