@@ -30,4 +30,5 @@ mod readme;
 mod record_forger;
 mod server_pipes;
 mod sim;
+mod slips;
 mod wire;

@@ -330,7 +330,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
             "5:16: services[1].route: \"/a/\" is a duplicate route, services[0] has \"/a\" already; remove one of them",
             "6:16: services[2].route: \"/é\" has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
-            "8:3: upstream: unknown key; the keys here are listen, services, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, requireAuth, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch",
+            "8:3: upstream: unknown key; it is \"target\" in \"services[]\"",
             "9:16: halfClose: 1 must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
@@ -438,9 +438,7 @@ fn notes_and_schema_change_nothing() {
     assert_eq!(good(text), plain);
     says(
         &in_service(r#""$schema":"x""#),
-        &[
-            "2:1: services[0].\"$schema\": unknown key; it is a key of the top level, the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes, forwardCredentials",
-        ],
+        &["2:1: services[0].\"$schema\": unknown key; it is a key of the top level"],
     );
 }
 
@@ -501,7 +499,7 @@ fn top_level_keys() {
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: \"10.0.0.0/8\" must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
         (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: \"unix:/run/t.sock\" must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: \"10.0.0.1/8\" has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
-        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; it is a key of \"limits\", the keys here are listen, services, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, requireAuth, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, record, trustedProxies, allow, deny, logLevel, admin, watch".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; it is a key of \"limits\"".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);

@@ -29,17 +29,28 @@ pub use self::services::{HEALTH_CHECK, PASSIVE_HEALTH, SERVICE, TARGET, UPSTREAM
 pub use self::top::{ADMIN, ADMIN_EXPECTED, CORS, NETWORK_EXPECTED, ROOT, TOP};
 
 /// Returns where a key of this name stands, as words: the first place in the order of the tables.
-pub(crate) fn home_of(name: &str) -> Option<String> {
+fn home_of(name: &str) -> Option<String> {
     let mut home = None;
     ROOT.tables(&mut |table| {
         if home.is_none() && table.key(name).is_some() {
-            home = Some(match table.name {
-                "" => "the top level".to_owned(),
-                place => format!("{place:?}"),
-            });
+            home = Some(place_of(table.name));
         }
     });
     home
+}
+
+/// Returns the place of a table, by its name, as words.
+fn place_of(table: &str) -> String {
+    match table {
+        "" => "the top level".to_owned(),
+        place => format!("{place:?}"),
+    }
+}
+
+/// Returns the keys of a provider of this type.
+pub(crate) fn provider(name: &str) -> Option<&'static Table> {
+    let tables = [&JWT, &INTROSPECTION, &API_KEY, &BASIC, &FORWARD];
+    tables.into_iter().find(|table| table.name == name)
 }
 
 /// Returns the key at a path such as `services[].tls.ca`, where `[]` and a free name are written as

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::config::schema::{self, Fallback, Kind, Table, bridges};
+use crate::config::schema::{Fallback, Kind, Table, bridges};
 
 use super::document::{Member, Node, Value};
 use super::report::Report;
@@ -361,11 +361,7 @@ fn report_unknown<'a>(
     let hint = match (near, bridge) {
         (_, Some(bridge)) => format!("; {}", bridge.advice),
         (Some(near), None) => format!(", did you mean {near:?}?"),
-        (None, None) => {
-            let home = schema::home_of(entry.name);
-            let home = home.map_or(String::new(), |home| format!(" it is a key of {home},"));
-            format!(";{home} the keys here are {}", known.join(", "))
-        }
+        (None, None) => format!("; {}", bridges::place_of(entry.name, &known)),
     };
     report.add(
         entry.name_at,

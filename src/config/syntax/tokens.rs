@@ -72,6 +72,8 @@ pub(crate) struct Tokens<'t> {
     at: usize,
     /// Line of the byte at `at`, from 1.
     line: usize,
+    /// True if the bytes before `at` are a text in quotes, both quotes included.
+    is_behind_text: bool,
 }
 
 /// Quotes that people write, with the one that closes each.
@@ -89,6 +91,7 @@ impl<'t> Tokens<'t> {
             text,
             at: 0,
             line: 1,
+            is_behind_text: false,
         }
     }
 
@@ -121,6 +124,16 @@ impl<'t> Tokens<'t> {
         };
         (kind, first.len_utf8())
     }
+}
+
+/// Returns true for a quote behind a text in quotes that begins no text of its own: what closes an
+/// item follows, or the end of the line.
+fn is_extra_quote(rest: &str) -> bool {
+    let Some(behind) = rest.strip_prefix(['"', '\'']) else {
+        return false;
+    };
+    let next = behind.trim_start_matches([' ', '\t']).chars().next();
+    next.is_none_or(|next| matches!(next, ',' | '}' | ']' | '\r' | '\n'))
 }
 
 fn lines(text: &str) -> usize {
@@ -162,7 +175,11 @@ impl<'t> Iterator for Tokens<'t> {
         let begin = rest.find(|c| !is_space(c))?;
         let (space, rest) = rest.split_at_checked(begin)?;
         let first = rest.chars().next()?;
-        let (kind, length) = Tokens::measure(rest, first);
+        let is_extra = begin == 0 && self.is_behind_text && is_extra_quote(rest);
+        let (kind, length) = match is_extra {
+            true => (Kind::Other(first), first.len_utf8()),
+            false => Tokens::measure(rest, first),
+        };
         let token = Token {
             kind,
             at: self.at + begin,
@@ -171,6 +188,7 @@ impl<'t> Iterator for Tokens<'t> {
         };
         crate::cost::count(begin + length);
         (self.at, self.line) = (token.end(), token.line + lines(token.text));
+        self.is_behind_text = kind == Kind::Quoted { closed: true };
         Some(token)
     }
 }
@@ -230,6 +248,20 @@ mod tests {
                 vec![(word, "a"), (Kind::Other('='), "="), (word, "1")],
             ),
             ("\u{feff}\u{a0}1", vec![(word, "1")]),
+            (
+                r#""a"",1"#,
+                vec![
+                    (closed, r#""a""#),
+                    (Kind::Other('"'), "\""),
+                    (Kind::Comma, ","),
+                    (word, "1"),
+                ],
+            ),
+            (r#""a""b""#, vec![(closed, r#""a""#), (closed, r#""b""#)]),
+            (
+                r#""","""#,
+                vec![(closed, r#""""#), (Kind::Comma, ","), (closed, r#""""#)],
+            ),
         ] {
             assert_eq!(kinds(text), expected, "{text:?}");
         }

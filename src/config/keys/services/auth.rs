@@ -3,6 +3,7 @@
 use crate::limits::{AUTH_PROVIDERS_PER_SERVICE, AUTH_SCOPE_BYTES};
 use crate::proxy::settings::ServiceAuth;
 
+use crate::config::schema;
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
@@ -91,6 +92,10 @@ pub(crate) fn providers(
         _ if place.is_false() => return Vec::new(),
         Value::Text(_) => vec![place.clone()],
         Value::List(_) => place.list(report).unwrap_or_default(),
+        Value::Object(_) => {
+            refuse_inline(place, report);
+            return Vec::new();
+        }
         _ => {
             place.mismatch(report);
             return Vec::new();
@@ -128,6 +133,23 @@ pub(crate) fn providers(
         }
     }
     all
+}
+
+/// Reports a provider that stands in a service, and the keys that it does not have.
+fn refuse_inline(place: &Located<'_>, report: &mut Report<'_>) {
+    place.fail_bare(
+        report,
+        "is a provider itself; put it into the \"auth\" of the top level under a name, as in \"auth\": { \"main\": { \"type\": .. } }, and write \"main\" here",
+    );
+    let Value::Object(members) = &place.node.value else {
+        return;
+    };
+    let named = members.iter().find(|member| member.name == "type");
+    if let Some(Value::Text(name)) = named.map(|member| &member.node.value)
+        && let Some(table) = schema::provider(name)
+    {
+        let _ = place.object_of(table, report);
+    }
 }
 
 /// Returns the message for an unknown name; `shown` is the name as it is written.

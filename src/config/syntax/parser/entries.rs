@@ -8,6 +8,9 @@ use crate::limits::CONFIG_DEPTH_MAX;
 use super::recovery::is_operator;
 use super::{Expected, Open, Parser, Stop};
 
+/// Message for a quote that closes nothing.
+const EXTRA_QUOTE: &str = "one quote too many; remove it";
+
 impl<'t> Parser<'t> {
     pub(super) fn read_in_list(&mut self, token: Token<'t>) -> Result<(), Stop> {
         let expected = self.open.last().map(|open| open.expected);
@@ -22,6 +25,7 @@ impl<'t> Parser<'t> {
                 self.skip_rest();
                 Ok(())
             }
+            Kind::Other('"' | '\'') => self.fault(token.at, EXTRA_QUOTE),
             _ if is_operator(token) => self.refuse_expression(token),
             Kind::Open(_) | Kind::Quoted { .. } | Kind::Word => {
                 if expected == Some(Expected::Comma) {
@@ -47,6 +51,7 @@ impl<'t> Parser<'t> {
                 self.fill_in(token.at)?;
                 self.read_comma(token)
             }
+            (Kind::Other('"' | '\''), _) => self.fault(token.at, EXTRA_QUOTE),
             (Kind::Quoted { .. } | Kind::Word, Expected::Entry) => self.read_key(token),
             (Kind::Open(_), Expected::Entry) => {
                 self.fault(token.at, "a key is missing before this, as in \"key\": ..")?;

@@ -50,6 +50,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
         in_doubt: false,
         is_lost: false,
         line: 1,
+        text_end: 0,
     };
     if parser.run().is_ok() {
         parser.report_open();
@@ -109,6 +110,8 @@ struct Parser<'t> {
     is_lost: bool,
     /// Line of the last token.
     line: usize,
+    /// Offset behind the last text in quotes.
+    text_end: usize,
 }
 
 impl<'t> Parser<'t> {
@@ -121,6 +124,9 @@ impl<'t> Parser<'t> {
                 Some((Bracket::Object, expected)) => self.read_in_object(token, expected)?,
             }
             self.line = token.line;
+            if let Kind::Quoted { .. } = token.kind {
+                self.text_end = token.end();
+            }
         }
         Ok(())
     }

@@ -60,7 +60,13 @@ impl<'t> Parser<'t> {
             Some((Bracket::List, Expected::Comma)) => "\",\" or \"]\"",
             _ => "a value: a text in quotes, a number, true, false, null, a list or an object",
         };
-        self.fault(token.at, format!("expected {expected} here"))?;
+        // A word that touches the quote before it was meant to be inside of quotes.
+        let is_cut = token.kind == Kind::Word && token.at == self.text_end && token.at > 0;
+        let hint = match is_cut {
+            true => "; the text in front of it may lack its closing quote",
+            false => "",
+        };
+        self.fault(token.at, format!("expected {expected} here{hint}"))?;
         self.is_lost = true;
         self.line = token.line;
         self.skip_rest();

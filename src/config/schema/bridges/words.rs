@@ -1,20 +1,6 @@
-//! Words of other gateways and libraries: what the same thing is called here, or why it is not
-//! needed. An unknown key is looked up here first, so that a file that was written for another
-//! program can be mended in one go.
+//! The words, and what each means here.
 
-use super::kind::Table;
-
-/// Word of other programs.
-pub(crate) struct Bridge {
-    /// Spellings, compared without case, `-` and `_`.
-    words: &'static [&'static str],
-    /// Name of the table in which they are met; `*`: in any.
-    table: &'static str,
-    /// Key of the same meaning, whose values have the same form.
-    pub(crate) meant: Option<&'static str>,
-    /// Sentence behind "unknown key; ".
-    pub(crate) advice: &'static str,
-}
+use super::Bridge;
 
 const fn bridge(
     words: &'static [&'static str],
@@ -44,7 +30,7 @@ const fn renamed(
 }
 
 /// The first that fits is taken.
-static BRIDGES: &[Bridge] = &[
+pub(super) static BRIDGES: &[Bridge] = &[
     // http-proxy-middleware.
     bridge(
         &["changeOrigin"],
@@ -107,7 +93,7 @@ static BRIDGES: &[Bridge] = &[
         &["max", "limit", "average", "rate", "maxRequests"],
         "rateLimit",
         "requests",
-        "the number is \"requests\", as in \"requests\": 20",
+        "the number is \"requests\" and its time \"window\", as in \"requests\": 20, \"window\": \"60s\"",
     ),
     bridge(
         &["burst", "delay", "nodelay"],
@@ -323,6 +309,61 @@ static BRIDGES: &[Bridge] = &[
         "balance",
         "write \"balance\": \"round-robin\"",
     ),
+    renamed(
+        &["jwksUrl", "jwksUri", "jwksEndpoint", "keysUrl"],
+        "jwt",
+        "jwks",
+        "the URL is \"jwks\"",
+    ),
+    renamed(
+        &["aud", "audiences"],
+        "jwt",
+        "audience",
+        "write \"audience\"",
+    ),
+    renamed(&["iss", "issuers"], "jwt", "issuer", "write \"issuer\""),
+    renamed(
+        &["alg", "algorithm", "algs"],
+        "jwt",
+        "algorithms",
+        "the list is \"algorithms\", as in \"algorithms\": [\"RS256\"]",
+    ),
+    renamed(
+        &["uri", "url", "endpoint", "httpPath"],
+        "services[].healthCheck",
+        "path",
+        "what is asked for is \"path\", as in \"path\": \"/health\"",
+    ),
+    renamed(
+        &[
+            "expectedStatus",
+            "expectedStatuses",
+            "expectedCodes",
+            "statusCode",
+            "expect",
+        ],
+        "services[].healthCheck",
+        "status",
+        "write \"status\": \"200\", or a range such as \"200-399\"",
+    ),
+    renamed(
+        &["healthyThreshold", "successThreshold", "passes"],
+        "services[].healthCheck",
+        "rise",
+        "the number is \"rise\"",
+    ),
+    renamed(
+        &["unhealthyThreshold", "failureThreshold", "fails"],
+        "services[].healthCheck",
+        "fall",
+        "the number is \"fall\"",
+    ),
+    renamed(
+        &["server", "address", "host", "target", "uri"],
+        "services[].targets[]",
+        "url",
+        "the URL is \"url\", as in \"url\": \"http://10.0.0.1:8080\"",
+    ),
     bridge(
         &["healthcheck", "health", "check"],
         "services[]",
@@ -349,74 +390,3 @@ static BRIDGES: &[Bridge] = &[
         "one process serves all; remove it",
     ),
 ];
-
-/// Returns what is known about a key that `table` does not have.
-pub(crate) fn find(word: &str, table: &Table) -> Option<&'static Bridge> {
-    let plain = |word: &str| {
-        word.chars()
-            .filter(|c| !matches!(c, '-' | '_'))
-            .flat_map(char::to_lowercase)
-            .collect::<String>()
-    };
-    // No word of a bridge is longer.
-    if word.len() > 32 {
-        return None;
-    }
-    let word = plain(word);
-    let fits = |bridge: &&Bridge| {
-        (bridge.table == "*" || bridge.table == table.name)
-            && bridge.words.iter().any(|known| plain(known) == word)
-    };
-    BRIDGES.iter().find(fits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::schema::{RATE_LIMIT, ROOT, SERVICE, TOP};
-
-    #[test]
-    fn words_of_other_programs() {
-        for (word, table, part) in [
-            ("changeOrigin", &SERVICE, "preserveHost"),
-            ("change_origin", &SERVICE, "preserveHost"),
-            ("windowMs", &RATE_LIMIT, "\"window\""),
-            ("max", &RATE_LIMIT, "\"requests\""),
-            ("burst", &RATE_LIMIT, "windows"),
-            ("standardHeaders", &RATE_LIMIT, "\"draft\""),
-            ("legacyHeaders", &RATE_LIMIT, "\"x\""),
-            ("port", &TOP, "\"listen\""),
-            ("port", &SERVICE, "\"target\""),
-            ("proxy_pass", &SERVICE, "\"target\""),
-        ] {
-            let advice = find(word, table).expect(word).advice;
-            assert!(advice.contains(part), "{word}: {advice}");
-        }
-        assert!(find("windowMs", &SERVICE).is_none());
-        assert!(find("colour", &TOP).is_none());
-    }
-
-    #[test]
-    fn no_bridge_stands_for_a_key_of_its_table() {
-        let (mut names, mut keys) = (vec!["*"], Vec::new());
-        ROOT.tables(&mut |table| {
-            names.push(table.name);
-            for key in table.keys {
-                keys.push((table.name, key.name));
-                for bridge in BRIDGES.iter().filter(|bridge| bridge.table == table.name) {
-                    assert!(
-                        !bridge.words.contains(&key.name),
-                        "{}.{}",
-                        table.name,
-                        key.name
-                    );
-                }
-            }
-        });
-        for bridge in BRIDGES {
-            let meant = bridge.meant.map(|meant| (bridge.table, meant));
-            assert!(meant.is_none_or(|meant| keys.contains(&meant)), "{meant:?}");
-            assert!(names.contains(&bridge.table), "{}", bridge.table);
-        }
-    }
-}
