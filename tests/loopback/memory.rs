@@ -1,6 +1,6 @@
 //! Memory bound: `tollgate check` prints it, and the real binary stays below it in the worst case.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,24 +10,30 @@ use super::world::*;
 const CONNECTIONS: usize = 64;
 const CLIENTS: u32 = 1_500;
 
-/// Returns the bound that `check` prints, in KB.
-fn stated(config: &str) -> u64 {
+/// Returns what `check` prints, in KB: the memory of busy connections, and the bound.
+fn stated(config: &str) -> (u64, u64) {
     let folder = Folder::new();
     let file = folder.write("tollgate.json", config);
     let output = Command::new(TOLLGATE)
         .args(["check".as_ref(), "--config".as_ref(), file.as_os_str()])
         .output();
     let text = String::from_utf8(output.expect("the binary runs").stdout).expect("text");
-    let (_, rest) = text
-        .split_once("\nmemory     at most ")
-        .unwrap_or_else(|| panic!("no bound in {text}"));
-    let mut words = rest.split(' ');
-    let number = words
-        .next()
-        .and_then(|number| number.parse::<u64>().ok())
-        .expect("a number");
-    assert_eq!(words.next(), Some("MB"), "{rest}");
-    number << 10
+    let behind = |mark: &str| {
+        let (_, rest) = text
+            .split_once(mark)
+            .unwrap_or_else(|| panic!("no {mark:?} in {text}"));
+        let mut words = rest.split(' ');
+        let number = words
+            .next()
+            .and_then(|number| number.parse::<u64>().ok())
+            .expect("a number");
+        assert_eq!(words.next(), Some("MB"), "{rest}");
+        number << 10
+    };
+    (
+        behind("\nmemory     needs about "),
+        behind("busy connections; "),
+    )
 }
 
 /// Makes the buffers of the kernel small for a stalled reader, so that the gateway must hold the
@@ -64,7 +70,7 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
          \"rateLimit\": {{ \"requests\": 1000000, \"window\": \"1h\", \"maxClients\": {} }},",
         CLIENTS / 2
     ));
-    let bound = stated(&config);
+    let (_, bound) = stated(&config);
     let (_unread, writer) = std::io::pipe().expect("a pipe");
     let writer = std::sync::Mutex::new(Some(writer));
     let gateway = Gateway::start_by(&config, |command| {
@@ -130,5 +136,56 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
     assert!(
         grown > CONNECTIONS as u64 * 2 * 64,
         "only {grown} KB: the connections do not stall"
+    );
+}
+
+/// Reads a request, and answers when the others have theirs.
+fn answer_late(mut client: Client) {
+    while read_head(&mut client).is_some() {
+        std::thread::sleep(Duration::from_millis(500));
+        let body = format!("{}end", "x".repeat(8 << 10));
+        client.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+    }
+}
+
+/// Reads a response of [`answer_late`].
+fn read_whole(client: &mut Client) {
+    let (mut bytes, mut scratch) = (Vec::new(), [0; 16 << 10]);
+    while !bytes.ends_with(b"end") {
+        let count = client.0.read(&mut scratch).expect("a response");
+        assert!(count > 0, "the response is cut");
+        bytes.extend_from_slice(&scratch[..count]);
+    }
+}
+
+#[test]
+fn busy_connections_need_no_more_than_check_says() {
+    const BUSY: usize = 256;
+    const PROGRAM_KILOBYTES: u64 = 3 << 10;
+    let origin = Origin::start(answer_late);
+    let config = origin.config("\"rateLimit\": false,");
+    let (usual, _) = stated(&config);
+    let gateway = Gateway::start(&config);
+    let start = gateway.kilobytes("RssAnon:");
+    let mut clients: Vec<Client> = (0..BUSY).map(|_| gateway.connect()).collect();
+    for _ in 0..2 {
+        for client in &mut clients {
+            client.send("GET /a/x HTTP/1.1\r\nHost: gate\r\n\r\n");
+        }
+        for client in &mut clients {
+            read_whole(client);
+        }
+    }
+    let grown = gateway.kilobytes("RssAnon:") - start;
+    assert!(
+        grown + PROGRAM_KILOBYTES <= usual,
+        "{grown} KB beside the program are more than the {usual} KB that check states"
+    );
+    assert!(
+        grown > BUSY as u64,
+        "only {grown} KB: no request was in flight"
     );
 }
