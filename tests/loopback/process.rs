@@ -1,9 +1,12 @@
 //! Command line, exit codes, signals.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use super::super::authority::Authority;
 use super::world::*;
 
 fn run(folder: &Folder, args: &[&str]) -> Output {
@@ -43,6 +46,26 @@ fn help_version_and_check_speak_on_stdout() {
             text(&output.stdout)
         );
         assert_eq!(text(&output.stderr), "", "{args:?}");
+    }
+}
+
+#[test]
+fn check_warns_of_a_key_that_everybody_may_read() {
+    let folder = Folder::new();
+    let (certificate, key) = Authority::new().sign_for(&["a.test"], None);
+    folder.write("a.pem", &certificate.pem());
+    let path = folder.write("a.key", &key.serialize_pem());
+    folder.write(
+        "tollgate.json",
+        r#"{ "listen": [ { "address": "127.0.0.1:0", "tls": { "certificates": [ { "cert": "a.pem", "key": "a.key" } ] } } ],
+             "services": [ { "route": "/", "target": "http://127.0.0.1:9000" } ] }"#,
+    );
+    for (mode, is_warned) in [(0o644, true), (0o640, false)] {
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("its owner");
+        let output = run(&folder, &["check"]);
+        let said = text(&output.stdout);
+        let warning = "a.key: everybody may read the key (mode 644); run chmod o-r ";
+        assert_eq!(said.contains(warning), is_warned, "mode {mode:o}: {said}");
     }
 }
 

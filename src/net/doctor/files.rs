@@ -20,19 +20,7 @@ const OTHERS_READ: u32 = 0o004;
 /// Looks at all files and folders.
 pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
     let config = &*subject.loaded.config;
-    let pairs = config
-        .listeners
-        .iter()
-        .filter_map(|listen| match &listen.kind {
-            ListenKind::Tls(files) => Some(&files.certificates),
-            ListenKind::Plain | ListenKind::Redirect => None,
-        });
-    let mut certificates = pairs
-        .flatten()
-        .map(|pair| (&pair.certificate, &pair.key))
-        .collect::<Vec<_>>();
-    certificates.sort();
-    certificates.dedup();
+    let certificates = certificates(config);
     for (path, _) in &certificates {
         examined.begin(1);
         certificate(path, examined);
@@ -40,6 +28,47 @@ pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
     let keys = certificates.iter().map(|(_, key)| *key).collect::<Vec<_>>();
     permissions(subject, &keys, examined);
     folders(config, examined);
+}
+
+/// Returns the paths of the listeners' certificates and keys, each pair once.
+fn certificates(config: &Config) -> Vec<(&PathBuf, &PathBuf)> {
+    let pairs = config
+        .listeners
+        .iter()
+        .filter_map(|listen| match &listen.kind {
+            ListenKind::Tls(files) => Some(&files.certificates),
+            ListenKind::Plain | ListenKind::Redirect => None,
+        });
+    let pairs = pairs.flatten();
+    let mut certificates = pairs
+        .map(|pair| (&pair.certificate, &pair.key))
+        .collect::<Vec<_>>();
+    certificates.sort();
+    certificates.dedup();
+    certificates
+}
+
+/// Returns a line of `tollgate check` for each key file that everybody may read.
+pub fn key_warnings(config: &Config) -> String {
+    let warning = |path: &PathBuf| {
+        let mode = std::fs::metadata(path).ok()?.mode();
+        let (problem, cure) = readable_key(path, mode)?;
+        Some(format!(
+            "{:10} {}: {problem}; run {cure}\n",
+            "warning",
+            path.display()
+        ))
+    };
+    let pairs = certificates(config).into_iter();
+    pairs.filter_map(|(_, key)| warning(key)).collect()
+}
+
+/// Returns the problem and the cure if everybody may read a key file with this mode.
+fn readable_key(path: &Path, mode: u32) -> Option<(String, String)> {
+    (mode & OTHERS_READ != 0).then(|| {
+        let problem = format!("everybody may read the key (mode {:o})", mode & 0o7777);
+        (problem, format!("chmod o-r {}", path.display()))
+    })
 }
 
 /// Says when a chain has a fault, or ends soon.
@@ -103,9 +132,9 @@ fn permissions(subject: &Subject<'_>, keys: &[&PathBuf], examined: &mut Examined
             let cure = format!("chmod o-w {shown}");
             examined.find("file", &format!("file {shown}"), problem, &cure);
         }
-        if mode & OTHERS_READ != 0 && keys.contains(&&path) {
-            let problem = format!("everybody may read the key (mode {:o})", mode & 0o7777);
-            let cure = format!("chmod o-r {shown}");
+        if keys.contains(&&path)
+            && let Some((problem, cure)) = readable_key(&path, mode)
+        {
             examined.find("file", &format!("file {shown}"), problem, &cure);
         }
     }

@@ -25,6 +25,7 @@ mod targets;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::files::key_warnings;
 use crate::net::Loaded;
 use crate::observe::report::{Cell, Form, row};
 
