@@ -5,8 +5,9 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use super::carried::{CarriedTable, OF_ALL, OF_FAILURES, service_identity};
 use super::ids::{OfRateTable, RateTableId, ServiceId};
-use super::rules::{Rules, StateKeys};
+use super::rules::Rules;
 use super::settings::{ServiceRateLimit, Settings};
+use super::state_keys::StateKeys;
 use crate::policy::rate::{RateLimit, RateTable, Walk};
 use crate::policy::rate_fields::Quota;
 use crate::slab::Slab;

@@ -9,7 +9,9 @@ use std::rc::Rc;
 
 use super::bounds::Bounds;
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
+use super::prepared::Prepared;
 use super::settings::{Service, ServiceAuth, ServiceRateLimit, Settings, Target};
+use super::state_keys::{ServiceKeys, StateKeys};
 use crate::buffer::total;
 use crate::http::head::HeadLimits;
 use crate::limits::EDITIONS_MAX;
@@ -31,23 +33,6 @@ use crate::time::Duration;
 /// read five more.
 pub(super) const COPIES_MAX: usize = 5 + 2 * EDITIONS_MAX + 2 + 5;
 
-/// Settings, and what is compiled of them without the state: a helper thread can do that.
-pub struct Prepared {
-    /// The settings. Routes, hosts, methods and providers of the services stay as they are.
-    pub settings: Settings,
-    routes: Router,
-}
-
-impl From<Settings> for Prepared {
-    /// Builds the routes table, which takes the largest part of the time that rules take.
-    fn from(settings: Settings) -> Prepared {
-        Prepared {
-            routes: settings.router(),
-            settings,
-        }
-    }
-}
-
 /// Settings, and the values that are compiled from them.
 pub(super) struct Rules {
     /// Settings as checked by `config`, without the services, which are in their rules.
@@ -68,42 +53,6 @@ pub(super) struct Rules {
     pub(super) bounds: Bounds,
     /// State that these rules use.
     pub(super) state: StateKeys,
-}
-
-/// Names of the state that rules use.
-#[derive(Default)]
-pub(super) struct StateKeys {
-    /// Number of these rules: one more than that of the rules before.
-    pub(super) edition: u64,
-    /// Numbers of the earlier rules that a request without a response began with.
-    pub(super) live: Vec<u64>,
-    /// Services, in the order of the settings.
-    pub(super) services: Vec<ServiceKeys>,
-    /// Targets, in the order of the settings.
-    pub(super) targets: Vec<TargetId>,
-    /// Providers, in the order of the settings.
-    pub(super) providers: Vec<ProviderId>,
-    /// Rate table of requests without a route.
-    pub(super) rate_table: Option<RateTableId>,
-    /// Rate table of forged credentials, if there are providers.
-    pub(super) failures: Option<RateTableId>,
-}
-
-impl StateKeys {
-    /// Returns true if a request without a response began with one of these editions.
-    pub(super) fn is_live(&self, first: u64, last: u64) -> bool {
-        self.live
-            .iter()
-            .any(|edition| (first..=last).contains(edition))
-    }
-}
-
-/// Names of the state of one service.
-pub(super) struct ServiceKeys {
-    pub(super) id: ServiceId,
-    /// Number of each destination within the service.
-    pub(super) destinations: Vec<usize>,
-    pub(super) rate_table: Option<RateTableId>,
 }
 
 /// Rules of an exchange that are the same for all services.

@@ -4,8 +4,9 @@
 use std::rc::Rc;
 
 use super::super::ids::{ProviderId, TargetId};
-use super::super::rules::{Rules, StateKeys};
+use super::super::rules::Rules;
 use super::super::settings::{Provider, Settings};
+use super::super::state_keys::StateKeys;
 use super::{
     AuthRequest, Authenticator, Lookup, LookupKind, LookupResult, ProviderState, Resolved,
 };

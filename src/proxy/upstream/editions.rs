@@ -12,8 +12,9 @@
 
 use super::super::context::Context;
 use super::super::ids::{ServiceId, TargetId};
-use super::super::rules::{Rules, ServiceKeys, StateKeys};
+use super::super::rules::Rules;
 use super::super::settings::{Service, Settings, Target};
+use super::super::state_keys::{ServiceKeys, StateKeys};
 use super::Upstreams;
 use super::names::TargetState;
 use super::selection::{ServiceDestination, ServiceState, group_rules};

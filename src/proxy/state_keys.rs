@@ -1,0 +1,39 @@
+//! Names of the state that rules use.
+
+use super::ids::{ProviderId, RateTableId, ServiceId, TargetId};
+
+/// Names of the state that rules use.
+#[derive(Default)]
+pub(super) struct StateKeys {
+    /// Number of these rules: one more than that of the rules before.
+    pub(super) edition: u64,
+    /// Numbers of the earlier rules that a request without a response began with.
+    pub(super) live: Vec<u64>,
+    /// Services, in the order of the settings.
+    pub(super) services: Vec<ServiceKeys>,
+    /// Targets, in the order of the settings.
+    pub(super) targets: Vec<TargetId>,
+    /// Providers, in the order of the settings.
+    pub(super) providers: Vec<ProviderId>,
+    /// Rate table of requests without a route.
+    pub(super) rate_table: Option<RateTableId>,
+    /// Rate table of forged credentials, if there are providers.
+    pub(super) failures: Option<RateTableId>,
+}
+
+impl StateKeys {
+    /// Returns true if a request without a response began with one of these editions.
+    pub(super) fn is_live(&self, first: u64, last: u64) -> bool {
+        self.live
+            .iter()
+            .any(|edition| (first..=last).contains(edition))
+    }
+}
+
+/// Names of the state of one service.
+pub(super) struct ServiceKeys {
+    pub(super) id: ServiceId,
+    /// Number of each destination within the service.
+    pub(super) destinations: Vec<usize>,
+    pub(super) rate_table: Option<RateTableId>,
+}
