@@ -3,7 +3,9 @@
 use core::fmt::Write;
 
 use super::{Config, ListenAddress};
-use crate::proxy::settings::{Provider, Service, ServiceAuth, Settings, Target, TargetIdentity};
+use crate::proxy::settings::{
+    Provider, Role, Service, ServiceAuth, Settings, Target, TargetIdentity,
+};
 use crate::sort::Index;
 
 /// Changes from one configuration to another.
@@ -175,17 +177,6 @@ pub(crate) fn service_keys(
     (old, of_old): (&Service, &Settings),
     (new, of_new): (&Service, &Settings),
 ) -> Vec<&'static str> {
-    let destinations = |service: &Service, settings: &Settings| {
-        let destinations = service.destinations.iter();
-        let known = destinations.map(|to| {
-            (
-                settings.targets.get(to.target).cloned(),
-                to.path.clone(),
-                to.role,
-            )
-        });
-        known.collect::<Vec<_>>()
-    };
     let providers = |service: &Service, settings: &Settings| {
         let providers = service.auth.providers.iter();
         let names = providers.filter_map(|index| Some(settings.auth.get(*index)?.name.clone()));
@@ -197,6 +188,7 @@ pub(crate) fn service_keys(
         hosts: _,
         methods: _,
         destinations: _,
+        reply: _,
         balance: _,
         health_check: _,
         passive_health: _,
@@ -215,10 +207,15 @@ pub(crate) fn service_keys(
     } = old;
     let several = old.destinations.len() > 1 || new.destinations.len() > 1;
     let targets = if several { "targets" } else { "target" };
+    let reply = new.reply.as_ref().or(old.reply.as_ref());
     let differs = [
         (
             destinations(old, of_old) != destinations(new, of_new),
             targets,
+        ),
+        (
+            old.reply != new.reply,
+            reply.map_or("", |reply| reply.key()),
         ),
         (old.balance != new.balance, "balance"),
         (old.health_check != new.health_check, "healthCheck"),
@@ -240,6 +237,16 @@ pub(crate) fn service_keys(
         ),
     ];
     names_of(&differs)
+}
+
+/// Returns where the requests of a service go.
+fn destinations(service: &Service, settings: &Settings) -> Vec<(Option<Target>, String, Role)> {
+    let destinations = service.destinations.iter();
+    let known = destinations.map(|to| {
+        let target = settings.targets.get(to.target).cloned();
+        (target, to.path.clone(), to.role)
+    });
+    known.collect()
 }
 
 fn names_of(differs: &[(bool, &'static str)]) -> Vec<&'static str> {

@@ -14,6 +14,7 @@ use crate::transport::server::{TlsFiles, TlsVersion};
 
 use super::keys::services::balance;
 use super::model::{AdminAccess, Config, Listen, ListenKind};
+use super::shown;
 use crate::config::schema::units::{show_duration, show_size};
 
 /// Returns the report; each line has its line feed.
@@ -75,6 +76,13 @@ struct Row {
 fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
     let stem = service.route.strip_suffix('/').unwrap_or(&service.route);
     let mut rows = Vec::new();
+    if let Some(reply) = &service.reply {
+        rows.push(Row {
+            client: service.route.clone(),
+            upstream: shown::service::fixed(reply),
+            note: in_parentheses(&note(service, settings)),
+        });
+    }
     for (index, destination) in service.destinations.iter().enumerate() {
         let Some(target) = settings.targets.get(destination.target) else {
             continue;
@@ -99,15 +107,17 @@ fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
             .into_iter()
             .chain(notes)
             .collect::<Vec<_>>();
-        let note = if notes.is_empty() {
-            String::new()
-        } else {
-            format!("({})", notes.join(", "))
-        };
-        row(service.route.clone(), note);
+        row(service.route.clone(), in_parentheses(&notes));
         row(format!("{stem}/x"), String::new());
     }
     rows
+}
+
+fn in_parentheses(notes: &[String]) -> String {
+    match notes {
+        [] => String::new(),
+        notes => format!("({})", notes.join(", ")),
+    }
 }
 
 /// Returns notes about one of several targets.

@@ -36,6 +36,7 @@ mod values;
 )]
 mod tests;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -117,6 +118,7 @@ pub fn load_with_folder(
         read,
         list,
         folder: Path::new(file).parent().unwrap_or(Path::new("")),
+        bodies: RefCell::default(),
     };
     let config = read_document(text, 0, &mut report).and_then(|mut root| {
         // The bare array stands for the services; its paths say so.
@@ -128,6 +130,9 @@ pub fn load_with_folder(
         let included = included::expand(&mut root, &source, &mut report);
         let mut config = keys::compile(&root, &source, &mut report)?;
         config.included = included;
+        let bodies = source.bodies.borrow();
+        let bodies = bodies.iter().map(|(path, _)| path.clone());
+        config.included.extend(bodies);
         Some(config)
     });
     report.finish(config)

@@ -24,7 +24,7 @@ pub struct Config {
     pub admin: AdminAccess,
     /// `watch`: whether a change of the file causes a reload.
     pub watch: bool,
-    /// Files and folders beside the file itself that services were read from.
+    /// Files and folders beside the file itself that services and bodies of replies were read from.
     pub included: Vec<PathBuf>,
 }
 

@@ -1,7 +1,7 @@
 //! Decisions about logged requests, made by the code that decides about real ones.
 
 use super::logged::Logged;
-use crate::config::shown::service::{destinations, providers};
+use crate::config::shown::service::{destinations, fixed, providers};
 use crate::config::{Config, ListenKind};
 use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
 use crate::policy::addresses::AddressRules;
@@ -11,7 +11,7 @@ use crate::policy::forward::{Peer, PeerSet};
 use crate::policy::reply::Reply;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
-use crate::proxy::settings::Settings;
+use crate::proxy::settings::{FixedReply, Settings};
 
 /// Bytes and fields of the heads that are made of logged requests, beside their request lines.
 const HEAD_BYTES: usize = 64 << 10;
@@ -35,12 +35,17 @@ struct Judged<'a> {
     route: &'a str,
     /// Scheme, authority and rewrite of each destination, and whether it is a backup.
     destinations: Vec<(String, Rewrite, bool)>,
+    /// Reply in place of destinations.
+    reply: Option<&'a FixedReply>,
     /// Host field that the upstream gets, where it is not that of the target.
     preserves_host: bool,
     /// Credentials that are required.
     auth: String,
     text: String,
 }
+
+/// Route, credentials and Host of a request that is forwarded, and the reply in place of targets.
+type Forwarded<'a> = (&'a str, &'a str, bool, Option<&'a FixedReply>);
 
 /// Decision about a request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -176,13 +181,13 @@ impl<'a> Judge<'a> {
     }
 
     /// Returns route, credentials and Host of a request that is forwarded.
-    fn forwarded(&self, verdict: Verdict) -> Option<(&str, &str, bool)> {
+    fn forwarded(&self, verdict: Verdict) -> Option<Forwarded<'_>> {
         let Verdict::Forward { service, guarded } = verdict else {
             return None;
         };
         let service = self.services.get(service)?;
         let auth = if guarded { service.auth.as_str() } else { "" };
-        Some((service.route, auth, service.preserves_host))
+        Some((service.route, auth, service.preserves_host, service.reply))
     }
 
     /// Returns the route of a request; `None` if it is not forwarded.
@@ -238,10 +243,12 @@ fn judged(settings: &Settings) -> Vec<Judged<'_>> {
         } else {
             ""
         };
-        let to = destinations(service, settings);
+        let reply = service.reply.as_deref();
+        let to = reply.map_or_else(|| destinations(service, settings), fixed);
         Judged {
             route: &service.route,
             destinations: targets.collect(),
+            reply,
             preserves_host: service.preserve_host,
             text: format!("{} -> {to}{host}", service.route),
             auth,

@@ -6,6 +6,7 @@ use super::facts::Facts;
 use super::policies;
 use super::request::Arrival;
 use crate::config::schema::units::show_size;
+use crate::config::shown;
 use crate::config::shown::service::parts;
 use crate::config::{Config, ListenKind, check};
 use crate::http::error::RequestError;
@@ -197,6 +198,12 @@ impl Order<'_> {
         }
         for (text, verdict) in policies::auth(facts, self.service, run, settings) {
             self.put("auth", verdict, text);
+        }
+        if let Some(reply) = self.service.and_then(|service| service.reply.as_deref())
+            && self.reason.is_empty()
+        {
+            let text = shown::service::fixed(reply);
+            return self.put(reply.key(), Verdict::Stopped, text);
         }
         if !run.reply.is_empty() {
             // A head that outgrows every buffer is the exception behind authentication.

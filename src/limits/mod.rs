@@ -274,6 +274,8 @@ pub const CONFIG_FAULTS_MAX: usize = 50;
 /// Least number of milliseconds that may stand without a unit; a smaller one is most likely meant in
 /// seconds. Zero is zero in any unit.
 pub const CONFIG_BARE_DURATION_MIN: u64 = 1000;
+/// Bytes of the body of `respond`, and of an error page.
+pub const FIXED_BODY_BYTES_MAX: usize = 64 << 10;
 /// Files that services are read from, folders included.
 pub const CONFIG_INCLUDED_MAX: usize = 10_000;
 /// Addresses in `listen`: their poll tokens are below those of the connections.

@@ -27,10 +27,9 @@ use crate::policy::router::Router;
 use crate::policy::security::SecurityBlock;
 use crate::time::Duration;
 
-/// Upper bound of the copies of one service or target. Five are in use: with the loop, in the
-/// settings, in the rules, in their rewrites, and in the state. Each edition that requests began
-/// with has two, the one whose storage is being given back two, and a configuration that is being
-/// read five more.
+/// Upper bound of the copies of one service or target. In use: five, with the loop, in the settings,
+/// the rules, their rewrites, and the state. Each edition that requests began with has two, the one
+/// whose storage is being given back two, and a configuration that is being read five more.
 pub(super) const COPIES_MAX: usize = 5 + 2 * EDITIONS_MAX + 2 + 5;
 
 /// Settings, and the values that are compiled from them.
@@ -237,6 +236,7 @@ impl ServiceRules {
                 hosts: Vec::new(),
                 methods: Vec::new(),
                 destinations: Vec::new(),
+                reply: None,
                 health_check: None,
                 auth: ServiceAuth::default(),
                 ..self.service.clone()

@@ -3,10 +3,12 @@
 use core::fmt;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::observe::access::Outcome;
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
+pub use crate::policy::fixed::{FixedReply, Redirect, Respond};
 pub use crate::policy::forward::{Network, PeerSet};
 use crate::policy::guard::{GuardId, OPEN};
 use crate::policy::rate::RateLimit;
@@ -192,8 +194,10 @@ pub struct Service {
     pub hosts: Vec<String>,
     /// `methods`; empty for any method.
     pub methods: Vec<String>,
-    /// Destinations of the requests; at least one is not a backup.
+    /// Destinations of the requests; at least one is not a backup. Empty if there is a `reply`.
     pub destinations: Vec<Destination>,
+    /// `redirect` or `respond`: the reply to all requests, in place of destinations.
+    pub reply: Option<Arc<FixedReply>>,
     /// `balance`: strategy that selects a destination.
     pub balance: Strategy,
     /// `healthCheck`; `None`: off.

@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use crate::config::check::strategy;
-use crate::proxy::settings::{Service, Settings};
+use crate::proxy::settings::{FixedReply, Service, Settings};
 use crate::time::Duration;
 
 /// Returns a configuration with these settings, in one line.
@@ -35,6 +35,23 @@ pub(super) fn json(settings: &Settings) -> String {
 }
 
 fn write_service(service: &Service, settings: &Settings, out: &mut String) {
+    if let Some(reply) = &service.reply {
+        let _ = write!(out, "{{\"route\":{:?},", service.route);
+        // A body is no input of a request that failed.
+        let _ = match &**reply {
+            FixedReply::Redirect(redirect) => write!(
+                out,
+                "\"redirect\":{{\"to\":{:?},\"status\":{},\"keepPath\":{}}}}}",
+                redirect.to(),
+                redirect.status,
+                redirect.keeps_path
+            ),
+            FixedReply::Respond(respond) => {
+                write!(out, "\"respond\":{{\"status\":{}}}}}", respond.status)
+            }
+        };
+        return;
+    }
     let _ = write!(
         out,
         "{{\"route\":{:?},\"retries\":{},\"balance\":{:?},\"stripPrefix\":{},\"preserveHost\":{},\

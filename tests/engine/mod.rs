@@ -23,6 +23,7 @@ mod reasons;
 mod records;
 mod refusals;
 mod reload;
+mod replies;
 mod request_bodies;
 mod rewrites;
 mod routing;

@@ -31,7 +31,7 @@ impl TlsSettings {
 
 /// Reads `tls` settings; each file is read once.
 pub(crate) struct Trust<'t> {
-    source: &'t Source<'t>,
+    pub(crate) source: &'t Source<'t>,
     certificates: HashMap<PathBuf, Result<Vec<Vec<u8>>, String>>,
 }
 

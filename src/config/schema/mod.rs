@@ -10,6 +10,7 @@
 
 mod auth;
 pub(crate) mod bridges;
+mod fixed;
 pub mod json_schema;
 mod kind;
 mod limits;
@@ -22,6 +23,7 @@ pub(crate) mod units;
 mod tests;
 
 pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
+pub use self::fixed::{REDIRECT, RESPOND};
 pub use self::kind::{Fallback, Key, Kind, Table};
 pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
 pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS};

@@ -3,6 +3,7 @@
 use crate::limits as bound;
 use crate::time::Duration;
 
+use super::fixed::{REDIRECT_KEY, RESPOND_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMIT, TIMEOUTS};
 
@@ -129,6 +130,8 @@ pub static SERVICE: Table = Table {
             default: Fallback::Nothing,
             about: "Several targets in place of \"target\", which share the requests.",
         },
+        REDIRECT_KEY,
+        RESPOND_KEY,
         inherited(BALANCE_KEY),
         inherited(HEALTH_CHECK_KEY),
         inherited(PASSIVE_HEALTH_KEY),

@@ -4,8 +4,8 @@ use crate::config::schema::units::show_duration;
 use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
-    Destination, ExchangeTimeouts, HealthCheck, PassiveHealth, Service, ServiceRateLimit, Settings,
-    Strategy,
+    Destination, ExchangeTimeouts, FixedReply, HealthCheck, PassiveHealth, Service,
+    ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
 
@@ -21,7 +21,12 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         _ => {}
     }
     one(match key {
+        "target" | "targets" if service.destinations.is_empty() => "none".to_owned(),
         "target" | "targets" => destinations(service, settings),
+        "redirect" | "respond" => {
+            let reply = service.reply.as_deref().filter(|reply| reply.key() == key);
+            reply.map_or("none".to_owned(), fixed)
+        }
         "balance" => strategy(service.balance).to_owned(),
         "retries" => service.retries.to_string(),
         "stripPrefix" => service.strip_prefix.to_string(),
@@ -54,6 +59,26 @@ pub(crate) fn destinations(service: &Service, settings: &Settings) -> String {
         })
     });
     shown.collect::<Vec<_>>().join(" or ")
+}
+
+/// Returns a reply that stands in place of targets, such as `308 to /new`.
+pub(crate) fn fixed(reply: &FixedReply) -> String {
+    match reply {
+        FixedReply::Redirect(redirect) => {
+            let path = match redirect.keeps_path {
+                true => ", with the path behind the route",
+                false => "",
+            };
+            format!("{} to {}{path}", redirect.status, redirect.to())
+        }
+        FixedReply::Respond(respond) if respond.body.is_empty() => {
+            format!("{} without a body", respond.status)
+        }
+        FixedReply::Respond(respond) => {
+            let (bytes, media) = (respond.body.len(), respond.content_type());
+            format!("{} with {bytes} bytes of {media}", respond.status)
+        }
+    }
 }
 
 /// Returns where a request for the route itself goes.

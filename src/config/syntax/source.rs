@@ -1,10 +1,16 @@
 //! Source of everything that a configuration reads beside its text.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::limits::FIXED_BODY_BYTES_MAX;
 
 use super::environment::Environment;
+use super::located::Located;
+use super::report::Report;
 
 /// Reads a file that the configuration names.
 pub(crate) type Reader<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -19,4 +25,36 @@ pub(crate) struct Source<'s> {
     pub(crate) list: Lister<'s>,
     /// Folder that relative paths start from.
     pub(crate) folder: &'s Path,
+    /// Files with bodies of replies, which were read.
+    pub(crate) bodies: RefCell<Vec<(PathBuf, Arc<[u8]>)>>,
+}
+
+impl Source<'_> {
+    /// Reads the file that a value names: the body of a reply. A file is read once.
+    pub(crate) fn body(&self, place: &Located<'_>, report: &mut Report<'_>) -> Option<Arc<[u8]>> {
+        let text = place.text(report)?;
+        if text.is_empty() {
+            place.fail(report, r#"is empty; name a file such as "page.html""#);
+            return None;
+        }
+        let path = self.folder.join(text);
+        let mut known = self.bodies.borrow_mut();
+        if let Some((_, body)) = known.iter().find(|(other, _)| *other == path) {
+            return Some(Arc::clone(body));
+        }
+        let message = match (self.read)(&path) {
+            Ok(bytes) if bytes.len() <= FIXED_BODY_BYTES_MAX => {
+                let body = Arc::<[u8]>::from(bytes);
+                known.push((path, Arc::clone(&body)));
+                return Some(body);
+            }
+            Ok(bytes) => format!("has {} bytes; at most 64 KB can be sent", bytes.len()),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        place.fail_bare(
+            report,
+            format!("{:?} {message}", path.display().to_string()),
+        );
+        None
+    }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod header_name;
 pub(crate) mod host;
+pub(crate) mod media_type;
 pub(crate) mod networks;
 pub(crate) mod path;
 pub(crate) mod scalars;

@@ -43,7 +43,8 @@ impl Denial {
         let content = match (self.status, self.body.is_empty()) {
             (401, true) => Content::Reply(Reply::Unauthorized),
             (403, true) => Content::Reply(Reply::Forbidden),
-            (status, _) => Content::AuthService {
+            (status, _) => Content::Response {
+                type_line: b"",
                 status,
                 body: &self.body,
             },

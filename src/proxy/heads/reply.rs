@@ -16,10 +16,14 @@ pub(in crate::proxy) enum Content<'a> {
     Options(Option<&'a [u8]>),
     /// A reply with this status and without a body.
     Bare(u16),
-    /// Response of an authentication service (forward-auth) instead of the gateway's own.
-    AuthService {
+    /// A redirect with this status; the second value are the parts of `Location`.
+    Redirect(u16, &'a [&'a [u8]]),
+    /// A response from outside: of an authentication service (forward-auth), or of `respond`.
+    Response {
         /// Status of that response.
         status: u16,
+        /// Field line `Content-Type`, if the lines of the reply do not have it.
+        type_line: &'a [u8],
         /// Body of that response.
         body: &'a [u8],
     },
@@ -31,7 +35,9 @@ impl Content<'_> {
         match self {
             Content::Reply(reply) => reply.status(),
             Content::Options(_) => 204,
-            Content::Bare(status) | Content::AuthService { status, .. } => status,
+            Content::Bare(status)
+            | Content::Redirect(status, _)
+            | Content::Response { status, .. } => status,
         }
     }
 
@@ -39,7 +45,10 @@ impl Content<'_> {
     fn variable_bytes(self) -> usize {
         match self {
             Content::Options(Some(asked)) => asked.len(),
-            Content::AuthService { body, .. } => body.len(),
+            Content::Redirect(_, parts) => total(parts.iter().map(|part| part.len())),
+            Content::Response {
+                type_line, body, ..
+            } => total([type_line.len(), body.len()]),
             _ => 0,
         }
     }
@@ -48,8 +57,8 @@ impl Content<'_> {
     pub(in crate::proxy) fn body_bytes(self) -> u64 {
         match self {
             Content::Reply(reply) => reply.body().len() as u64,
-            Content::AuthService { body, .. } => body.len() as u64,
-            Content::Options(_) | Content::Bare(_) => 0,
+            Content::Response { body, .. } => body.len() as u64,
+            Content::Options(_) | Content::Bare(_) | Content::Redirect(..) => 0,
         }
     }
 }
@@ -92,8 +101,13 @@ impl ReplyParts<'_> {
         match content {
             Content::Reply(reply) => self.write_reply(reply, out),
             Content::Options(asked_headers) => self.write_options(asked_headers, out),
-            Content::Bare(status) => self.write_bare(status, out),
-            Content::AuthService { status, body } => self.write_auth_denial(status, body, out),
+            Content::Bare(status) => self.write_redirect(status, &[], out),
+            Content::Redirect(status, parts) => self.write_redirect(status, parts, out),
+            Content::Response {
+                status,
+                type_line,
+                body,
+            } => self.write_response(status, (type_line, body), out),
         }
     }
 
@@ -110,7 +124,7 @@ impl ReplyParts<'_> {
         if let Some(seconds) = self.retry_after {
             writer.field(b"Retry-After: ", digits::write(seconds, &mut [0; 20]));
         }
-        self.write_rest(writer, body.len() as u64)?;
+        self.write_rest(writer, Framing::Length(body.len() as u64))?;
         if self.is_head || out.push(body) {
             Ok(())
         } else {
@@ -118,17 +132,23 @@ impl ReplyParts<'_> {
         }
     }
 
-    /// Writes a denial of an authentication service. The lines include the type of the body.
-    fn write_auth_denial(
+    /// Writes a response from outside.
+    fn write_response(
         &self,
         status: u16,
-        body: &[u8],
+        (type_line, body): (&[u8], &[u8]),
         out: &mut Buffer,
     ) -> Result<(), HeadTooLarge> {
         let mut writer =
             HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        writer.lines(type_line);
         writer.field(b"Date: ", self.date);
-        self.write_rest(writer, body.len() as u64)?;
+        // RFC 9110 8.6: no Content-Length in a 204; a 304 needs none.
+        let framing = match status {
+            204 | 304 => Framing::None,
+            _ => Framing::Length(body.len() as u64),
+        };
+        self.write_rest(writer, framing)?;
         if self.is_head || out.push(body) {
             Ok(())
         } else {
@@ -136,15 +156,24 @@ impl ReplyParts<'_> {
         }
     }
 
-    /// Writes a head with an empty body.
-    fn write_bare(&self, status: u16, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+    /// Writes a head with an empty body. `location`: parts of `Location`; without any, the lines of
+    /// the reply have the field.
+    fn write_redirect(
+        &self,
+        status: u16,
+        location: &[&[u8]],
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
         let mut writer =
             HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        if !location.is_empty() {
+            writer.field_parts(b"Location: ", location);
+        }
         writer.field(b"Date: ", self.date);
-        self.write_rest(writer, 0)
+        self.write_rest(writer, Framing::Length(0))
     }
 
-    fn write_rest(&self, mut writer: HeadWriter<'_>, body_bytes: u64) -> Result<(), HeadTooLarge> {
+    fn write_rest(&self, mut writer: HeadWriter<'_>, framing: Framing) -> Result<(), HeadTooLarge> {
         writer.lines(self.lines);
         writer.lines(self.id_line);
         write_rate(self.rate, &mut writer);
@@ -152,7 +181,7 @@ impl ReplyParts<'_> {
         if self.close {
             writer.field(b"Connection: ", b"close");
         }
-        writer.finish(Framing::Length(body_bytes))
+        writer.finish(framing)
     }
 
     /// Writes the answer to an OPTIONS: 204, no body, no security headers.

@@ -60,7 +60,13 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
         ]);
     }
     // An OPTIONS of ours echoes what was asked for.
-    let reply = total([head, blocks(settings), ADDED, auth::answer(settings)]);
+    let reply = total([
+        head,
+        blocks(settings),
+        ADDED,
+        auth::answer(settings),
+        fixed_replies(settings),
+    ]);
     let interim = total([
         INTERIM_BYTES,
         (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED),
@@ -111,6 +117,13 @@ pub fn buffers_kept(settings: &Settings) -> usize {
         buffers_of_connection(settings),
         apart,
     ])
+}
+
+/// Bytes of the longest reply that stands in place of targets.
+fn fixed_replies(settings: &Settings) -> usize {
+    let services = settings.services.iter();
+    let replies = services.filter_map(|service| service.reply.as_ref());
+    replies.map(|reply| reply.bytes()).max().unwrap_or(0)
 }
 
 fn blocks(settings: &Settings) -> usize {

@@ -35,8 +35,8 @@ use crate::buffer::total;
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
     AUTH_SUBJECT_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX,
-    DENIED_CONNECTIONS, IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, RECORDINGS, RECORDS_WAITING,
-    REMINDERS_PER_TIMER, REQUEST_ID_BYTES,
+    DENIED_CONNECTIONS, EDITIONS_MAX, IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, RECORDINGS,
+    RECORDS_WAITING, REMINDERS_PER_TIMER, REQUEST_ID_BYTES,
 };
 use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
@@ -237,6 +237,9 @@ pub fn routes(settings: &Settings) -> usize {
             .as_ref()
             .map_or(0, |check| check.path.len());
         let lines = rate_lines(service);
+        // All copies of an edition share it.
+        let reply = service.reply.as_ref().map_or(0, |reply| reply.bytes());
+        let reply = reply.saturating_mul(EDITIONS_MAX.saturating_add(2));
         let row = total(paths.chain([service.route.len(), check, size_of::<Service>(), lines]));
         let members = if service.has_group(&settings.targets) {
             endpoints_of(service, settings)
@@ -260,6 +263,7 @@ pub fn routes(settings: &Settings) -> usize {
         total([
             row.saturating_mul(COPIES_MAX),
             size_of::<ServiceState>(),
+            reply,
             members,
         ])
     };

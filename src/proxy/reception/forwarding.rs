@@ -3,19 +3,20 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::super::client::{Client, Phase};
+use super::super::client::{Client, LocalReply, Phase};
 use super::super::command::ListenerKind;
 use super::super::context::Context;
 use super::super::exchange::{
     Exchange, Persistence, Relay, Response, Sharing, Traits, Upload, WaitsFor,
 };
-use super::super::heads::{HeadVariant, RequestParts};
+use super::super::heads::{Content, HeadVariant, RequestParts};
 use super::super::log_entry::AccessLogEntry;
 use super::super::outbox::Outbox;
 use super::super::rules::ServiceRules;
+use super::super::settings::FixedReply;
 use super::super::transfer::{BodyReader, BodyWriter, Transfer};
 use super::super::upstream::{AllDown, Attempts, Selection};
-use super::replies::{all_down_reply, origin, outgrown_reply};
+use super::replies::{all_down_reply, client_lines, origin, outgrown_reply};
 use super::{Grants, Received, Reception};
 use crate::buffer::Buffer;
 use crate::http::chunked::ChunkDecoder;
@@ -23,8 +24,10 @@ use crate::http::emit::Framing;
 use crate::http::framing::{RequestBody, wants_websocket};
 use crate::http::head::{RequestHead, Version};
 use crate::http::persistence::authenticates_connection;
+use crate::observe::access::Outcome;
 use crate::policy::admission::{Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
+use crate::policy::reply::Reply;
 use crate::policy::request_id::IdField;
 
 /// The answer to `Expect: 100-continue` (RFC 9110 10.1.1).
@@ -51,6 +54,10 @@ impl Reception<'_> {
         let selection = match chosen {
             Ok(selection) => selection,
             Err(AllDown(wait)) => {
+                // A service with a reply of its own has no destination.
+                if rules.service.reply.is_some() {
+                    return self.reply_fixed(request, (&rules, route.taken), &grants, entry);
+                }
                 let reply = all_down_reply(request, &grants, wait);
                 return self.reply(reply, entry, origin(request.head));
             }
@@ -76,6 +83,37 @@ impl Reception<'_> {
         let (place, form) = ((rules, selection), (variant, is_websocket));
         let exchange = self.exchange_of(request, place, form, grants.for_client, entry);
         self.start(exchange, request, behind, (selection, head))
+    }
+
+    /// Answers a request of a service that has `redirect` or `respond`. `taken`: bytes of the path
+    /// that the route matches.
+    #[cold]
+    fn reply_fixed(
+        &mut self,
+        request: &Request<'_>,
+        (rules, taken): (&ServiceRules, usize),
+        grants: &Grants,
+        entry: Box<AccessLogEntry>,
+    ) -> Received {
+        let location;
+        let content = match rules.service.reply.as_deref() {
+            Some(FixedReply::Redirect(redirect)) => {
+                let rest = request.target.path.get(taken..).unwrap_or_default();
+                location = redirect.location(rest, request.target.query);
+                Content::Redirect(redirect.status, &location)
+            }
+            Some(FixedReply::Respond(respond)) => Content::Response {
+                status: respond.status,
+                type_line: respond.type_line.as_bytes(),
+                body: &respond.body,
+            },
+            None => Content::Reply(Reply::InternalError),
+        };
+        let reply = LocalReply {
+            lines: client_lines(grants),
+            ..LocalReply::with(content, Outcome::Ok)
+        };
+        self.reply_and_drain(request, reply, entry)
     }
 
     /// Returns the exchange of a request that goes to `selection`.

@@ -115,7 +115,7 @@ pub(super) fn all_down_reply(
 }
 
 /// The lines for the client, for a reply of the gateway's own.
-fn client_lines(grants: &Grants) -> Vec<u8> {
+pub(super) fn client_lines(grants: &Grants) -> Vec<u8> {
     let grant = grants.for_client.as_ref();
     grant.map_or_else(Vec::new, |grant| grant.client_lines().to_vec())
 }

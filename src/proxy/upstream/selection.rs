@@ -210,7 +210,7 @@ impl Upstreams {
         private: Option<ClientId>,
         ctx: &mut Context,
     ) -> Result<Selection, AllDown> {
-        // Every service has a destination.
+        // A service without a destination has a reply of its own.
         let without = AllDown(Duration::ZERO);
         if !self.has_group(rules.id) {
             return self.only_endpoint(rules).ok_or(without);

@@ -3,6 +3,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod balance;
+mod fixed;
 mod health_check;
 mod matching;
 mod passive_health;
@@ -92,6 +93,7 @@ impl Compiler<'_> {
             .unwrap_or_default();
         let route = self.route(place, object, (&hosts, &methods), report);
         let listed = targets::compile(place, object, report);
+        let reply = fixed::compile(object, self.trust.source, report);
         let is_tls = listed
             .as_ref()
             .map(|listed| listed.iter().any(|one| one.target.tls));
@@ -112,7 +114,7 @@ impl Compiler<'_> {
         let rate_limit = rate_limit::service(object.get("rateLimit"), top, report);
         let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
         let auth = auth::compile(object, self.defaults, report);
-        let (Some(route), Some(listed)) = (route, listed) else {
+        let (Some(route), Some(listed), Some(reply)) = (route, listed, reply) else {
             return;
         };
         let destinations = listed.into_iter().map(|Listed { target, path, role }| {
@@ -132,8 +134,10 @@ impl Compiler<'_> {
             hosts,
             methods,
             destinations: destinations.collect(),
+            // Only targets are checked.
+            health_check: health_check.filter(|_| reply.is_none()),
+            reply,
             balance,
-            health_check,
             passive_health,
             retries,
             strip_prefix,

@@ -17,23 +17,37 @@ pub(crate) struct Listed {
     pub(crate) role: Role,
 }
 
-/// Reads `target` or `targets`. `None`: an error about them was reported.
+/// Keys that say what becomes of the requests of a service: one of them is there.
+const PLACES: [&str; 4] = ["target", "targets", "redirect", "respond"];
+
+/// Reads `target` or `targets`; the list is empty if there is `redirect` or `respond`. `None`: an
+/// error about them was reported.
 pub(crate) fn compile(
     service: &Located<'_>,
     object: &Object<'_>,
     report: &mut Report<'_>,
 ) -> Option<Vec<Listed>> {
-    match (object.get("target"), object.get("targets")) {
-        (Some(place), None) => Some(vec![alone(place, report)?]),
-        (None, Some(place)) => list(place, report),
-        (Some(_), Some(place)) => {
-            place.fail_bare(
-                report,
-                r#""target" is there, too; keep one of them, "targets" for several"#,
-            );
-            None
-        }
-        (None, None) => {
+    let given = PLACES.map(|name| (name, object.get(name)));
+    let mut given = given
+        .into_iter()
+        .filter_map(|(name, place)| Some((name, place?)));
+    let first = given.next();
+    if let (Some((first, _)), Some((second, place))) = (first, given.next()) {
+        let several = match second {
+            "targets" => r#", "targets" for several"#,
+            _ => "",
+        };
+        place.fail_bare(
+            report,
+            format!("{first:?} is there, too; keep one of them{several}"),
+        );
+        return None;
+    }
+    match first {
+        Some(("target", place)) => Some(vec![alone(place, report)?]),
+        Some(("targets", place)) => list(place, report),
+        Some(_) => Some(Vec::new()),
+        None => {
             service.fail(report, r#""target" is missing; add where the requests go, such as "http://127.0.0.1:9000/""#);
             None
         }

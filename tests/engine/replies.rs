@@ -1,0 +1,331 @@
+//! Replies of the gateway by rule: `redirect` and `respond` of a service.
+
+use tollgate::limits::FIXED_BODY_BYTES_MAX;
+use tollgate::proxy::settings::Settings;
+
+use super::script::*;
+
+const DATE: &str = "Date: Tue, 24 Nov 2026 12:00:00 GMT\r\n";
+
+/// Returns the settings of a file whose folder has other files.
+#[track_caller]
+fn with_files(config: &str, files: &[(&str, &[u8])]) -> Settings {
+    let read = |path: &std::path::Path| {
+        let file = files
+            .iter()
+            .find(|(name, _)| path == std::path::Path::new("/etc/tg").join(name));
+        file.map(|(_, bytes)| bytes.to_vec())
+            .ok_or(std::io::ErrorKind::NotFound.into())
+    };
+    let loaded = tollgate::config::load(config.as_bytes(), "/etc/tg/t.json", &|_| None, &read);
+    let mut settings = loaded
+        .unwrap_or_else(|errors| panic!("{errors:?}"))
+        .settings;
+    settings.request_id = None;
+    settings
+}
+
+fn plain(services: &str) -> String {
+    format!(
+        r#"{{ "rateLimit": false, "cors": false, "securityHeaders": false, "services": [ {services} ] }}"#
+    )
+}
+
+#[test]
+fn redirects() {
+    let config = plain(
+        r#"{ "route": "/old", "redirect": { "to": "/new" } },
+        { "route": "/keeps", "redirect": { "to": "/new?v=2", "status": 301, "keepPath": true } },
+        { "route": "/away", "redirect": { "to": "https://www.example.com", "status": 307, "keepPath": true } },
+        { "route": "/root", "redirect": { "to": "/", "status": 302, "keepPath": true } }"#,
+    );
+    for (path, status, location) in [
+        ("/old", "308 Permanent Redirect", "/new"),
+        ("/old/x/y?a=1", "308 Permanent Redirect", "/new?a=1"),
+        ("/keeps/x?a=1", "301 Moved Permanently", "/new/x?v=2&a=1"),
+        ("/keeps/x", "301 Moved Permanently", "/new/x?v=2"),
+        ("/away", "307 Temporary Redirect", "https://www.example.com"),
+        (
+            "/away/a%20b/?q",
+            "307 Temporary Redirect",
+            "https://www.example.com/a%20b/?q",
+        ),
+        ("/root/x//evil.test", "302 Found", "/x//evil.test"),
+        ("http://gate/root/x?//", "302 Found", "/x?//"),
+    ] {
+        let mut world = World::with(&config);
+        let client = world.connect();
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            world.send(
+                client,
+                format!("{method} {path} HTTP/1.1\r\nHost: gate\r\n\r\n"),
+            );
+            world.expect(
+                client,
+                format!(
+                    "HTTP/1.1 {status}\r\nLocation: {location}\r\n{DATE}Content-Length: 0\r\n\r\n"
+                ),
+            );
+        }
+        world.expect_no_dial();
+        world.expect_open(client);
+        let log = world.log();
+        assert!(log[0].contains(&status[..3]), "{log:?}");
+        world.expect_quiet();
+    }
+}
+
+/// No path that a client sends makes the browser leave for a host of the client's choice, and none
+/// adds a line.
+#[test]
+fn a_path_is_no_authority() {
+    let config = plain(
+        r#"{ "route": "/", "redirect": { "to": "/", "keepPath": true } },
+        { "route": "/r", "redirect": { "to": "/", "keepPath": true } }"#,
+    );
+    for path in [
+        "//evil.test",
+        "/\\evil.test",
+        "/r//evil.test",
+        "/r/\\evil.test",
+        "/r/%5cevil.test",
+        "/r/%5Cevil.test",
+        "/%2fevil.test",
+        "/r/%2f/evil.test",
+        "/r/x%0d%0aSet-Cookie:a=b",
+        "/r/x\rSet-Cookie:a=b",
+        "/r/x%0aa",
+    ] {
+        let mut world = World::with(&config);
+        let client = world.connect();
+        world.send(client, format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+        let text = world.received(client);
+        let location = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Location: "))
+            .unwrap_or("/none");
+        assert!(
+            location.starts_with('/')
+                && !location.starts_with("//")
+                && !location.starts_with("/\\"),
+            "{path}: {text}"
+        );
+        assert!(!text.contains("Set-Cookie:a"), "{path}: {text}");
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn fixed_responses() {
+    let long = vec![b'x'; FIXED_BODY_BYTES_MAX];
+    let settings = with_files(
+        &plain(
+            r#"{ "route": "/ok", "respond": { "body": "ok" } },
+            { "route": "/none", "respond": {} },
+            { "route": "/gone", "respond": { "status": 410, "body": "{}", "type": "application/json" } },
+            { "route": "/204", "respond": { "status": 204 } },
+            { "route": "/205", "respond": { "status": 205 } },
+            { "route": "/304", "respond": { "status": 304 } },
+            { "route": "/499", "respond": { "status": 499 } },
+            { "route": "/page", "respond": { "file": "pages/a.html" } },
+            { "route": "/abs", "respond": { "status": 503, "file": "/etc/tg/b.bin" } }"#,
+        ),
+        &[("pages/a.html", b"<p>\xc3\xa9</p>"), ("b.bin", &long)],
+    );
+    let text = "Content-Type: text/plain; charset=utf-8\r\n";
+    type Row<'a> = (&'a str, &'a str, &'a str, Option<usize>, &'a [u8]);
+    let rows: [Row<'_>; 9] = [
+        ("/ok", "200 OK", text, Some(2), b"ok"),
+        ("/none", "200 OK", "", Some(0), b""),
+        (
+            "/gone/x?q",
+            "410 Gone",
+            "Content-Type: application/json\r\n",
+            Some(2),
+            b"{}",
+        ),
+        ("/204", "204 No Content", "", None, b""),
+        ("/205", "205 Reset Content", "", Some(0), b""),
+        ("/304", "304 Not Modified", "", None, b""),
+        ("/499", "499 ", "", Some(0), b""),
+        (
+            "/page",
+            "200 OK",
+            "Content-Type: text/html; charset=utf-8\r\n",
+            Some(9),
+            b"<p>\xc3\xa9</p>",
+        ),
+        ("/abs", "503 Service Unavailable", text, Some(65_536), &long),
+    ];
+    for (path, status, media, length, body) in rows {
+        for step in [usize::MAX, 1000] {
+            let mut world = World::new(settings.clone());
+            world.step = step;
+            let client = world.connect();
+            let length = length.map_or(String::new(), |length| {
+                format!("Content-Length: {length}\r\n")
+            });
+            let head = format!("HTTP/1.1 {status}\r\n{media}{DATE}{length}\r\n");
+            world.send(client, format!("GET {path} HTTP/1.1\r\nHost: g\r\n\r\n"));
+            world.expect(client, [head.as_bytes(), body].concat());
+            world.send(client, format!("HEAD {path} HTTP/1.1\r\nHost: g\r\n\r\n"));
+            world.expect(client, head);
+            world.expect_open(client);
+            world.expect_no_dial();
+            let log = world.log();
+            assert_eq!(log.len(), 2, "{log:?}");
+            let bytes = match body.len() {
+                0 => "-".to_owned(),
+                bytes => bytes.to_string(),
+            };
+            let tail = format!("\" {} {bytes} \"-\" \"-\"", &status[..3]);
+            assert!(log[0].ends_with(&tail), "{log:?} {tail}");
+            world.expect_quiet();
+        }
+    }
+}
+
+/// What comes with a request that is answered here is dropped, or the connection closes, as with all
+/// replies of the gateway's own.
+#[test]
+fn bodies_of_requests_are_dropped() {
+    let config = plain(r#"{ "route": "/r", "respond": { "status": 202, "body": "ok" } }"#);
+    let answer = format!(
+        "HTTP/1.1 202 Accepted\r\nContent-Type: text/plain; charset=utf-8\r\n{DATE}Content-Length: 2\r\n\r\nok"
+    );
+    for (fields, body) in [
+        ("Content-Length: 5\r\n", "hello"),
+        (
+            "Transfer-Encoding: chunked\r\n",
+            "3\r\nabc\r\n0\r\nX: y\r\n\r\n",
+        ),
+    ] {
+        let mut world = World::with(&config);
+        let client = world.connect();
+        let head = format!("POST /r HTTP/1.1\r\nHost: g\r\n{fields}\r\n");
+        world.send(client, format!("{head}{body}{head}"));
+        world.expect(client, answer.repeat(2));
+        world.send(client, body);
+        world.send(client, "GET /r HTTP/1.1\r\nHost: g\r\n\r\n");
+        world.expect(client, &answer);
+        world.expect_quiet();
+    }
+    for fields in [
+        "Content-Length: 100000\r\n",
+        "Content-Length: 5\r\nExpect: 100-continue\r\n",
+    ] {
+        let mut world = World::with(&config);
+        let client = world.connect();
+        world.send(
+            client,
+            format!("POST /r HTTP/1.1\r\nHost: g\r\n{fields}\r\n"),
+        );
+        world.expect(
+            client,
+            answer.replace("Content-Length", "Connection: close\r\nContent-Length"),
+        );
+        world.expect_closing(client);
+        world.expect_quiet();
+    }
+}
+
+/// Authentication, rate limit, CORS and security headers hold for these replies as for others.
+#[test]
+fn policies_apply_to_fixed_replies() {
+    let mut world = World::with(
+        r#"{ "rateLimit": { "requests": 3, "window": "60s" }, "accessLog": "json",
+        "securityHeaders": { "X-Frame-Options": "DENY" },
+        "auth": { "k": { "type": "apiKey", "header": "X-Key",
+            "keys": { "b": "sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683" } } },
+        "services": [ { "route": "/r", "respond": { "body": "secret" }, "auth": "k" } ] }"#,
+    );
+    let client = world.connect();
+    let get = |key: &str| format!("GET /r HTTP/1.1\r\nHost: g\r\n{key}\r\n");
+    world.send(client, get(""));
+    let text = world.expect_status(client, 401);
+    assert!(!text.contains("secret"), "{text}");
+    world.send(client, get("X-Key: key\r\n"));
+    let text = world.expect_status(client, 200);
+    assert!(text.ends_with("\r\n\r\nsecret"), "{text}");
+    for line in [
+        "X-Frame-Options: DENY\r\n",
+        "Access-Control-Allow-Origin: *\r\n",
+        "X-Content-Type-Options: nosniff\r\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    // A preflight is answered, and not counted.
+    world.send(client, "OPTIONS /r HTTP/1.1\r\nHost: g\r\n\r\n");
+    world.expect_status(client, 204);
+    world.send(client, get("X-Key: key\r\n"));
+    world.expect_status(client, 200);
+    world.send(client, get("X-Key: key\r\n"));
+    world.expect_status(client, 429);
+    let log = world.log();
+    assert!(
+        log[1].contains(r#""service":"/r""#) && log[1].contains(r#""end":"ok""#),
+        "{log:?}"
+    );
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+/// A service becomes a reply and a target again at reloads. A request in flight keeps its target.
+#[test]
+fn a_reload_turns_a_target_into_a_reply_and_back() {
+    for checks in ["", r#", "healthCheck": { "path": "/h", "interval": "1h" }"#] {
+        let target = plain(&format!(
+            r#"{{ "route": "/auth", "target": "http://10.0.0.1/auth"{checks} }}"#
+        ));
+        let fixed = plain(r#"{ "route": "/auth", "respond": { "status": 204 } }"#);
+        let mut world = World::with(&target);
+        let (first, second) = (world.connect(), world.connect());
+        world.send(first, GET);
+        let origin = world.accept();
+        world.received_upstream(origin);
+        world.reload(&fixed);
+        world.send(second, GET);
+        world.expect_status(second, 204);
+        world.reply(origin, OK);
+        world.expect(first, OK);
+        world.reload(&target);
+        world.send(second, GET);
+        // The connection may be a pooled one.
+        let is_pooled = world.dials.is_empty();
+        let origin = if is_pooled { origin } else { world.accept() };
+        assert!(world.received_upstream(origin).starts_with("GET /auth "));
+        world.reply(origin, OK);
+        world.expect(second, OK);
+        world.reload(&fixed);
+        world.send(first, GET);
+        world.expect_status(first, 204);
+        world.expect_quiet();
+    }
+}
+
+/// The longest replies are within the bound of the buffers: the driver checks it at each step.
+#[test]
+fn the_longest_replies_are_within_the_bounds() {
+    let settings = with_files(
+        &plain(&format!(
+            r#"{{ "route": "/r", "redirect": {{ "to": "/{}", "keepPath": true }} }},
+            {{ "route": "/f", "respond": {{ "file": "f" }} }}"#,
+            "a".repeat(2000)
+        )),
+        &[("f", &vec![b'x'; FIXED_BODY_BYTES_MAX])],
+    );
+    let mut world = World::new(settings);
+    let client = world.connect();
+    world.stall(client, true);
+    let path = "b".repeat(7000);
+    world.send(
+        client,
+        format!("GET /r/{path}?q HTTP/1.1\r\nHost: g\r\n\r\n"),
+    );
+    world.send(client, "GET /f HTTP/1.1\r\nHost: g\r\n\r\n".repeat(3));
+    world.stall(client, false);
+    let text = world.received(client);
+    assert!(text.contains(&format!("/{path}?q\r\n")));
+    assert_eq!(text.matches("200 OK").count(), 3);
+    world.expect_quiet();
+}
