@@ -193,6 +193,7 @@ pub(crate) fn service_keys(
         health_check: _,
         passive_health: _,
         retries: _,
+        in_flight: _,
         strip_prefix: _,
         preserve_host: _,
         keeps_encoded_slashes: _,
@@ -221,6 +222,7 @@ pub(crate) fn service_keys(
         (old.health_check != new.health_check, "healthCheck"),
         (old.passive_health != new.passive_health, "passiveHealth"),
         (old.retries != new.retries, "retries"),
+        (old.in_flight != new.in_flight, "limits"),
         (old.strip_prefix != new.strip_prefix, "stripPrefix"),
         (old.preserve_host != new.preserve_host, "preserveHost"),
         (

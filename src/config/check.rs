@@ -120,14 +120,20 @@ fn in_parentheses(notes: &[String]) -> String {
     }
 }
 
-/// Returns notes about one of several targets.
+/// Returns notes about a target.
 fn role(service: &Service, destination: &Destination) -> Vec<String> {
-    if service.destinations.len() == 1 {
-        return Vec::new();
+    let mut notes = Vec::new();
+    if service.destinations.len() > 1 {
+        notes.push(format!("weight {}", destination.role.weight));
+        if destination.role.backup {
+            notes.push("backup".to_owned());
+        }
     }
-    let mut notes = vec![format!("weight {}", destination.role.weight)];
-    if destination.role.backup {
-        notes.push("backup".to_owned());
+    if destination.role.max_in_flight < u32::MAX {
+        notes.push(format!(
+            "at most {} in flight",
+            destination.role.max_in_flight
+        ));
     }
     notes
 }
@@ -151,6 +157,9 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
                 show_duration(limit.window)
             ));
         }
+    }
+    if let Some(most) = service.in_flight {
+        notes.push(format!("at most {most} in flight in all"));
     }
     if service.preserve_host {
         notes.push("Host preserved".to_owned());

@@ -208,13 +208,20 @@ pub(super) fn targets(
         } else {
             notes.push(format!("weight {}", destination.role.weight));
             if destination.role.backup {
-                notes.push("a backup, for when all others are down".to_owned());
+                notes.push("a backup, for when all others are down or full".to_owned());
             }
             if is_chosen {
                 let strategy = check::strategy(service.balance);
                 notes.push(format!("chosen here by {strategy}, with nothing in flight"));
                 notes.push(format!("retries {}", service.retries));
             }
+        }
+        if destination.role.max_in_flight < u32::MAX {
+            let most = destination.role.max_in_flight;
+            notes.push(format!("at most {most} in flight at each address"));
+        }
+        if is_chosen && let Some(most) = service.in_flight {
+            notes.push(format!("at most {most} of the service in flight"));
         }
         if is_chosen && let TargetHost::Name(name) = &target.host {
             notes.push(format!("would ask the DNS for {name} first"));

@@ -208,6 +208,8 @@ pub const ADDRESSES_PER_TARGET: usize = 16;
 pub const TARGETS_MAX: usize = 256;
 /// Largest `weight`: times a percentage and the number of targets it stays far below 2^32.
 pub const WEIGHT_MAX: u32 = 1000;
+/// Largest `limits.inFlight` of a service and largest `maxInFlight` of a target.
+pub const IN_FLIGHT_MAX: u32 = 1_000_000;
 /// Default of `retries`.
 pub const RETRIES_DEFAULT: u32 = 1;
 /// Largest `retries`: each may take `timeouts.response`, and no client waits for ten of them.

@@ -17,7 +17,6 @@ use super::ids::{ClientId, ExchangeId};
 use super::reception::{Received, Reception};
 use super::step::Step;
 use super::subrequest::{Done, Requester};
-use super::upstream::AllDown;
 use crate::http::head::parse_request;
 use crate::observe::access::Outcome;
 
@@ -98,8 +97,8 @@ impl Proxy {
                 let reason = failure.reason;
                 self.replace_response(id, LocalReply { reason, ..reply })
             }
-            ExchangeStep::AllDown(AllDown(wait)) => {
-                self.replace_response(id, LocalReply::all_down(wait))
+            ExchangeStep::Refuse(no_endpoint) => {
+                self.replace_response(id, LocalReply::no_endpoint(no_endpoint))
             }
             ExchangeStep::Reset(failure) => {
                 self.relay_of(id)?.report(&failure, None);

@@ -40,6 +40,10 @@ pub enum Reason {
     AddressDenied,
     /// The health checks of all targets of the service fail.
     AllTargetsDown,
+    /// The service has as many requests in flight as its `limits.inFlight` allows.
+    ServiceFull,
+    /// All targets of the service have as many requests in flight as `maxInFlight` allows.
+    TargetsFull,
     /// The target's name has no address.
     NoAddress,
     /// The client did not send a complete head within `timeouts.head`.
@@ -99,6 +103,8 @@ impl Reason {
             Reason::Loop => "Via shows that the request runs in a circle",
             Reason::AddressDenied => "address denied by allow and deny",
             Reason::AllTargetsDown => "the checks of all targets fail",
+            Reason::ServiceFull => "limits.inFlight requests of the service are in flight",
+            Reason::TargetsFull => "all targets have maxInFlight requests in flight",
             Reason::NoAddress => "the target's name has no address",
             Reason::HeadTimeout => "no whole head within timeouts.head",
             Reason::BodyTimeout => "no whole body in time, see timeouts.body and timeouts.head",
@@ -144,7 +150,9 @@ impl Reason {
     /// Returns how the operator is told that a request was refused for this reason.
     pub(super) fn told(&self) -> Told {
         match self {
-            Reason::AllTargetsDown | Reason::Loop => Told::Warn,
+            Reason::AllTargetsDown | Reason::ServiceFull | Reason::TargetsFull | Reason::Loop => {
+                Told::Warn
+            }
             Reason::ConnectionsFull | Reason::ClientShare | Reason::ProviderDown => Told::Elsewhere,
             _ => Told::Info,
         }

@@ -311,6 +311,7 @@ impl Recording {
 const PLAIN: Role = Role {
     weight: 1,
     backup: false,
+    max_in_flight: u32::MAX,
 };
 
 /// Returns the settings of a service, or of the first ones without a route, without what is secret and what the replay does not need.

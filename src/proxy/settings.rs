@@ -206,6 +206,9 @@ pub struct Service {
     pub passive_health: Option<PassiveHealth>,
     /// `retries`: how often a request may be sent to another target.
     pub retries: u32,
+    /// `limits.inFlight` of the service: most requests at its targets at one time; `None` without a
+    /// limit.
+    pub in_flight: Option<u32>,
     /// `stripPrefix`.
     pub strip_prefix: bool,
     /// `preserveHost`.
@@ -253,7 +256,7 @@ pub struct Destination {
     pub target: usize,
     /// Path of the destination as configured, which may be empty: `/users/`.
     pub path: String,
-    /// `weight` and `backup`.
+    /// `weight`, `backup` and `maxInFlight`.
     pub role: Role,
 }
 
@@ -279,15 +282,18 @@ impl Service {
     }
 
     /// Returns true if the service needs a group of endpoints: it has several targets, a name that
-    /// may have several addresses, or health checks. `targets`: the targets of the settings.
+    /// may have several addresses, health checks, or a limit of requests in flight. `targets`: the targets of the settings.
     pub fn has_group(&self, targets: &[Target]) -> bool {
         let named = |destination: &Destination| {
             targets
                 .get(destination.target)
                 .is_some_and(|target| matches!(target.host, TargetHost::Name(_)))
         };
+        let limited = |destination: &Destination| destination.role.max_in_flight < u32::MAX;
         self.destinations.len() > 1
             || self.health_check.is_some()
+            || self.in_flight.is_some()
+            || self.destinations.iter().any(limited)
             || self.destinations.iter().any(named)
     }
 }

@@ -98,6 +98,13 @@ impl Balancer {
         }
     }
 
+    /// Forgets the requests in flight of all candidates.
+    pub fn clear_loads(&mut self) {
+        for candidate in &mut self.candidates {
+            candidate.load = 0;
+        }
+    }
+
     /// Returns the number of requests in flight at a candidate.
     pub fn load(&self, index: usize) -> u32 {
         self.candidates

@@ -11,8 +11,10 @@ use crate::time::Duration;
 pub struct Role {
     /// Weight from 1, which each address of the target has.
     pub weight: u32,
-    /// Used only while no endpoint without `backup` is up.
+    /// Used only while no endpoint without `backup` can take a request.
     pub backup: bool,
+    /// `maxInFlight`: most requests in flight at one address; [`u32::MAX`] without a limit.
+    pub max_in_flight: u32,
 }
 
 /// Rules of a group.
@@ -58,6 +60,8 @@ pub enum Choice<E> {
     },
     /// Members exist, and the health checks of all of them fail.
     AllDown,
+    /// Each member that may be used has as many requests in flight as it takes.
+    Full,
     /// No member exists, or none is allowed.
     NoMember,
 }

@@ -15,6 +15,7 @@ mod entrances;
 mod exchanges;
 mod explanations;
 mod ids;
+mod in_flight;
 mod memory;
 mod metrics;
 mod own_requests;

@@ -230,3 +230,18 @@ pub static LIMITS: Table = Table {
         },
     ],
 };
+
+/// Keys of `services[].limits`.
+pub static SERVICE_LIMITS: Table = Table {
+    name: "services[].limits",
+    expected: r#"an object such as { "inFlight": 100 }"#,
+    keys: &[Key {
+        name: "inFlight",
+        kind: Kind::Any(
+            "a whole number, or null",
+            &[Kind::Whole(1, bound::IN_FLIGHT_MAX as u64), Kind::Null],
+        ),
+        default: Fallback::Nothing,
+        about: "Requests at the targets of the service at once; then 503 with Retry-After.",
+    }],
+};

@@ -25,7 +25,7 @@ mod tests;
 pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
 pub use self::fixed::{REDIRECT, RESPOND};
 pub use self::kind::{Fallback, Key, Kind, Table};
-pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
+pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, SERVICE_LIMITS, TIMEOUTS};
 pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS};
 pub use self::services::{HEALTH_CHECK, PASSIVE_HEALTH, SERVICE, TARGET, UPSTREAM_TLS};
 pub use self::top::{ADMIN, ADMIN_EXPECTED, CORS, NETWORK_EXPECTED, ROOT, TOP};

@@ -5,7 +5,7 @@ use crate::time::Duration;
 
 use super::fixed::{REDIRECT_KEY, RESPOND_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
-use super::limits::{RATE_LIMIT, TIMEOUTS};
+use super::limits::{RATE_LIMIT, SERVICE_LIMITS, TIMEOUTS};
 
 /// Words after "must be" of providers.
 pub(super) const PROVIDERS_EXPECTED: &str = "the name of a provider, a list of names, or false";
@@ -161,6 +161,12 @@ pub static SERVICE: Table = Table {
             about: "Timeouts of this service; missing keys are the top level's.",
         },
         Key {
+            name: "limits",
+            kind: Kind::Object(&SERVICE_LIMITS),
+            default: Fallback::Nothing,
+            about: "Limits of this service.",
+        },
+        Key {
             name: "auth",
             kind: Kind::Any(
                 PROVIDERS_EXPECTED,
@@ -212,7 +218,16 @@ pub static TARGET: Table = Table {
             name: "backup",
             kind: Kind::Flag,
             default: Fallback::Flag(false),
-            about: "Whether the target gets requests only while no other target is up.",
+            about: "Whether the target gets requests only while no other target can take one.",
+        },
+        Key {
+            name: "maxInFlight",
+            kind: Kind::Any(
+                "a whole number, or null",
+                &[Kind::Whole(1, bound::IN_FLIGHT_MAX as u64), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "Requests at one address of the target at once; then other targets get them, or 503.",
         },
     ],
 };

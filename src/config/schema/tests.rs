@@ -37,7 +37,7 @@ fn the_parser_reads_each_key_of_the_table_and_no_other() {
             "forward": { "type": "forward", "url": "https://a/", "tls": {} } },
         "authFailures": {}, "rateLimit": {}, "timeouts": {}, "limits": {}, "cors": {}, "record": {},
         "services": [{ "targets": [{}], "healthCheck": {}, "passiveHealth": {}, "tls": {},
-            "rateLimit": {}, "timeouts": {} },
+            "rateLimit": {}, "timeouts": {}, "limits": {} },
             { "redirect": {}, "respond": {} }, { "respond": {} }] }"#;
     let _ = reads::take();
     let _ = try_load(text);
@@ -173,7 +173,7 @@ fn bounds_are_those_of_the_parser() {
 #[test]
 fn each_key_is_described() {
     let tables = tables();
-    assert_eq!(tables.len(), 23);
+    assert_eq!(tables.len(), 24);
     for table in tables {
         let names = table
             .keys

@@ -4,7 +4,7 @@ use crate::config::schema::units::show_duration;
 use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
-    Destination, ExchangeTimeouts, FixedReply, HealthCheck, PassiveHealth, Service,
+    Destination, ExchangeTimeouts, FixedReply, HealthCheck, PassiveHealth, Role, Service,
     ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
@@ -16,6 +16,7 @@ pub(crate) type Parts = Vec<(&'static str, String)>;
 pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts {
     match key {
         "timeouts" => return exchange_timeouts(&service.timeouts),
+        "limits" => return limits(service),
         "healthCheck" => return service.health_check.as_ref().map_or_else(off, health_check),
         "passiveHealth" => return service.passive_health.map_or_else(off, passive_health),
         _ => {}
@@ -50,12 +51,20 @@ pub(crate) fn destinations(service: &Service, settings: &Settings) -> String {
     let is_single = service.destinations.len() == 1;
     let shown = service.destinations.iter().filter_map(|destination| {
         let url = url(service, destination, settings)?;
-        let Destination { role, .. } = destination;
-        Some(match (is_single, role.backup, role.weight) {
-            (true, ..) | (_, false, 1) => url,
-            (_, true, 1) => format!("{url} (backup)"),
-            (_, false, weight) => format!("{url} (weight {weight})"),
-            (_, true, weight) => format!("{url} (weight {weight}, backup)"),
+        let Role {
+            weight,
+            backup,
+            max_in_flight,
+        } = destination.role;
+        let notes = [
+            (!is_single && weight > 1).then(|| format!("weight {weight}")),
+            (!is_single && backup).then(|| "backup".to_owned()),
+            (max_in_flight < u32::MAX).then(|| format!("{max_in_flight} in flight")),
+        ];
+        let notes = notes.into_iter().flatten().collect::<Vec<_>>();
+        Some(match notes.is_empty() {
+            true => url,
+            false => format!("{url} ({})", notes.join(", ")),
         })
     });
     shown.collect::<Vec<_>>().join(" or ")
@@ -153,6 +162,11 @@ fn exchange_timeouts(timeouts: &ExchangeTimeouts) -> Parts {
         ("tunnel", tunnel),
     ];
     all.map(|(name, time)| (name, span(time))).into()
+}
+
+fn limits(service: &Service) -> Parts {
+    let in_flight = service.in_flight.map(|most| most.to_string());
+    vec![("inFlight", in_flight.unwrap_or_else(|| "off".to_owned()))]
 }
 
 fn health_check(check: &HealthCheck) -> Parts {

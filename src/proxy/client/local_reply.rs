@@ -8,6 +8,7 @@ use super::super::ids::ClientId;
 use super::super::log_entry::AccessLogEntry;
 use super::super::reason::Reason;
 use super::super::transfer::Transfer;
+use super::super::upstream::NoEndpoint;
 use super::Clients;
 use super::connection::Phase;
 use crate::observe::access::Outcome;
@@ -61,16 +62,17 @@ impl<'a> LocalReply<'a> {
         }
     }
 
-    /// Returns a last reply to a request whose service has no target that its checks let it use;
-    /// that may change after `wait`.
-    pub(in crate::proxy) fn all_down(wait: Duration) -> LocalReply<'a> {
+    /// Returns a last reply to a request whose service has no target for it. Targets that are down
+    /// by their checks may be up after the next check; a slot may be free after a second.
+    pub(in crate::proxy) fn no_endpoint(why: NoEndpoint) -> LocalReply<'a> {
+        let (wait, outcome, reason) = match why {
+            NoEndpoint::AllDown(wait) => (wait, Outcome::NoTargetUp, Reason::AllTargetsDown),
+            NoEndpoint::ServiceFull => (Duration::ZERO, Outcome::OverLimit, Reason::ServiceFull),
+            NoEndpoint::TargetsFull => (Duration::ZERO, Outcome::OverLimit, Reason::TargetsFull),
+        };
         LocalReply {
             retry_after: Some(wait.as_secs_ceil().max(1)),
-            ..LocalReply::refusal(
-                Reply::ServiceUnavailable,
-                Outcome::NoTargetUp,
-                Reason::AllTargetsDown,
-            )
+            ..LocalReply::refusal(Reply::ServiceUnavailable, outcome, reason)
         }
     }
 }

@@ -13,7 +13,7 @@ use super::super::heads::{TargetParts, retarget};
 use super::super::ids::UpstreamId;
 use super::super::outbox::Outbox;
 use super::super::reason::{Failure, Reason};
-use super::super::upstream::{ConnectTime, Dialed, Selection, Stage, Upstream};
+use super::super::upstream::{ConnectTime, Dialed, NoEndpoint, Selection, Stage, Upstream};
 use super::relay::Relay;
 use super::settle::{ResponseEnd, UpstreamEnd};
 use super::traits::{Persistence, Sharing, Traits, WaitsFor};
@@ -74,10 +74,10 @@ impl Relay<'_> {
         }
         match dialed {
             Dialed::Reused => self.arm(WaitsFor::Response),
-            Dialed::Pending | Dialed::NoAddress if time == ConnectTime::Fresh => {
+            Dialed::Pending | Dialed::NoAddress | Dialed::Full if time == ConnectTime::Fresh => {
                 self.arm(WaitsFor::Connect);
             }
-            Dialed::Pending | Dialed::NoAddress => {}
+            Dialed::Pending | Dialed::NoAddress | Dialed::Full => {}
         }
         address_step(dialed)
     }
@@ -280,6 +280,7 @@ impl Relay<'_> {
                 let is_allowed = may_retry || is_failover && member.destination == from;
                 is_allowed && !attempts.tried.contains(&member.endpoint)
             })
+            .ok()
     }
 
     /// Makes the head in `outbox` one for the target of `selection`.
@@ -360,5 +361,6 @@ fn address_step(dialed: Dialed) -> ExchangeStep {
     match dialed {
         Dialed::Reused | Dialed::Pending => ExchangeStep::Wait,
         Dialed::NoAddress => ExchangeStep::AttemptFailed(Failure::no_address()),
+        Dialed::Full => ExchangeStep::Refuse(NoEndpoint::TargetsFull),
     }
 }

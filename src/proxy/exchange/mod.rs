@@ -45,7 +45,7 @@ use super::log_entry::AccessLogEntry;
 use super::reason::Failure;
 use super::rules::ServiceRules;
 use super::transfer::Transfer;
-use super::upstream::{AllDown, Attempts};
+use super::upstream::{Attempts, NoEndpoint};
 use crate::observe::access::Outcome;
 use crate::policy::auth::grant::Grant;
 use crate::policy::rate_fields::RateFields;
@@ -131,8 +131,8 @@ pub(super) enum ExchangeStep {
     Fail(Failure),
     /// The request's body broke a rule while it was passed on.
     RefuseBody(Failure),
-    /// The checks of all endpoints began to fail while the request's body came.
-    AllDown(AllDown),
+    /// No endpoint takes the request now that its body or its target's name is there.
+    Refuse(NoEndpoint),
     /// The response's head is with the client already: no clean end may follow.
     Reset(Failure),
     /// The exchange ends with its client connection; `abort`: with a reset.

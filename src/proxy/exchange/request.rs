@@ -4,7 +4,7 @@
 use super::super::outbox::Outbox;
 use super::super::reason::{Failure, Reason};
 use super::super::transfer::Progress;
-use super::super::upstream::{AllDown, Selection};
+use super::super::upstream::{NoEndpoint, Selection};
 use super::pace::Pace;
 use super::relay::Relay;
 use super::traits::WaitsFor;
@@ -157,19 +157,20 @@ impl Relay<'_> {
                 return self.connect(selection, outbox);
             }
             Ok(_) => ExchangeStep::Fail(Failure::new(Outcome::OverLimit, Reason::HeadOutgrown)),
-            Err(all_down) => ExchangeStep::AllDown(all_down),
+            Err(no_endpoint) => ExchangeStep::Refuse(no_endpoint),
         };
         outbox.clear(&mut self.ctx.buffers);
         step
     }
 
-    /// Chooses again where the endpoint went out of use, or its address away, while the body came.
+    /// Chooses again where the endpoint went out of use or is full, or its address went away, while
+    /// the body came.
     /// An endpoint that is still up stays: a connection that is kept for this client alone may lead
     /// to it.
     ///
     /// # Errors
-    /// The checks of all endpoints fail.
-    fn renew_selection(&mut self, selection: Selection) -> Result<Selection, AllDown> {
+    /// No endpoint takes the request.
+    fn renew_selection(&mut self, selection: Selection) -> Result<Selection, NoEndpoint> {
         let rules = &self.exchange.rules;
         if self.upstreams.is_up(rules, selection) {
             return Ok(selection);

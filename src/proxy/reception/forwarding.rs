@@ -15,8 +15,8 @@ use super::super::outbox::Outbox;
 use super::super::rules::ServiceRules;
 use super::super::settings::FixedReply;
 use super::super::transfer::{BodyReader, BodyWriter, Transfer};
-use super::super::upstream::{AllDown, Attempts, Selection};
-use super::replies::{all_down_reply, client_lines, origin, outgrown_reply};
+use super::super::upstream::{Attempts, Selection};
+use super::replies::{client_lines, no_endpoint_reply, origin, outgrown_reply};
 use super::{Grants, Received, Reception};
 use crate::buffer::Buffer;
 use crate::http::chunked::ChunkDecoder;
@@ -53,12 +53,12 @@ impl Reception<'_> {
             .choose(&rules, entry.numbers.client, private, self.ctx);
         let selection = match chosen {
             Ok(selection) => selection,
-            Err(AllDown(wait)) => {
+            Err(no_endpoint) => {
                 // A service with a reply of its own has no destination.
                 if rules.service.reply.is_some() {
                     return self.reply_fixed(request, (&rules, route.taken), &grants, entry);
                 }
-                let reply = all_down_reply(request, &grants, wait);
+                let reply = no_endpoint_reply(request, &grants, no_endpoint);
                 return self.reply(reply, entry, origin(request.head));
             }
         };

@@ -5,6 +5,7 @@ use super::super::client::LocalReply;
 use super::super::heads::Content;
 use super::super::reason::Reason;
 use super::super::transfer::{BodyReader, BodyWriter, Transfer};
+use super::super::upstream::NoEndpoint;
 use super::Grants;
 use crate::http::chunked::ChunkDecoder;
 use crate::http::error::RequestFault;
@@ -98,11 +99,11 @@ pub(super) fn unauthorized_reply(refusal: &Refusal) -> LocalReply<'_> {
     }
 }
 
-/// The checks of all targets fail: not even a try is made.
-pub(super) fn all_down_reply(
+/// Returns the reply to a request that no target takes: not even a try is made.
+pub(super) fn no_endpoint_reply(
     request: &Request<'_>,
     grants: &Grants,
-    wait: Duration,
+    why: NoEndpoint,
 ) -> LocalReply<'static> {
     let drain = drainable(request);
     LocalReply {
@@ -110,7 +111,7 @@ pub(super) fn all_down_reply(
         is_head: request.head.method == b"HEAD",
         keep: request.keep && drain.is_some(),
         drain: drain.flatten(),
-        ..LocalReply::all_down(wait)
+        ..LocalReply::no_endpoint(why)
     }
 }
 

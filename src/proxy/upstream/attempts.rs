@@ -7,6 +7,7 @@ use super::super::ids::{
 };
 use super::super::rules::ServiceRules;
 use super::connection::Owner;
+use crate::time::Duration;
 
 /// The upstream connection of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +64,26 @@ pub(in crate::proxy) enum Search<'a> {
         id: SubrequestId,
         dialing: &'a mut Dialing,
     },
+}
+
+/// Reason why a service has no endpoint for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::proxy) enum NoEndpoint {
+    /// The checks of all endpoints fail; a check may say otherwise after this time.
+    AllDown(Duration),
+    /// The service has as many requests in flight as `limits.inFlight` allows.
+    ServiceFull,
+    /// Each target has as many requests in flight as its `maxInFlight` allows.
+    TargetsFull,
+}
+
+/// Result of a choice among some endpoints that chose none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::proxy) enum Unchosen {
+    /// Each of them has as many requests in flight as it takes.
+    Full,
+    /// No endpoint may be used.
+    NoMember,
 }
 
 impl Attempts {

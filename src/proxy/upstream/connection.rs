@@ -48,6 +48,8 @@ pub(in crate::proxy) struct InFlight {
     pub(in crate::proxy) service: ServiceId,
     /// Number of the destination within the service.
     pub(in crate::proxy) destination: u32,
+    /// Slots of the service that it holds: 1, or 0 of a contender, whose leader holds the slot.
+    pub(in crate::proxy) slots: u32,
 }
 
 /// Owner of a connection.

@@ -7,7 +7,7 @@ use super::super::context::Context;
 use super::super::ids::{EndpointId, TargetId, UpstreamId};
 use super::super::outbox::Outbox;
 use super::Upstreams;
-use super::attempts::{Search, UpstreamRef};
+use super::attempts::{Search, Unchosen, UpstreamRef};
 use super::connection::{Owner, Stage, Upstream};
 use super::selection::Selection;
 use crate::observe::metrics::counters::TargetCounters;
@@ -22,6 +22,8 @@ pub(in crate::proxy) enum Dialed {
     Pending,
     /// The target's name has no address.
     NoAddress,
+    /// Each address of the target has as many requests in flight as it takes.
+    Full,
 }
 
 /// Deadline that runs while a connection is made.
@@ -141,6 +143,9 @@ impl Upstreams {
                 return Dialed::NoAddress;
             }
             self.wait_for_name(up, target, ctx);
+            if let Some(service) = search.service() {
+                self.hold_slot(up, service, selection.destination);
+            }
             return Dialed::Pending;
         };
         self.start_dial(up, (target, address), selection.endpoint, ctx);
@@ -187,9 +192,12 @@ impl Upstreams {
             } => (*rules, attempts.destination as usize, *client),
         };
         let is_same = |member: &crate::upstream::group::Member<_>| member.destination == from;
+        // The connection counts again where it is dialed.
+        self.release_in_flight(up);
         match self.choose_among(rules, client, ctx, is_same) {
-            Some(selection) => self.dial(up, search, selection, ctx),
-            None => Dialed::NoAddress,
+            Ok(selection) => self.dial(up, search, selection, ctx),
+            Err(Unchosen::Full) => Dialed::Full,
+            Err(Unchosen::NoMember) => Dialed::NoAddress,
         }
     }
 

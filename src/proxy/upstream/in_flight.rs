@@ -3,9 +3,10 @@
 use super::super::command::{Cause, Fault};
 use super::super::context::Context;
 use super::super::ids::{EndpointId, ServiceId, UpstreamId};
+use super::super::rules::ServiceRules;
 use super::Upstreams;
 use super::attempts::Search;
-use super::connection::{InFlight, Stage};
+use super::connection::{InFlight, Owner, Stage};
 use super::notes::HealthNote;
 use super::selection::Seen;
 use crate::observe::access::Outcome;
@@ -14,7 +15,8 @@ use crate::upstream::health::Availability;
 use crate::upstream::rules::Blame;
 
 impl Upstreams {
-    /// Counts an exchange of `service` as in flight on a connection.
+    /// Counts an exchange of `service` as in flight on a connection. The connection holds a slot of
+    /// the service unless it is a contender.
     #[inline(always)]
     pub(super) fn count_in_flight(
         &mut self,
@@ -22,11 +24,10 @@ impl Upstreams {
         service: ServiceId,
         destination: usize,
     ) {
-        let Some(group) = self
-            .services
-            .get_mut(service)
-            .and_then(|state| state.group.as_mut())
-        else {
+        let Some(state) = self.services.get_mut(service) else {
+            return;
+        };
+        let Some(group) = &mut state.group else {
             return;
         };
         let Some(upstream) = self.connections.get_mut(up) else {
@@ -35,11 +36,88 @@ impl Upstreams {
         let Some(endpoint) = upstream.endpoint else {
             return;
         };
+        let slots = u32::from(!matches!(upstream.owner, Owner::Contender(_)));
         upstream.in_flight = Some(InFlight {
             service,
             destination: destination as u32,
+            slots,
         });
+        state.slots = state.slots.saturating_add(slots);
         group.begin(endpoint, destination);
+    }
+
+    /// Returns whether a service takes one more request, see `limits.inFlight`.
+    pub(super) fn has_slot(&self, rules: &ServiceRules) -> bool {
+        rules.service.in_flight.is_none_or(|most| {
+            let state = self.services.get(rules.id);
+            state.is_none_or(|state| state.slots < most)
+        })
+    }
+
+    /// Has a connection that waits for its target's name hold a slot of the service.
+    #[cold]
+    pub(super) fn hold_slot(&mut self, up: UpstreamId, service: ServiceId, destination: usize) {
+        let (Some(state), Some(upstream)) =
+            (self.services.get_mut(service), self.connections.get_mut(up))
+        else {
+            return;
+        };
+        let slots = u32::from(state.group.is_some());
+        state.slots = state.slots.saturating_add(slots);
+        upstream.in_flight = Some(InFlight {
+            service,
+            destination: destination as u32,
+            slots,
+        });
+    }
+
+    /// Moves the slot of a connection to another one that takes its request over.
+    pub(super) fn move_slot(&mut self, from: UpstreamId, to: UpstreamId) {
+        let mut held = |up: UpstreamId, slots: u32| {
+            let in_flight = self.connections.get_mut(up)?.in_flight.as_mut()?;
+            Some(core::mem::replace(&mut in_flight.slots, slots))
+        };
+        let slots = held(from, 0).unwrap_or(0);
+        if held(to, slots).is_none() {
+            // A connection that nothing counts: the slot stays where it is.
+            held(from, slots);
+        }
+    }
+
+    /// Counts all requests in flight again, after a reload has changed groups. `exchanges`: the
+    /// connection of each exchange, its service, and the number of its destination.
+    pub(in crate::proxy) fn recount(
+        &mut self,
+        exchanges: impl Iterator<Item = (UpstreamId, ServiceId, u32)>,
+    ) {
+        for state in self.services.values_mut() {
+            state.slots = 0;
+            if let Some(group) = &mut state.group {
+                group.clear_loads();
+            }
+        }
+        for (up, service, destination) in exchanges {
+            let slots = u32::from(self.has_group(service));
+            if let Some(upstream) = self.connections.get_mut(up) {
+                upstream.in_flight = Some(InFlight {
+                    service,
+                    destination,
+                    slots,
+                });
+            }
+        }
+        for upstream in self.connections.values() {
+            let Some(in_flight) = upstream.in_flight else {
+                continue;
+            };
+            let Some(state) = self.services.get_mut(in_flight.service) else {
+                continue;
+            };
+            state.slots = state.slots.saturating_add(in_flight.slots);
+            if let (Some(group), Some(endpoint)) = (&mut state.group, upstream.endpoint) {
+                group.begin(endpoint, in_flight.destination as usize);
+            }
+        }
     }
 
     /// Returns what is counted of the endpoint that a connection of a service goes to.
@@ -65,11 +143,14 @@ impl Upstreams {
         let Some(upstream) = self.connections.get_mut(up) else {
             return;
         };
-        let (Some(in_flight), Some(endpoint)) = (upstream.in_flight.take(), upstream.endpoint)
-        else {
+        let Some(in_flight) = upstream.in_flight.take() else {
             return;
         };
-        if let Some(group) = self.group_mut(in_flight.service) {
+        let Some(state) = self.services.get_mut(in_flight.service) else {
+            return;
+        };
+        state.slots = state.slots.saturating_sub(in_flight.slots);
+        if let (Some(group), Some(endpoint)) = (&mut state.group, upstream.endpoint) {
             group.end(endpoint, in_flight.destination as usize);
         }
     }

@@ -36,7 +36,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-pub(super) use self::attempts::{Attempts, Dialing, Search};
+pub(super) use self::attempts::{Attempts, Dialing, NoEndpoint, Search};
 use self::carried::Awaited;
 pub(super) use self::carried::HealthWalk;
 pub(super) use self::connection::{Owner, Stage, Upstream};
@@ -44,7 +44,7 @@ pub(super) use self::dial::{ConnectTime, Dialed};
 pub(super) use self::health_checks::{CheckedEndpoint, DueCheck, health_request};
 pub(super) use self::names::{Endpoint, TargetState};
 pub(super) use self::notes::HealthNotes;
-pub(super) use self::selection::{AllDown, Selection, ServiceState};
+pub(super) use self::selection::{Selection, ServiceState};
 pub(super) use self::view::EndpointView;
 use super::command::{Command, Side};
 use super::context::{Context, Reads, TimerKey};

@@ -113,9 +113,8 @@ impl Upstreams {
                 let fits = |member: &Member<EndpointId>| {
                     member.endpoint == endpoint && member.availability() <= worst
                 };
-                let selection = self.choose_among(rules, client, ctx, fits);
-                if selection.is_some() {
-                    return selection;
+                if let Ok(selection) = self.choose_among(rules, client, ctx, fits) {
+                    return Some(selection);
                 }
             }
         }

@@ -146,10 +146,10 @@ impl Upstreams {
                 fits && member.destination == from && !out.contains(&member.endpoint)
             })
         };
-        let selection = pick(self, true).or_else(|| pick(self, false));
+        let selection = pick(self, true).or_else(|_| pick(self, false));
         out.truncate(known);
         attempts.tried = out;
-        let selection = selection?;
+        let selection = selection.ok()?;
         Some(Next {
             address: self.selected_address(selection)?,
             endpoint: selection.endpoint,
@@ -339,6 +339,7 @@ impl Upstreams {
             upstream.outbox = outbox;
             upstream.owner = search.owner();
         }
+        self.move_slot(from, to);
         search.set_upstream(Some(UpstreamRef {
             id: to,
             reused: false,

@@ -12,6 +12,7 @@ use super::super::ids::{ClientId, EndpointId, ServiceId, TargetId};
 use super::super::rules::{DestinationRules, ServiceRules};
 use super::super::settings::{HealthCheck, Service};
 use super::Upstreams;
+use super::attempts::{NoEndpoint, Unchosen};
 use super::notes::HealthNotes;
 use crate::observe::metrics::counters::TargetCounters;
 use crate::time::Duration;
@@ -31,6 +32,8 @@ pub(in crate::proxy) struct ServiceState {
     pub(super) health_check: Option<HealthCheck>,
     /// Endpoints to choose from; `None`: there is nothing to choose or to check.
     pub(super) group: Option<Group<EndpointId>>,
+    /// Requests that hold a slot of the service. Counted where the service has a group.
+    pub(super) slots: u32,
     /// Numbers of the one endpoint of a service without a group.
     pub(super) only: TargetCounters,
     /// The next health check.
@@ -66,10 +69,6 @@ pub(in crate::proxy) struct Selection {
     pub(in crate::proxy) endpoint: Option<EndpointId>,
 }
 
-/// The checks of all endpoints of a service fail; a check may say otherwise after this time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::proxy) struct AllDown(pub(in crate::proxy) Duration);
-
 /// An endpoint as one service sees it: the service, the number of the destination, and the
 /// endpoint.
 pub(super) type Seen = (ServiceId, usize, EndpointId);
@@ -82,6 +81,7 @@ impl ServiceState {
             destinations: Vec::new(),
             health_check: None,
             group: None,
+            slots: 0,
             only: TargetCounters::default(),
             timer: Timer::default(),
             first_edition,
@@ -202,18 +202,21 @@ impl Upstreams {
     /// nowhere else. An ejection does not move it: its connection has not failed.
     ///
     /// # Errors
-    /// The checks of all endpoints fail.
+    /// No endpoint takes the request.
     pub(in crate::proxy) fn choose(
         &mut self,
         rules: &ServiceRules,
         client: Option<IpAddr>,
         private: Option<ClientId>,
         ctx: &mut Context,
-    ) -> Result<Selection, AllDown> {
+    ) -> Result<Selection, NoEndpoint> {
         // A service without a destination has a reply of its own.
-        let without = AllDown(Duration::ZERO);
+        let without = NoEndpoint::AllDown(Duration::ZERO);
         if !self.has_group(rules.id) {
             return self.only_endpoint(rules).ok_or(without);
+        }
+        if !self.has_slot(rules) {
+            return Err(NoEndpoint::ServiceFull);
         }
         if let Some(id) = private
             && let Some(selection) = self.choose_kept(rules, client, id, ctx)
@@ -227,10 +230,11 @@ impl Upstreams {
             } => select(rules, destination, Some(endpoint)).ok_or(without),
             Choice::AllDown => {
                 let check = rules.service.health_check.as_ref();
-                Err(AllDown(
+                Err(NoEndpoint::AllDown(
                     check.map_or(Duration::ZERO, |check| check.interval),
                 ))
             }
+            Choice::Full => Err(NoEndpoint::TargetsFull),
             Choice::NoMember => self.awaited_target(rules, ctx).ok_or(without),
         }
     }
@@ -280,13 +284,14 @@ impl Upstreams {
         client: Option<IpAddr>,
         ctx: &mut Context,
         allowed: impl Fn(&Member<EndpointId>) -> bool,
-    ) -> Option<Selection> {
+    ) -> Result<Selection, Unchosen> {
         match self.pick(rules, client, ctx, allowed) {
             Choice::Member {
                 endpoint,
                 destination,
-            } => select(rules, destination, Some(endpoint)),
-            Choice::AllDown | Choice::NoMember => None,
+            } => select(rules, destination, Some(endpoint)).ok_or(Unchosen::NoMember),
+            Choice::Full => Err(Unchosen::Full),
+            Choice::AllDown | Choice::NoMember => Err(Unchosen::NoMember),
         }
     }
 
@@ -337,8 +342,8 @@ impl Upstreams {
     }
 
     /// Returns whether a request that has waited may go where a selection leads before any other
-    /// place: the rules of the moment have the target, the address is still known, and the endpoint
-    /// is up.
+    /// place: the rules of the moment have the target, the address is still known, the endpoint is
+    /// up, and neither it nor the service is full.
     pub(in crate::proxy) fn is_up(&self, rules: &ServiceRules, selection: Selection) -> bool {
         let Some(endpoint) = selection.endpoint else {
             return false;
@@ -350,7 +355,9 @@ impl Upstreams {
         let member = members.find(|member| (member.endpoint, member.destination) == place);
         !self.is_retired(selection.target)
             && self.address_at(endpoint).is_some()
-            && member.is_none_or(|member| member.availability() == Availability::Up)
+            && member
+                .is_none_or(|member| member.availability() == Availability::Up && !member.is_full())
+            && self.has_slot(rules)
     }
 
     /// Returns the address where a selection leads.

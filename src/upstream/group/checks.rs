@@ -1,22 +1,12 @@
 //! Active health checks: when each endpoint is checked, and what a check shows.
 
 use super::super::health::Change;
+use super::member::Check;
 use super::{Group, Member};
 use crate::time::{Duration, Instant};
 
 /// Upper bound of the time until the first check of a member.
 const FIRST_CHECKS_WITHIN: Duration = Duration::from_millis(500);
-
-/// Schedule of a member's health check.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Check {
-    /// No check is planned.
-    Unplanned,
-    /// Check due at this time.
-    Due(Instant),
-    /// Check running since this time.
-    UnderWay(Instant),
-}
 
 impl<E: Copy + PartialEq> Group<E> {
     /// Plans the first check of each member of a target, at random times soon.

@@ -4,29 +4,18 @@
 //! used. Endpoints whose health checks fail are never used.
 
 mod checks;
+mod member;
 
 use core::net::IpAddr;
 
-use self::checks::Check;
+pub use self::member::Member;
+use self::member::{Check, client_fingerprint};
 use super::balance::{Balancer, client_hash};
-use super::health::{Availability, Change, Health, HealthRecord};
+use super::health::{Availability, Change, Health};
 use super::rules::{Blame, Choice, Role, Rules};
 use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
 use crate::observe::metrics::counters::TargetCounters;
 use crate::time::Instant;
-
-/// Endpoint of a service: one address of one of its targets.
-#[derive(Clone, Copy, Debug)]
-pub struct Member<E> {
-    /// Key of the endpoint.
-    pub endpoint: E,
-    /// Index of the target, among the service's.
-    pub destination: usize,
-    role: Role,
-    health: Health,
-    check: Check,
-    counters: TargetCounters,
-}
 
 /// Endpoints of one service. `E` is the key of an endpoint.
 pub struct Group<E> {
@@ -35,6 +24,8 @@ pub struct Group<E> {
     balancer: Balancer,
     /// Members, in the order of the balancer's candidates.
     members: Vec<Member<E>>,
+    /// True if a target has `maxInFlight`.
+    is_limited: bool,
     /// Fingerprints of the clients whose requests failed in the current window, one list a member.
     failed_clients: Vec<Vec<u32>>,
     /// Time of the first end of an ejection or of a slow start.
@@ -57,6 +48,7 @@ impl<E: Copy + PartialEq> Group<E> {
             roles,
             balancer,
             members: Vec::new(),
+            is_limited: false,
             failed_clients: Vec::new(),
             next_expiry: None,
         }
@@ -98,7 +90,30 @@ impl<E: Copy + PartialEq> Group<E> {
             }
         }
         self.rules = rules;
+        self.is_limited = roles.iter().any(|(_, role)| role.max_in_flight < u32::MAX);
+        self.renew_weights();
         self.update_next_expiry();
+    }
+
+    /// Gives each member the weight that follows from its role and its requests in flight.
+    fn renew_weights(&mut self) {
+        for index in 0..self.members.len() {
+            self.renew_weight(index);
+        }
+    }
+
+    #[cold]
+    fn renew_weight(&mut self, index: usize) {
+        if let Some(member) = self.members.get_mut(index) {
+            let is_full = self.balancer.load(index) >= member.role.max_in_flight;
+            member.weight = if is_full { 0 } else { member.role.weight };
+        }
+    }
+
+    /// Forgets the requests in flight. The caller counts them again.
+    pub fn clear_loads(&mut self) {
+        self.balancer.clear_loads();
+        self.renew_weights();
     }
 
     /// Removes all endpoints of a destination.
@@ -129,6 +144,7 @@ impl<E: Copy + PartialEq> Group<E> {
             endpoint,
             destination,
             role,
+            weight: role.weight,
             health,
             check: Check::Unplanned,
             counters: TargetCounters::default(),
@@ -157,7 +173,8 @@ impl<E: Copy + PartialEq> Group<E> {
         (0..self.members.len()).map(|index| self.balancer.load(index))
     }
 
-    /// Chooses the next member for a client, among the allowed ones.
+    /// Chooses the next member for a client, among the allowed ones. Backups also stand in for
+    /// members that are full; ejected members do not.
     pub fn pick(
         &mut self,
         client: Option<IpAddr>,
@@ -165,7 +182,7 @@ impl<E: Copy + PartialEq> Group<E> {
         allowed: impl Fn(&Member<E>) -> bool,
     ) -> Choice<E> {
         let candidates = self.members.iter().filter(|member| allowed(member));
-        let Some(best) = candidates.filter_map(Member::rank).min() else {
+        let Some(mut best) = candidates.filter_map(Member::rank).min() else {
             let down = !self.members.is_empty()
                 && self.members.iter().all(|member| member.rank().is_none());
             return if down {
@@ -175,22 +192,28 @@ impl<E: Copy + PartialEq> Group<E> {
             };
         };
         let members = &self.members;
-        let weight = |index: usize| match members.get(index) {
-            Some(member) if member.rank() == Some(best) && allowed(member) => member
-                .role
-                .weight
-                .saturating_mul(member.health.slow_start_percent(now)),
-            _ => 0,
-        };
         let client = client.map_or(0, client_hash);
-        let chosen = self
-            .balancer
-            .pick(client, weight)
-            .and_then(|index| self.members.get(index));
-        chosen.map_or(Choice::NoMember, |member| Choice::Member {
-            endpoint: member.endpoint,
-            destination: member.destination,
-        })
+        loop {
+            let weight = |index: usize| match members.get(index) {
+                Some(member) if member.rank() == Some(best) && allowed(member) => member
+                    .weight
+                    .saturating_mul(member.health.slow_start_percent(now)),
+                _ => 0,
+            };
+            let chosen = self.balancer.pick(client, weight);
+            if let Some(member) = chosen.and_then(|index| members.get(index)) {
+                return Choice::Member {
+                    endpoint: member.endpoint,
+                    destination: member.destination,
+                };
+            }
+            // All members of this rank are full: the next rank has their backups.
+            let backups = best | 1;
+            if best == backups {
+                return Choice::Full;
+            }
+            best = backups;
+        }
     }
 
     fn index(&self, endpoint: E, destination: usize) -> Option<usize> {
@@ -258,6 +281,9 @@ impl<E: Copy + PartialEq> Group<E> {
     pub fn begin(&mut self, endpoint: E, destination: usize) {
         if let Some(index) = self.index(endpoint, destination) {
             self.balancer.begin(index);
+            if self.is_limited {
+                self.renew_weight(index);
+            }
         }
     }
 
@@ -265,6 +291,9 @@ impl<E: Copy + PartialEq> Group<E> {
     pub fn end(&mut self, endpoint: E, destination: usize) {
         if let Some(index) = self.index(endpoint, destination) {
             self.balancer.end(index);
+            if self.is_limited {
+                self.renew_weight(index);
+            }
         }
     }
 
@@ -359,45 +388,6 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 }
 
-/// Fingerprint of a client. A /64 counts as one IPv6 client.
-fn client_fingerprint(client: Option<IpAddr>) -> u32 {
-    let network = match client {
-        Some(IpAddr::V6(address)) => Some(IpAddr::V6(core::net::Ipv6Addr::from_bits(
-            address.to_bits() & !u128::from(u64::MAX),
-        ))),
-        other => other,
-    };
-    network.map_or(0, |address| client_hash(address) as u32)
-}
-
-impl<E> Member<E> {
-    /// Returns the rank of this member, lower is better; `None` if it must not be used.
-    fn rank(&self) -> Option<u8> {
-        match (self.health.availability(), self.role.backup) {
-            (Availability::Up, false) => Some(0),
-            (Availability::Up, true) => Some(1),
-            (Availability::Ejected, false) => Some(2),
-            (Availability::Ejected, true) => Some(3),
-            (Availability::Down, _) => None,
-        }
-    }
-
-    /// Returns what is counted of this member.
-    pub fn counters(&self) -> &TargetCounters {
-        &self.counters
-    }
-
-    /// Returns what another process is to know of this member; `None`: nothing.
-    pub fn record(&self, now: Instant) -> Option<HealthRecord> {
-        self.health.record(now)
-    }
-
-    /// Returns the availability of this member.
-    pub fn availability(&self) -> Availability {
-        self.health.availability()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::balance::Strategy;
@@ -428,7 +418,11 @@ mod tests {
     fn group(roles: &[(u32, bool)]) -> Group<usize> {
         let roles: Vec<Role> = roles
             .iter()
-            .map(|&(weight, backup)| Role { weight, backup })
+            .map(|&(weight, backup)| Role {
+                weight,
+                backup,
+                max_in_flight: u32::MAX,
+            })
             .collect();
         let count = roles.len();
         let mut group = Group::new(RULES, roles, 1);

@@ -5,6 +5,7 @@ pub(crate) mod auth;
 pub(crate) mod balance;
 mod fixed;
 mod health_check;
+mod limits;
 mod matching;
 mod passive_health;
 mod policies;
@@ -112,6 +113,7 @@ impl Compiler<'_> {
         } = self.defaults.policies.of_service(object, report);
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = rate_limit::service(object.get("rateLimit"), top, report);
+        let in_flight = limits::in_flight(object.get("limits"), report);
         let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
         let auth = auth::compile(object, self.defaults, report);
         let (Some(route), Some(listed), Some(reply)) = (route, listed, reply) else {
@@ -140,6 +142,7 @@ impl Compiler<'_> {
             balance,
             passive_health,
             retries,
+            in_flight,
             strip_prefix,
             preserve_host,
             keeps_encoded_slashes,

@@ -10,6 +10,8 @@ use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
 use crate::config::values::target_url;
 
+use super::limits;
+
 /// Target of a service, as written.
 pub(crate) struct Listed {
     pub(crate) target: Target,
@@ -135,6 +137,7 @@ fn role(object: &Object<'_>, report: &mut Report<'_>) -> Role {
     Role {
         weight: scalars::small_of(object, "weight", report),
         backup: object.flag("backup", report),
+        max_in_flight: limits::max_in_flight(object, report),
     }
 }
 

@@ -464,3 +464,61 @@ fn the_check_shows_every_target() {
          /a/x -> http://c/x"
     );
 }
+
+#[test]
+fn requests_in_flight() {
+    let of = |keys: &str| {
+        let service = service(keys);
+        let most =
+            |destination: &crate::proxy::settings::Destination| destination.role.max_in_flight;
+        let targets = service.destinations.iter().map(most).collect::<Vec<_>>();
+        (service.in_flight, targets)
+    };
+    const NONE: u32 = u32::MAX;
+    for (keys, expected) in [
+        (r#""target":"http://b""#, (None, vec![NONE])),
+        (r#""target":"http://b","limits":{}"#, (None, vec![NONE])),
+        (
+            r#""target":"http://b","limits":{"inFlight":null}"#,
+            (None, vec![NONE]),
+        ),
+        (
+            r#""target":"http://b","limits":{"inFlight":7}"#,
+            (Some(7), vec![NONE]),
+        ),
+        (
+            r#""targets":["http://a",{"url":"http://b","maxInFlight":3},{"url":"http://c","maxInFlight":null}]"#,
+            (None, vec![NONE, 3, NONE]),
+        ),
+    ] {
+        assert_eq!(of(keys), expected, "{keys}");
+    }
+    for (keys, message) in [
+        (
+            r#""target":"http://b","limits":{"inFlight":0}"#,
+            "services[0].limits.inFlight: 0 must be a whole number from 1 to 1000000",
+        ),
+        (
+            r#""target":"http://b","limits":{"maxInFlight":1}"#,
+            "services[0].limits.maxInFlight: unknown key",
+        ),
+        (
+            r#""targets":[{"url":"http://b","maxInFlight":"many"}]"#,
+            "services[0].targets[0].maxInFlight: \"many\" must be a whole number from 1 to 1000000",
+        ),
+        (
+            r#""targets":[{"url":"http://b","inFlight":1}]"#,
+            "services[0].targets[0].inFlight: unknown key",
+        ),
+    ] {
+        let errors = load_service(keys).expect_err(keys);
+        assert!(errors[0].starts_with(message), "{keys}: {errors:?}");
+    }
+    let config =
+        load_service(r#""targets":[{"url":"http://a","maxInFlight":3}],"limits":{"inFlight":2}"#);
+    let shown = check::describe(&config.expect("a configuration"));
+    assert!(
+        shown.contains("(at most 3 in flight, at most 2 in flight in all)"),
+        "{shown}"
+    );
+}
