@@ -68,6 +68,7 @@ fn expect_served(world: &mut World) {
 /// Every end of a request frees its slot. `occupy` returns a client whose request holds the slot.
 #[test]
 fn each_end_frees_the_slot() {
+    /// Name, request, and what happens then.
     type End = (&'static str, &'static str, fn(&mut World, Client));
     let ends: [End; 14] = [
         ("answered", GET, |world, client| {
@@ -149,9 +150,10 @@ fn each_end_frees_the_slot() {
             expect_full_but(&mut world);
             act(&mut world, client);
             world.dials.clear();
-            eprintln!("{end}");
-            expect_served(&mut world);
-            expect_served(&mut world);
+            let client = world.connect();
+            world.send(client, GET);
+            assert_eq!(world.received(client), "", "the slot is free: {end}");
+            expect_full_but(&mut world);
         }
     }
 }
