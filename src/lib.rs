@@ -86,6 +86,7 @@ pub mod prompt;
 pub mod properties;
 pub mod proxy;
 pub mod record;
+pub mod resp;
 pub mod slab;
 pub mod sort;
 pub mod time;

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 29] = [
+const FLOORS: [(&str, u8); 30] = [
     ("time", 0),
     ("slab", 0),
     ("cost", 0),
@@ -29,6 +29,7 @@ const FLOORS: [(&str, u8); 29] = [
     ("http", 3),
     ("observe", 3),
     ("pem", 3),
+    ("resp", 3),
     ("policy", 4),
     ("upstream", 4),
     ("transport", 4),

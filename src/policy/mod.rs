@@ -19,4 +19,5 @@ pub mod route;
 pub mod router;
 pub mod security;
 mod seeded;
+pub mod store;
 pub mod tables;

@@ -33,6 +33,10 @@ pub const EXCHANGE_STEPS: u64 = 16;
 /// Steps for each message, however short: a response head with all fields that the gateway adds.
 pub const MESSAGE_STEPS: u64 = 4_000;
 
+/// Steps for each byte that a store sends: the end of a line is looked for once. A line that is cut
+/// into bytes is looked at again from where the search stopped.
+pub const STORE_STEPS: u64 = 2;
+
 /// Steps for each byte of ciphertext that is read or written: it is decrypted or sealed, and copied
 /// once if it has to wait. An incomplete record is not copied again by each read.
 pub const TLS_STEPS: u64 = 4;

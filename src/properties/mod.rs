@@ -11,6 +11,7 @@
 //!   checks the result.
 //! * `tokens` has the parsers of authentication.
 //! * `logs` reads an access log as `tollgate diff` does.
+//! * `store` is a conversation with a store of counts.
 //! * `tls` runs both ends of TLS over a wire that an attacker controls.
 
 pub mod cost;
@@ -19,6 +20,7 @@ mod guarded;
 mod logs;
 mod parsers;
 pub mod reference;
+mod store;
 mod tls;
 mod tokens;
 mod transcript;
@@ -26,6 +28,7 @@ mod transcript;
 pub use self::exchange::exchange;
 pub use self::logs::access_log;
 pub use self::parsers::{chunked, request_head, response_head};
+pub use self::store::store;
 pub use self::tls::tls;
 pub use self::tokens::{jwks, token};
 use crate::policy::rewrite::Rewrite;
@@ -116,7 +119,7 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 12] = [
+    const TARGETS: [(&str, Check); 13] = [
         ("request_head", request_head),
         ("response_head", response_head),
         ("chunked", chunked),
@@ -128,6 +131,7 @@ mod tests {
         ("exchange", exchange),
         ("token", token),
         ("jwks", jwks),
+        ("store", store),
         ("tls", tls),
     ];
 
