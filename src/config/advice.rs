@@ -163,11 +163,12 @@ fn about(provider: &Provider, settings: &Settings) -> Vec<String> {
         let local = match &target.host {
             TargetHost::Address(address) => address.is_loopback(),
             TargetHost::Name(name) => name.eq_ignore_ascii_case("localhost"),
+            TargetHost::Unix(_) => true,
         };
         if !local {
             lines.push(format!(
                 "auth {}: {} is asked over http, where anybody on the way can answer in its place; use https",
-                provider.name, target.authority
+                provider.name, target.name()
             ));
         }
     }

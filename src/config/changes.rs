@@ -282,7 +282,7 @@ fn targets(old: &Settings, new: &Settings) -> Changed {
         let others = Index::new(others.targets.iter().map(Target::identity).collect());
         let rest = all.targets.iter();
         let rest = rest.filter(|target| !others.contains(&target.identity()));
-        rest.map(|target| target.authority.clone())
+        rest.map(|target| target.name().to_owned())
             .collect::<Vec<_>>()
     };
     let added = without(new, old);

@@ -11,7 +11,7 @@ use mio::{Interest, Poll};
 
 use super::acceptor::Acceptor;
 use super::io::connection::Connection;
-use super::io::dial::{dial, is_exhaustion, is_unreachable};
+use super::io::dial::{dial, dial_socket, is_exhaustion, is_unreachable};
 use super::io::socket::Socket;
 use super::io::sockets::Sockets;
 use super::listener::Accepted;
@@ -23,11 +23,13 @@ use super::workers::verifier::Verifier;
 use crate::proxy::Proxy;
 use crate::proxy::command::{Command, Fault, ListenerKind, Side, TargetId, UpstreamId};
 use crate::proxy::inputs;
+use crate::proxy::inspect::socket_of;
 use crate::proxy::overview::refused;
 use crate::proxy::settings::TargetHost;
 use crate::time::Instant;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
+use crate::upstream::addresses::is_socket;
 
 /// The engine, and everything that its commands act upon.
 pub(super) struct Executor {
@@ -94,7 +96,12 @@ impl Executor {
             .tls
             .get(target.index() as usize)
             .and_then(Option::as_ref);
-        let connected = dial(address).and_then(|socket| {
+        let socket = if is_socket(address) {
+            dial_socket(socket_of(&self.proxy, target).unwrap_or_default())
+        } else {
+            dial(address)
+        };
+        let connected = socket.and_then(|socket| {
             let mut connection = Connection::upstream(socket, upstream.generation(), tls)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll
@@ -112,7 +119,13 @@ impl Executor {
                     false => Fault::Refused,
                 };
                 debug!("connecting to {address}: {error}");
-                let reason = mid_sentence(error.to_string());
+                let reason = match error.kind() {
+                    // EAGAIN of connect() on a unix socket.
+                    io::ErrorKind::WouldBlock => {
+                        Box::from("the queue of the socket is full (os error 11)")
+                    }
+                    _ => mid_sentence(error.to_string()),
+                };
                 self.proxy.handle_fault(side, fault, Some(reason), now);
             }
         }

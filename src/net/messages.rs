@@ -123,7 +123,7 @@ impl Messages {
                 reason,
             } => log_health_change(
                 &route,
-                (&target.authority, address),
+                (target.name(), target.address_text(address)),
                 change,
                 (cause, reason.as_ref()),
             ),
@@ -229,15 +229,14 @@ fn log_keys_failed(name: &str, fault: KeysFault, reason: Option<&Reason>) {
 /// Logs that an endpoint became usable or unusable.
 fn log_health_change(
     route: &str,
-    (authority, address): (&str, SocketAddr),
+    (name, shown): (&str, String),
     change: Change,
     (cause, reason): (Cause, Option<&Reason>),
 ) {
-    let shown = address.to_string();
-    let place = if shown == authority {
+    let place = if shown == name {
         shown
     } else {
-        format!("{authority} ({shown})")
+        format!("{name} ({shown})")
     };
     let seen = match cause {
         Cause::Status(status) => format!("status {status}"),
@@ -292,6 +291,7 @@ impl fmt::Display for Line<'_> {
                         write!(f, " -> {name}:{} ({address})", target.port)?
                     }
                     (TargetHost::Name(name), None) => write!(f, " -> {name}:{}", target.port)?,
+                    (TargetHost::Unix(name), _) => write!(f, " -> {name}")?,
                     (TargetHost::Address(address), _) => {
                         write!(f, " -> {}", SocketAddr::new(*address, target.port))?
                     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Proxy;
 use super::client::Phase;
-use super::command::{ClientId, UpstreamId};
+use super::command::{ClientId, TargetId, UpstreamId};
 use super::settings::Provider;
 use super::step::Step;
 use super::upstream::Owner;
@@ -76,6 +76,11 @@ pub fn answer(
     };
     let resolved = lookup.and_then(|lookup| proxy.auth.answer_in_place(lookup, grant));
     proxy.drive(resolved.map(Step::Resolved));
+}
+
+/// Returns the path of the unix socket that a target is.
+pub fn socket_of(proxy: &Proxy, target: TargetId) -> Option<&str> {
+    proxy.upstreams.socket_of(target)
 }
 
 /// Returns the number of the destination that a client's request goes to, if the upstream

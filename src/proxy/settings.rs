@@ -1,7 +1,7 @@
 //! Settings of the engine: checked values, which `config` creates once at startup.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -314,7 +314,7 @@ pub enum ServiceRateLimit {
 pub struct Target {
     /// Name to resolve, or an address.
     pub host: TargetHost,
-    /// TCP port.
+    /// TCP port; 0 of a unix socket.
     pub port: u16,
     /// True if the target uses TLS. `net` holds the trust settings, under the same index.
     pub tls: bool,
@@ -322,7 +322,7 @@ pub struct Target {
     /// settings of its own.
     pub trust: [u8; 32],
     /// Value of the `Host` field: host as configured, and the port if it is not the scheme's
-    /// default.
+    /// default; `localhost` of a unix socket.
     pub authority: String,
 }
 
@@ -339,10 +339,32 @@ impl Target {
         (host, *port, *tls, trust, authority)
     }
 
-    /// Returns scheme and authority, such as `http://a.test:8080`.
+    /// Returns scheme and authority, such as `http://a.test:8080`; `http://unix:/run/app.sock:` for
+    /// a unix socket, behind which a path may follow.
     pub fn origin(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
-        format!("{scheme}://{}", self.authority)
+        let end = if self.host.socket().is_some() {
+            ":"
+        } else {
+            ""
+        };
+        format!("{scheme}://{}{end}", self.name())
+    }
+
+    /// Returns the name for operators: the authority, or `unix:/run/app.sock`.
+    pub fn name(&self) -> &str {
+        match &self.host {
+            TargetHost::Unix(name) => name,
+            TargetHost::Name(_) | TargetHost::Address(_) => &self.authority,
+        }
+    }
+
+    /// Returns an address of the target as text; the name of a unix socket.
+    pub fn address_text(&self, address: SocketAddr) -> String {
+        match &self.host {
+            TargetHost::Unix(name) => name.clone(),
+            TargetHost::Name(_) | TargetHost::Address(_) => address.to_string(),
+        }
     }
 }
 
@@ -353,12 +375,24 @@ pub enum TargetHost {
     Name(String),
     /// An IP address.
     Address(IpAddr),
+    /// A unix socket, as `unix:/run/app.sock`.
+    Unix(String),
+}
+
+impl TargetHost {
+    /// Returns the path of a unix socket.
+    pub fn socket(&self) -> Option<&str> {
+        match self {
+            TargetHost::Unix(name) => name.strip_prefix("unix:"),
+            TargetHost::Name(_) | TargetHost::Address(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for TargetHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TargetHost::Name(name) => f.write_str(name),
+            TargetHost::Name(name) | TargetHost::Unix(name) => f.write_str(name),
             TargetHost::Address(address) => address.fmt(f),
         }
     }

@@ -212,7 +212,9 @@ impl Tables {
         flying: u64,
         (rows, out): (&mut Rows, &mut Vec<u8>),
     ) {
-        let address = view.address.map(|address| address.to_string());
+        let address = view
+            .address
+            .map(|address| view.target.address_text(address));
         let state = match (view.availability, &address) {
             (Availability::Down, None) => "no address",
             (Availability::Up, None) => "unknown",
@@ -228,7 +230,7 @@ impl Tables {
         let reuse = reused.saturating_mul(100).checked_div(counters.requests);
         let cells = [
             ("service", Cell::Text(route)),
-            ("target", Cell::Text(&view.target.authority)),
+            ("target", Cell::Text(view.target.name())),
             ("address", address.as_deref().into()),
             ("state", Cell::Text(state)),
             ("since", since.as_deref().into()),
@@ -254,10 +256,7 @@ impl Tables {
         let cells = [
             ("time", Cell::Text(&time)),
             ("service", failure.route.as_deref().into()),
-            (
-                "target",
-                target.map(|target| target.authority.as_str()).into(),
-            ),
+            ("target", target.map(|target| target.name()).into()),
             ("client", client.as_deref().into()),
             ("request", Cell::Text(&failure.request)),
             ("status", failure.status.map(u64::from).into()),

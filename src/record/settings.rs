@@ -71,12 +71,14 @@ fn write_service(service: &Service, settings: &Settings, out: &mut String) {
         let Some(target) = settings.targets.get(destination.target) else {
             continue;
         };
-        let scheme = if target.tls { "https" } else { "http" };
         let comma = if place > 0 { "," } else { "" };
         let _ = write!(
             out,
-            "{comma}{{\"url\":\"{scheme}://{}{}\",\"weight\":{},\"backup\":{}}}",
-            target.authority, destination.path, destination.role.weight, destination.role.backup
+            "{comma}{{\"url\":\"{}{}\",\"weight\":{},\"backup\":{}}}",
+            target.origin(),
+            destination.path,
+            destination.role.weight,
+            destination.role.backup
         );
     }
     let timeouts = &service.timeouts;

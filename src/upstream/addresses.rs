@@ -1,9 +1,14 @@
 //! Addresses of one target: the result of the last successful lookup, and the order in which they
 //! are tried.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::balance::identity;
 use crate::limits::ADDRESSES_PER_TARGET;
+
+/// Network of the addresses that stand for unix sockets: the one that is discarded everywhere
+/// (RFC 6666).
+const SOCKETS: u128 = 0x0100 << 112;
 
 /// Known addresses of a target.
 pub struct Addresses {
@@ -116,6 +121,23 @@ impl Addresses {
     }
 }
 
+/// Returns the address that stands for a unix socket, the same in each process. It has port 0,
+/// which no target and no answer of a lookup has.
+pub fn of_socket(path: &str) -> SocketAddr {
+    let none = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+    let bits = SOCKETS | u128::from(identity(none, path));
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::from_bits(bits)), 0)
+}
+
+/// Returns true if an address stands for a unix socket.
+pub fn is_socket(address: SocketAddr) -> bool {
+    let network = match address.ip() {
+        IpAddr::V6(ip) => ip.to_bits() >> 64 << 64,
+        IpAddr::V4(_) => 0,
+    };
+    address.port() == 0 && network == SOCKETS
+}
+
 /// Orders addresses so that the two families alternate, each in its own order (RFC 8305 4). The
 /// family of the first address starts.
 fn interleave_families(answer: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
@@ -136,6 +158,17 @@ fn interleave_families(answer: &[SocketAddr]) -> impl Iterator<Item = SocketAddr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_have_addresses_of_their_own() {
+        let one = of_socket("/run/a.sock");
+        assert_eq!(one, of_socket("/run/a.sock"));
+        assert_ne!(one, of_socket("/run/b.sock"));
+        assert!(is_socket(one));
+        for other in ["[100::1]:80", "[101::1]:0", "[::]:0", "0.0.0.0:0"] {
+            assert!(!is_socket(other.parse().expect(other)), "{other}");
+        }
+    }
 
     fn address(last: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, last], 80))

@@ -29,6 +29,7 @@ mod request_bodies;
 mod rewrites;
 mod routing;
 pub mod script;
+mod sockets;
 mod splices;
 mod tunnels;
 mod why;

@@ -143,7 +143,7 @@ fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
             Ok(TargetHost::Name(name)) => {
                 names.push(name.trim_end_matches('.').to_ascii_lowercase());
             }
-            Ok(TargetHost::Address(_)) => {
+            Ok(TargetHost::Address(_) | TargetHost::Unix(_)) => {
                 item.fail(
                     report,
                     "is an address, which is accepted in any case; remove it",

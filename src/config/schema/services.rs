@@ -116,7 +116,7 @@ pub static SERVICE: Table = Table {
             name: "target",
             kind: URL,
             default: Fallback::Nothing,
-            about: "URL that requests are sent to; its path stands before what follows the route.",
+            about: "URL, also http://unix:/run/app.sock:/base; its path stands before what follows the route.",
         },
         Key {
             name: "targets",

@@ -5,9 +5,15 @@ use crate::proxy::settings::{Target, TargetHost};
 
 use super::{host, path};
 use crate::config::schema::units::digits;
+use crate::limits::UNIX_PATH_BYTES_MAX;
 
 /// Returns a target and its path as written, perhaps empty.
 pub(crate) fn parse(text: &str) -> Result<(Target, String), String> {
+    if text.starts_with("unix:") {
+        return Err(
+            "must start with \"http://\", as in \"http://unix:/run/app.sock:/base\"".to_owned(),
+        );
+    }
     let (scheme, rest) = text
         .split_once("://")
         .ok_or(r#"must start with "http://" or "https://""#)?;
@@ -22,12 +28,21 @@ pub(crate) fn parse(text: &str) -> Result<(Target, String), String> {
         }
         _ => return Err(r#"must start with "http://" or "https://""#.to_owned()),
     };
+    if let Some(rest) = rest.strip_prefix("unix:").filter(|rest| is_socket(rest)) {
+        return socket(rest, tls);
+    }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
     if authority.contains('@') {
         return Err(
             "has a user name or password in it, which would not be sent; remove what is before the \"@\"".to_owned()
         );
     }
+    check_path(path)?;
+    let target = target(authority, tls)?;
+    Ok((target, path.to_owned()))
+}
+
+fn check_path(path: &str) -> Result<(), String> {
     if path.contains('?') {
         return Err("has a query; remove it, the client's own query is passed on".to_owned());
     }
@@ -36,8 +51,51 @@ pub(crate) fn parse(text: &str) -> Result<(Target, String), String> {
             "has a fragment, which is never sent; remove the \"#\" and what follows".to_owned(),
         );
     }
-    path::check(path)?;
-    let target = target(authority, tls)?;
+    path::check(path)
+}
+
+/// Returns true if this follows `unix:` where a unix socket is named, and no port of a host that is
+/// called `unix`.
+fn is_socket(rest: &str) -> bool {
+    !rest.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// Returns the target and its path of what follows `unix:`, such as `/run/app.sock:/base`.
+fn socket(rest: &str, tls: bool) -> Result<(Target, String), String> {
+    if tls {
+        return Err(
+            "asks for TLS over a unix socket, which stays on this machine; write \"http://unix:..\"".to_owned()
+        );
+    }
+    let (file, path) = rest.split_once(':').unwrap_or((rest, ""));
+    if !file.starts_with('/') || file.ends_with('/') {
+        return Err(
+            "must name a socket by its whole path, as in \"http://unix:/run/app.sock:/base\""
+                .to_owned(),
+        );
+    }
+    if file.len() > UNIX_PATH_BYTES_MAX {
+        return Err(format!(
+            "has a socket path of {} bytes; the system takes {UNIX_PATH_BYTES_MAX}",
+            file.len()
+        ));
+    }
+    if !file.bytes().all(|byte| byte.is_ascii_graphic()) || file.contains(['?', '#', '"', '\\']) {
+        return Err("has a character in the path of the socket that is not taken there; use letters, digits and \"/._-\"".to_owned());
+    }
+    if !path.is_empty() && !path.starts_with('/') {
+        return Err(
+            "has a path behind the socket that does not start with \"/\", as in \"http://unix:/run/app.sock:/base\"".to_owned(),
+        );
+    }
+    check_path(path)?;
+    let target = Target {
+        host: TargetHost::Unix(format!("unix:{file}")),
+        port: 0,
+        tls,
+        trust: [0; 32],
+        authority: "localhost".to_owned(),
+    };
     Ok((target, path.to_owned()))
 }
 
@@ -84,6 +142,7 @@ fn port(text: &str) -> Option<u16> {
 pub(crate) fn identity(target: &Target) -> (bool, String, u16) {
     let host = match &target.host {
         TargetHost::Name(name) => name.to_ascii_lowercase(),
+        TargetHost::Unix(name) => name.clone(),
         TargetHost::Address(address) => address.to_string(),
     };
     (target.tls, host, target.port)
@@ -119,6 +178,17 @@ mod tests {
             ("http://[::1]:9000/", "[::1]:9000", 9000, false, "/"),
             ("http://[::1]", "[::1]", 80, false, ""),
             ("http://b/a@b:c", "b", 80, false, "/a@b:c"),
+            ("http://unix:81/a", "unix:81", 81, false, "/a"),
+            ("http://unix/a:b", "unix", 80, false, "/a:b"),
+            ("http://unix:/run/a.sock", "localhost", 0, false, ""),
+            ("http://unix:/run/a.sock:", "localhost", 0, false, ""),
+            (
+                "HTTP://unix:/run/a.sock:/b:c/",
+                "localhost",
+                0,
+                false,
+                "/b:c/",
+            ),
         ] {
             let (target, found) = parse(text).expect(text);
             assert_eq!(
@@ -162,11 +232,38 @@ mod tests {
             ("http://b/%2e%2e/x", "dot segment"),
             ("http://b/%zz", "hexadecimal"),
             (" http://b/", "must start with"),
+            ("unix:/run/a.sock", "http://unix:/run/app.sock:/base"),
+            ("https://unix:/run/a.sock", "TLS over a unix socket"),
+            ("http://unix:", "whole path"),
+            ("http://unix:run/a.sock", "whole path"),
+            ("http://unix:@a", "whole path"),
+            ("http://unix:/run/", "whole path"),
+            (
+                "http://unix:/run/a b",
+                "character in the path of the socket",
+            ),
+            (
+                "http://unix:/run/a.sock?x",
+                "character in the path of the socket",
+            ),
+            ("http://unix:/run/a.sock:b", "does not start with"),
+            ("http://unix:/run/a.sock:/b?x", "query"),
+            ("http://unix:/run/a.sock:/../b", "dot segment"),
             ("http://b ", "malformed host"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(message), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_path_of_a_socket_has_a_bound() {
+        let url = |bytes: usize| format!("http://unix:/{}:/x", "a".repeat(bytes - 1));
+        let (target, path) = parse(&url(107)).expect("107 bytes");
+        assert_eq!(target.host.socket().map(str::len), Some(107));
+        assert_eq!((path.as_str(), target.name().len()), ("/x", 112));
+        let error = parse(&url(108)).expect_err("108 bytes");
+        assert!(error.contains("108 bytes; the system takes 107"), "{error}");
     }
 }

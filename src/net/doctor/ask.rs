@@ -16,6 +16,8 @@ use crate::transport::{Handshake, Received, Transport, TransportFault};
 /// Request to an address.
 pub(super) struct Question {
     pub(super) address: SocketAddr,
+    /// Path of the unix socket that the address stands for.
+    pub(super) socket: Option<String>,
     pub(super) tls: Option<ClientTls>,
     pub(super) request: Vec<u8>,
     /// Most bytes of the body; `None`: the head is enough.
@@ -59,7 +61,7 @@ pub(super) fn now() -> UnixTime {
 pub(super) fn ask(question: Question) -> Result<Answered, Trouble> {
     let deadline = Instant::now().checked_add(CHECK);
     let deadline = deadline.unwrap_or_else(Instant::now);
-    let socket = connect(question.address).map_err(Trouble::Connect)?;
+    let socket = connect(&question).map_err(Trouble::Connect)?;
     let transport = match &question.tls {
         None => Ok(Transport::Plain),
         Some(tls) => Transport::client(tls),
@@ -82,9 +84,16 @@ pub(super) fn ask(question: Question) -> Result<Answered, Trouble> {
     })
 }
 
-fn connect(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.connect_timeout(&SockAddr::from(address), CHECK)?;
+fn connect(question: &Question) -> io::Result<Socket> {
+    let (domain, address) = match &question.socket {
+        Some(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        None => (
+            Domain::for_address(question.address),
+            SockAddr::from(question.address),
+        ),
+    };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.connect_timeout(&address, CHECK)?;
     Ok(socket)
 }
 

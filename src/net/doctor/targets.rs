@@ -17,6 +17,7 @@ use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Kind, Provider};
 use crate::proxy::settings::{HealthCheck, Target, TargetHost};
 use crate::time::UnixTime;
+use crate::upstream::addresses::of_socket;
 
 /// Request to a target, and the reason for it.
 struct Probe<'a> {
@@ -45,6 +46,7 @@ pub(super) fn examine(loaded: &Loaded, subject: &Subject<'_>, examined: &mut Exa
         for address in addresses(probe.target, &names) {
             let question = Question {
                 address,
+                socket: probe.target.host.socket().map(str::to_owned),
                 tls: tls.clone(),
                 request: request(probe),
                 body: match &probe.purpose {
@@ -140,6 +142,10 @@ fn addresses(target: &Target, names: &BTreeMap<&str, Vec<IpAddr>>) -> Vec<Socket
     let hosts = match &target.host {
         TargetHost::Address(address) => vec![*address],
         TargetHost::Name(name) => names.get(name.as_str()).cloned().unwrap_or_default(),
+        TargetHost::Unix(_) => {
+            let path = target.host.socket().unwrap_or_default();
+            return vec![of_socket(path)];
+        }
     };
     let with_port = hosts.into_iter();
     with_port
@@ -210,7 +216,7 @@ fn judge(
     for (address, done) in answers {
         let at = match &probe.target.host {
             TargetHost::Name(_) => format!(" at {address}"),
-            TargetHost::Address(_) => String::new(),
+            TargetHost::Address(_) | TargetHost::Unix(_) => String::new(),
         };
         let what = format!("target {origin}{at} ({users})");
         match done {
@@ -260,6 +266,14 @@ fn description<'t>(trouble: &'t Trouble, probe: &Probe<'_>) -> (String, &'t str,
         Trouble::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             (error.to_string(), correct, true)
         }
+        Trouble::Connect(error) if error.kind() == io::ErrorKind::NotFound => {
+            (error.to_string(), correct, true)
+        }
+        Trouble::Connect(error) if error.kind() == io::ErrorKind::PermissionDenied => (
+            error.to_string(),
+            "let the user that tollgate runs as write to the socket, and enter its folder",
+            true,
+        ),
         Trouble::Connect(error) => (
             error.to_string(),
             "correct the network of this machine, or the target in the file",

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UnixStream};
 
 use super::socket::Socket;
 
@@ -15,6 +15,16 @@ pub fn dial(address: SocketAddr) -> io::Result<Socket> {
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
     Ok(Socket::Tcp(socket))
+}
+
+/// Connects to a unix socket, which succeeds or fails at once.
+///
+/// # Errors
+/// `WouldBlock`: the queue of the socket is full. Others: no descriptor is left, nothing listens
+/// there, or the path does not exist or is not open to this user.
+#[cold]
+pub fn dial_socket(path: &str) -> io::Result<Socket> {
+    UnixStream::connect(path).map(Socket::Unix)
 }
 
 /// Returns `true` if the process or the machine has no more of some resource.

@@ -65,6 +65,6 @@ fn client_tls(
         let host = target.host.to_string();
         ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots)
             .map(Some)
-            .map_err(|reason| vec![format!("target {}: {reason}", target.authority)])
+            .map_err(|reason| vec![format!("target {}: {reason}", target.name())])
     })
 }

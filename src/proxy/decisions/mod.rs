@@ -182,7 +182,7 @@ impl Decision {
             if !targets.iter().any(|(known, _)| *known == number)
                 && let Some(to) = rules.destination(number as usize)
             {
-                targets.push((number, cut(&to.target.authority, DECISION_NAME_BYTES)));
+                targets.push((number, cut(to.target.name(), DECISION_NAME_BYTES)));
             }
         }
         Service::Former(Box::new(Former {

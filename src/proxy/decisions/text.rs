@@ -1,6 +1,7 @@
 //! Text of a decision, as `tollgate why` prints it.
 
 use core::fmt::Write;
+use core::net::SocketAddr;
 
 use super::super::Proxy;
 use super::super::log_entry::Numbers;
@@ -11,6 +12,7 @@ use crate::limits::DECISIONS;
 use crate::observe::date::DateCache;
 use crate::policy::rate::RateLimit;
 use crate::time::Instant;
+use crate::upstream::addresses::is_socket;
 
 /// Returns the text about the last request with this id.
 ///
@@ -56,6 +58,14 @@ fn time(proxy: &Proxy, at: Instant) -> String {
     let mut dates = DateCache::new();
     let text = String::from_utf8_lossy(dates.rfc3339(wall));
     format!("{text}.{:03}Z", wall.as_millis() % 1000)
+}
+
+/// Writes an address behind the name of its target. The name of a unix socket says it all.
+fn write_address(address: Option<SocketAddr>, text: &mut String) {
+    if let Some(address) = address.filter(|address| !is_socket(*address)) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " ({address})");
+    }
 }
 
 /// Writes one line: its name, and its text.
@@ -167,10 +177,7 @@ impl Decision {
         let reason = attempt.reason.as_ref();
         let reason = reason.map_or(attempt.outcome.as_str(), Reason::as_str);
         let mut text = self.target(attempt.destination).to_owned();
-        if let Some(address) = attempt.address {
-            // Writing to a string cannot fail.
-            let _ = write!(text, " ({address})");
-        }
+        write_address(attempt.address, &mut text);
         let _ = write!(text, ", given up after {} ms: {reason}", attempt.at);
         text
     }
@@ -181,7 +188,7 @@ impl Decision {
             Service::None => None,
             Service::Rules(rules) => rules
                 .destination(number as usize)
-                .map(|to| to.target.authority.as_str()),
+                .map(|to| to.target.name()),
             Service::Former(former) => former
                 .targets
                 .iter()
@@ -201,9 +208,7 @@ impl Decision {
         let address = numbers
             .endpoint
             .and_then(|id| proxy.upstreams.address_at(id));
-        if let Some(address) = address {
-            let _ = write!(text, " ({address})");
-        }
+        write_address(address, &mut text);
         let connection = if numbers.reused { "kept" } else { "new" };
         let sent = numbers.went_up.unwrap_or(0);
         let after = numbers.upstream_millis.unwrap_or(0);

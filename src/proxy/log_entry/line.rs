@@ -52,7 +52,7 @@ impl AccessLogEntry {
             bytes_out: self.numbers.bytes_out,
             duration: now.since(self.numbers.started),
             service: self.service.as_deref().map(|rules| &*rules.route),
-            target: self.target().map(|target| target.authority.as_str()),
+            target: self.target().map(|target| target.name()),
             upstream_status: self.numbers.upstream_status,
             upstream_time: self
                 .numbers

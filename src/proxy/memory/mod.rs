@@ -273,7 +273,7 @@ pub fn routes(settings: &Settings) -> usize {
         total([
             size_of::<TargetState>(),
             size_of::<Target>()
-                .saturating_add(target.authority.len().saturating_mul(2))
+                .saturating_add(target.origin().len().saturating_mul(2))
                 .saturating_mul(COPIES_MAX),
             grown(ADDRESSES_PER_TARGET, size_of::<core::net::SocketAddr>()).saturating_mul(2),
             // What may idle is shared by the addresses; a name that had one and then many had most

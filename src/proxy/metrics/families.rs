@@ -212,7 +212,7 @@ pub fn series(settings: &Settings) -> usize {
         let destinations = service.destinations.iter();
         let targets = destinations.filter_map(|to| settings.targets.get(to.target));
         targets.map(|target| match target.host {
-            TargetHost::Address(_) => 1,
+            TargetHost::Address(_) | TargetHost::Unix(_) => 1,
             TargetHost::Name(_) => ADDRESSES_PER_TARGET,
         })
     });

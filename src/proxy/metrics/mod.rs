@@ -139,7 +139,7 @@ impl Scrape {
                 }
                 let labels = [
                     ("service", route),
-                    ("target", sum.target.authority.as_str()),
+                    ("target", sum.target.name()),
                     ("address", sum.address.as_str()),
                 ];
                 out.sample(&labels, value(sum));

@@ -130,13 +130,17 @@ pub(in crate::proxy) fn target_sums(
         let of_service = in_flight.get(service.id.index() as usize);
         let at_target = of_service.map_or(0, |count| count.at_target);
         let views = proxy.upstreams.view(service).into_iter();
-        found.extend(views.map(|view| TargetSum {
-            target: view.target,
-            address: view.address.map_or(String::new(), |it| it.to_string()),
-            is_up: view.availability == Availability::Up,
-            counters: view.counters,
-            in_flight: view.in_flight.unwrap_or(at_target),
-            idle: view.idle,
+        found.extend(views.map(|view| {
+            TargetSum {
+                address: view
+                    .address
+                    .map_or(String::new(), |it| view.target.address_text(it)),
+                target: view.target,
+                is_up: view.availability == Availability::Up,
+                counters: view.counters,
+                in_flight: view.in_flight.unwrap_or(at_target),
+                idle: view.idle,
+            }
         }));
     }
     sort_by(&mut found, |one, other| one.key().cmp(&other.key()));
@@ -154,6 +158,6 @@ pub(in crate::proxy) fn target_sums(
 
 impl TargetSum {
     fn key(&self) -> (&str, &str) {
-        (&self.target.authority, &self.address)
+        (self.target.name(), &self.address)
     }
 }

@@ -15,7 +15,7 @@ use super::Upstreams;
 use super::connection::Stage;
 use crate::limits::{IDLE_UPSTREAMS_PER_TARGET, RESOLVE_INTERVAL, RESOLVE_RETRY};
 use crate::time::{Duration, Instant};
-use crate::upstream::addresses::Addresses;
+use crate::upstream::addresses::{Addresses, of_socket};
 use crate::upstream::idle::IdlePool;
 use crate::wheel::Timer;
 
@@ -86,11 +86,15 @@ impl Endpoint {
 
 impl TargetState {
     pub(super) fn new(target: &Target, first_edition: u64) -> TargetState {
-        let (addresses, has_name) = match target.host {
+        let (addresses, has_name) = match &target.host {
             TargetHost::Address(address) => (
-                Addresses::fixed(SocketAddr::new(address, target.port)),
+                Addresses::fixed(SocketAddr::new(*address, target.port)),
                 false,
             ),
+            TargetHost::Unix(_) => {
+                let path = target.host.socket().unwrap_or_default();
+                (Addresses::fixed(of_socket(path)), false)
+            }
             TargetHost::Name(_) => (Addresses::unknown(), true),
         };
         TargetState {
@@ -288,6 +292,11 @@ impl Upstreams {
             self.close(up, ctx);
         }
         self.close_private_to(id, ctx);
+    }
+
+    /// Returns the path of the unix socket that a target is.
+    pub(in crate::proxy) fn socket_of(&self, target: TargetId) -> Option<&str> {
+        self.targets.get(target)?.target.host.socket()
     }
 
     /// Returns true if the rules of the moment do not have a target any more.

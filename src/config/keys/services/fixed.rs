@@ -98,7 +98,12 @@ fn check_place(text: &str) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    target_url::parse(base).map(|_| ())
+    match target_url::parse(base)? {
+        (target, _) if target.host.socket().is_some() => {
+            Err("names a unix socket, where no client can go; name a host".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn respond(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -> Option<Respond> {
