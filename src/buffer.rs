@@ -61,6 +61,13 @@ impl Buffer {
             .unwrap_or_default()
     }
 
+    /// Returns the bytes filled and not consumed, to be changed.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        self.storage
+            .get_mut(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+
     /// Returns the free space behind the filled bytes.
     pub fn room(&mut self) -> &mut [u8] {
         self.storage

@@ -153,6 +153,16 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
             vec![count(AUTH_PROVIDERS_PER_SERVICE)],
         ),
         (
+            "header edits of one kind",
+            vec![
+                count(HEADER_EDITS_MAX),
+                bytes(HEADER_EDIT_VALUE_BYTES),
+                bytes(HEADER_EDIT_LINES_BYTES),
+                count(HEADER_EDIT_VARIABLES_MAX),
+                count(HEADER_VARIABLE_BYTES),
+            ],
+        ),
+        (
             "path of a route, of a target",
             vec![count(CONFIG_PATH_BYTES_MAX), count(UNIX_PATH_BYTES_MAX)],
         ),

@@ -2,7 +2,9 @@
 
 use core::fmt::Write;
 
+use super::shown::service::providers;
 use super::{Config, ListenAddress};
+use crate::policy::edits::Edits;
 use crate::proxy::settings::{
     Provider, Role, Service, ServiceAuth, Settings, Target, TargetIdentity,
 };
@@ -177,11 +179,6 @@ pub(crate) fn service_keys(
     (old, of_old): (&Service, &Settings),
     (new, of_new): (&Service, &Settings),
 ) -> Vec<&'static str> {
-    let providers = |service: &Service, settings: &Settings| {
-        let providers = service.auth.providers.iter();
-        let names = providers.filter_map(|index| Some(settings.auth.get(*index)?.name.clone()));
-        names.collect::<Vec<_>>()
-    };
     // Every field has a line below, or makes the identity of the service.
     let Service {
         route: _,
@@ -197,6 +194,7 @@ pub(crate) fn service_keys(
         strip_prefix: _,
         preserve_host: _,
         keeps_encoded_slashes: _,
+        edits: _,
         rate_limit: _,
         timeouts: _,
         auth:
@@ -206,6 +204,7 @@ pub(crate) fn service_keys(
                 strips_credentials: _,
             },
     } = old;
+    let [request_edits, response_edits] = edit_keys(old.edits.as_deref(), new.edits.as_deref());
     let several = old.destinations.len() > 1 || new.destinations.len() > 1;
     let targets = if several { "targets" } else { "target" };
     let reply = new.reply.as_ref().or(old.reply.as_ref());
@@ -229,9 +228,11 @@ pub(crate) fn service_keys(
             old.keeps_encoded_slashes != new.keeps_encoded_slashes,
             "encodedSlashes",
         ),
+        request_edits,
+        response_edits,
         (old.rate_limit != new.rate_limit, "rateLimit"),
         (old.timeouts != new.timeouts, "timeouts"),
-        (providers(old, of_old) != providers(new, of_new), "auth"),
+        (providers(old, of_old).ne(providers(new, of_new)), "auth"),
         (old.auth.scopes != new.auth.scopes, "scopes"),
         (
             old.auth.strips_credentials != new.auth.strips_credentials,
@@ -249,6 +250,16 @@ fn destinations(service: &Service, settings: &Settings) -> Vec<(Option<Target>, 
         (target, to.path.clone(), to.role)
     });
     known.collect()
+}
+
+/// Returns whether each kind of header edits differs.
+fn edit_keys(old: Option<&Edits>, new: Option<&Edits>) -> [(bool, &'static str); 2] {
+    let none = Edits::default();
+    let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+    [
+        (old.request != new.request, "requestHeaders"),
+        (old.response != new.response, "responseHeaders"),
+    ]
 }
 
 fn names_of(differs: &[(bool, &'static str)]) -> Vec<&'static str> {
@@ -300,6 +311,21 @@ fn endpoint<'a>(settings: &'a Settings, provider: &Provider) -> Option<TargetIde
     settings.targets.get(endpoint.target).map(Target::identity)
 }
 
+/// Returns true if a listener that stays is of another kind.
+fn is_kind_changed(old: &Config, new: &Config) -> bool {
+    let kinds = |config: &Config| {
+        let listeners = config.listeners.iter();
+        let kinds = listeners.map(|listen| (listen.address.to_string(), listen.kind.clone()));
+        kinds.collect::<Vec<_>>()
+    };
+    // A listener that was added or removed is counted elsewhere.
+    let (of_old, of_new) = (kinds(old), kinds(new));
+    of_new.iter().any(|(address, kind)| {
+        let before = of_old.iter().find(|(known, _)| known == address);
+        before.is_some_and(|(_, before)| before != kind)
+    })
+}
+
 /// Returns the top-level keys that changed.
 fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
     let (before, after) = (&old.settings, &new.settings);
@@ -315,6 +341,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         half_close: _,
         cors: _,
         security_headers: _,
+        edits: _,
         trusted_proxies: _,
         allow: _,
         deny: _,
@@ -329,20 +356,11 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
                 !one.is_like(other) || endpoint(before, one) != endpoint(after, other)
             })
     };
-    let kinds = |config: &Config| {
-        let listeners = config.listeners.iter();
-        let kinds = listeners.map(|listen| (listen.address.to_string(), listen.kind.clone()));
-        kinds.collect::<Vec<_>>()
-    };
-    // A listener that was added or removed is counted elsewhere.
-    let (of_old, of_new) = (kinds(old), kinds(new));
-    let is_kind_changed = of_new.iter().any(|(address, kind)| {
-        let before = of_old.iter().find(|(known, _)| known == address);
-        before.is_some_and(|(_, before)| before != kind)
-    });
+    let [request_edits, response_edits] =
+        edit_keys(before.edits.as_deref(), after.edits.as_deref());
     let is_port_changed = before.https_port != after.https_port;
     names_of(&[
-        (is_kind_changed || is_port_changed, "listen"),
+        (is_kind_changed(old, new) || is_port_changed, "listen"),
         (is_provider_changed(), "auth"),
         (before.rate_limit != after.rate_limit, "rateLimit"),
         (before.auth_failures != after.auth_failures, "authFailures"),
@@ -354,6 +372,8 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
             before.security_headers != after.security_headers,
             "securityHeaders",
         ),
+        request_edits,
+        response_edits,
         (
             before.trusted_proxies != after.trusted_proxies,
             "trustedProxies",

@@ -72,6 +72,7 @@ pub(super) fn checks(
             || order.routed(decision, refusal)
             || order.behind_route(run, refusal)
     });
+    order.edits(is_stopped);
     let rows = order.rows;
     let targets = match (is_stopped, service) {
         (false, Some(service)) => policies::targets(service, settings, run.destination),
@@ -176,6 +177,22 @@ impl Order<'_> {
         }
         self.pass("rateLimit", limit);
         false
+    }
+
+    /// Adds header edits. Those of the request only where it goes to a target.
+    fn edits(&mut self, is_stopped: bool) {
+        let edits = self
+            .service
+            .map_or(&self.settings.edits, |service| &service.edits);
+        let Some(edits) = edits.as_deref() else {
+            return;
+        };
+        if !is_stopped && !edits.request.is_empty() {
+            self.pass("requestHeaders", edits.request.shown().to_owned());
+        }
+        if !edits.response.is_empty() {
+            self.pass("responseHeaders", edits.response.shown().to_owned());
+        }
     }
 
     /// Adds what decides behind the route. Returns true if the request ends there.

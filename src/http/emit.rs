@@ -114,8 +114,8 @@ impl<'b> HeadWriter<'b> {
     }
 }
 
-/// Asserts that none of these lines is a framing field.
-fn has_no_framing(lines: &[u8]) -> bool {
+/// Returns true if none of these lines is a framing field.
+pub fn has_no_framing(lines: &[u8]) -> bool {
     !lines.split(|&byte| byte == b'\n').any(|line| {
         [&b"content-length:"[..], b"transfer-encoding:"]
             .iter()

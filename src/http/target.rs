@@ -146,9 +146,9 @@ fn host<'a>(head: &RequestHead<'a>) -> Result<Option<&'a [u8]>, RequestError> {
     }
 }
 
-/// Validates an authority without userinfo (RFC 3986 3.2): a host that is not empty, and an
+/// Returns true for a valid authority without userinfo (RFC 3986 3.2): a host that is not empty, and an
 /// optional port, whose digits may be missing (3.2.3).
-fn is_authority(authority: &[u8]) -> bool {
+pub fn is_authority(authority: &[u8]) -> bool {
     // Nearly always the authority is a name or an IPv4 address alone.
     if is_name(authority) {
         return true;

@@ -4,9 +4,11 @@
 
 mod admin;
 mod auth;
+mod edits;
 
 pub use self::admin::*;
 pub use self::auth::*;
+pub use self::edits::*;
 use crate::time::Duration;
 
 // --- buffers ---

@@ -4,7 +4,8 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::digits;
-use crate::http::field::tokens;
+use crate::http::field::{Name, tokens};
+use crate::http::head::Fields;
 
 /// A range of IP addresses (CIDR).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +53,33 @@ impl Peer {
             }
         }
     }
+}
+
+/// Scheme that a client used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// Returns the name of the scheme (RFC 9110 4.2).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
+
+/// Returns the scheme that a trusted proxy reports in X-Forwarded-Proto.
+pub fn scheme(fields: &Fields<'_>) -> Option<Scheme> {
+    let said = fields.first(Name::XForwardedProto)?;
+    let all = [Scheme::Http, Scheme::Https].into_iter();
+    let mut named = all.filter(|scheme| said.eq_ignore_ascii_case(scheme.as_str().as_bytes()));
+    named.next()
 }
 
 /// A set of peers: networks, and optionally the peers on unix sockets.

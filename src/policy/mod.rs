@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod admission;
 pub mod auth;
 pub mod cors;
+pub mod edits;
 pub mod fixed;
 pub mod forward;
 pub mod guard;

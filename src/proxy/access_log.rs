@@ -9,12 +9,15 @@ use crate::limits::ACCESS_LOG_BYTES;
 use crate::limits::LISTENER_NAMES_MAX;
 use crate::observe::access::{AccessFormat, Entrance, Outcome, render};
 use crate::observe::date::DateCache;
+use crate::policy::auth::grant::Grant;
 use crate::policy::request_id::RequestIds;
 use crate::time::{Instant, UnixTime};
 
 /// The access log.
 pub(super) struct AccessLog {
     format: AccessFormat,
+    /// True if entries keep what is not in a combined line: for JSON lines, and for header edits.
+    keeps_details: bool,
     /// Whole lines that wait for the caller.
     lines: Vec<u8>,
     /// Lines that found no room.
@@ -35,10 +38,13 @@ pub(super) struct AccessLog {
 }
 
 impl AccessLog {
-    /// An empty log of this format. `key`: random bits for the ids of requests.
-    pub(super) fn new(settings: &Settings, key: u64) -> AccessLog {
+    /// An empty log of this format. `notes_requests`: header edits need what a JSON line shows.
+    /// `key`: random bits for the ids of requests.
+    pub(super) fn new(settings: &Settings, notes_requests: bool, key: u64) -> AccessLog {
+        let format = line_format(settings.access_log);
         AccessLog {
-            format: line_format(settings.access_log),
+            format,
+            keeps_details: notes_requests || format == AccessFormat::Json,
             ids: RequestIds::new(key, settings.request_id.as_deref()),
             listeners: Vec::new(),
             lines: Vec::new(),
@@ -51,8 +57,9 @@ impl AccessLog {
 
     /// Replaces the format, for requests that end from now on, and the name of the field with the
     /// id, for requests that come from now on.
-    pub(super) fn set(&mut self, settings: &Settings) {
+    pub(super) fn set(&mut self, settings: &Settings, notes_requests: bool) {
         self.format = line_format(settings.access_log);
+        self.keeps_details = notes_requests || self.is_json();
         self.ids.set_name(settings.request_id.as_deref());
     }
 
@@ -95,11 +102,25 @@ impl AccessLog {
         }
     }
 
-    /// Has the entry keep what only a JSON line shows of the head.
+    /// Has the entry keep what JSON lines and header edits show of the head. `is_trusted`: what the
+    /// peer forwards is believed.
     #[inline]
-    pub(super) fn note_details(&self, entry: &mut AccessLogEntry, head: &RequestHead<'_>) {
-        if self.is_json() {
-            entry.note_details(head);
+    pub(super) fn note_details(
+        &self,
+        entry: &mut AccessLogEntry,
+        head: &RequestHead<'_>,
+        is_trusted: bool,
+    ) {
+        if self.keeps_details {
+            entry.note_details(head, is_trusted);
+        }
+    }
+
+    /// Has the entry keep who was let in; [`note_details`](Self::note_details) comes before.
+    #[inline]
+    pub(super) fn note_grant(&self, entry: &mut AccessLogEntry, grant: &Grant) {
+        if self.keeps_details {
+            entry.note_grant(grant);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::http::chunked::ChunkError;
 use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
+use crate::policy::forward::Scheme;
 use crate::time::Duration;
 use crate::upstream::health::Change;
 
@@ -33,6 +34,16 @@ pub enum ListenerKind {
     Secure,
     /// Plain HTTP that redirects every request to the TLS listener.
     Redirect,
+}
+
+impl ListenerKind {
+    /// Returns the scheme of its connections.
+    pub(super) fn scheme(self) -> Scheme {
+        match self {
+            ListenerKind::Secure => Scheme::Https,
+            ListenerKind::Plain | ListenerKind::Redirect => Scheme::Http,
+        }
+    }
 }
 
 /// Commands for the loop. Their order matters: a `Close` comes before the `Dial` that reuses its

@@ -117,7 +117,7 @@ impl Context {
         Context {
             now: Instant::ZERO,
             peaks: rules.bounds,
-            access_log: AccessLog::new(&rules.settings, key),
+            access_log: AccessLog::new(&rules.settings, rules.notes_requests, key),
             recorder: Recorder::new(&rules.settings),
             rules,
             commands: VecDeque::new(),

@@ -324,6 +324,7 @@ fn settings_of(rules: &Rules, service: Option<&ServiceRules>) -> Settings {
         auth_failures: None,
         cors: None,
         security_headers: None,
+        edits: None,
         trusted_proxies: PeerSet::default(),
         allow: PeerSet::default(),
         deny: PeerSet::default(),
@@ -355,6 +356,7 @@ fn add_service(settings: &mut Settings, rules: &ServiceRules) {
     service.methods = Vec::new();
     service.health_check = None;
     service.passive_health = None;
+    service.edits = None;
     service.auth = ServiceAuth::default();
     service.rate_limit = ServiceRateLimit::Off;
     let known = core::mem::take(&mut service.destinations);

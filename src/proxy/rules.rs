@@ -6,6 +6,7 @@
 //! are replaced.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::bounds::Bounds;
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
@@ -20,6 +21,7 @@ use crate::policy::addresses::AddressRules;
 use crate::policy::admission::AdmissionRules;
 use crate::policy::auth::provider::Reads;
 use crate::policy::cors::Cors;
+use crate::policy::edits::Edits;
 use crate::policy::forward::TrustedProxies;
 use crate::policy::rate_fields::RateLines;
 use crate::policy::rewrite::Rewrite;
@@ -44,6 +46,8 @@ pub(super) struct Rules {
     pub(super) common: Rc<CommonRules>,
     /// Peers whose `X-Forwarded-*` fields are accepted.
     pub(super) trusted: TrustedProxies,
+    /// True if the edits of a response need what only the head of its request says.
+    pub(super) notes_requests: bool,
     /// Rules for client addresses.
     pub(super) addresses: AddressRules,
     /// Limits of a request's head.
@@ -65,6 +69,8 @@ pub(super) struct CommonRules {
     pub(super) rate_lines: Option<Rc<RateLines>>,
     /// Security headers of every response; `None` if off.
     pub(super) security: Option<SecurityBlock>,
+    /// Header edits of responses without a service; `None` if there are none.
+    pub(super) edits: Option<Arc<Edits>>,
     /// A client that half-closed its connection still gets the response.
     pub(super) half_close: bool,
     /// Time for a small request body that is read before an upstream connection is opened.
@@ -124,11 +130,17 @@ impl Rules {
             rate_lines: rate_lines.map(Rc::new),
             cors: settings.cors.as_ref().map(Cors::new),
             security: settings.security_headers.as_ref().map(SecurityBlock::new),
+            edits: settings.edits.clone(),
             half_close: settings.half_close,
             head_timeout: settings.timeouts.head,
             gathered_bytes: settings.limits.gathered_bytes,
             body_bytes: settings.limits.body_bytes,
         });
+        let of_services = settings.services.iter().map(|service| &service.edits);
+        let notes_requests = of_services
+            .chain([&settings.edits])
+            .flatten()
+            .any(|edits| edits.response.needs_request());
         let targets = settings.targets.iter().cloned().map(Rc::new);
         let targets = targets.collect::<Vec<_>>();
         // A copy of thousands of services would hold the event loop up.
@@ -158,6 +170,7 @@ impl Rules {
             services: services.collect(),
             routes,
             common,
+            notes_requests,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             addresses: AddressRules::new(&settings.allow, &settings.deny),
             request_limits: HeadLimits {
@@ -238,6 +251,7 @@ impl ServiceRules {
                 destinations: Vec::new(),
                 reply: None,
                 health_check: None,
+                edits: None,
                 auth: ServiceAuth::default(),
                 ..self.service.clone()
             },
@@ -254,6 +268,7 @@ impl ServiceRules {
                 cors: None,
                 rate_lines: None,
                 security: None,
+                edits: None,
                 ..*self.common
             }),
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::observe::access::Outcome;
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
+use crate::policy::edits::Edits;
 pub use crate::policy::fixed::{FixedReply, Redirect, Respond};
 pub use crate::policy::forward::{Network, PeerSet};
 use crate::policy::guard::{GuardId, OPEN};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub cors: Option<CorsPolicy>,
     /// `securityHeaders`; `None`: off.
     pub security_headers: Option<SecurityHeaders>,
+    /// `requestHeaders` and `responseHeaders` of requests without a service; `None`: none.
+    pub edits: Option<Arc<Edits>>,
     /// `trustedProxies`: peers whose X-Forwarded-* fields are accepted.
     pub trusted_proxies: PeerSet,
     /// `allow`: clients that are served; empty for all.
@@ -215,6 +218,8 @@ pub struct Service {
     pub preserve_host: bool,
     /// `encodedSlashes`: true to forward a `%2F` in a path, false to refuse the path.
     pub keeps_encoded_slashes: bool,
+    /// `requestHeaders` and `responseHeaders`, merged with those of the top level; `None`: none.
+    pub edits: Option<Arc<Edits>>,
     /// `rateLimit` of the service.
     pub rate_limit: ServiceRateLimit,
     /// Timeouts of the service, with defaults filled in.

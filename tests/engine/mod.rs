@@ -10,6 +10,7 @@ mod bodies;
 mod carried;
 mod cors;
 mod deadlines;
+mod edits;
 mod ends;
 mod entrances;
 mod exchanges;

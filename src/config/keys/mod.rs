@@ -20,7 +20,7 @@ mod upstream_tls;
 
 use crate::proxy::settings::{AccessLogFormat, PeerSet, Settings};
 
-use crate::config::model::{Config, LogLevel};
+use crate::config::model::{Config, Listen, LogLevel};
 use crate::config::schema::{ROOT, TOP};
 use crate::config::syntax::document::{Node, Value};
 use crate::config::syntax::located::{Located, Object};
@@ -58,10 +58,12 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     let rate_limit = rate_limit::top(object.get("rateLimit"), report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
     let auth = auth::compile(object.get("auth"), source, report);
+    let policies = services::Policies::of_top(&object, auth.claims(), report);
+    let edits = policies.edits();
     let defaults = services::Defaults {
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,
-        policies: services::Policies::of_top(&object, report),
+        policies,
         required: required(&object, &auth.known, report),
         providers: &auth.known,
     };
@@ -72,9 +74,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         .map(|place| services::compile(place, &defaults, source, report))
         .unwrap_or_default();
     let auth = auth.join(&mut targets);
-    // An error about `PORT` has no better place than `listen`.
-    let listen = object.get("listen");
-    let port_place = listen.cloned().unwrap_or_else(|| at("listen"));
+    let listeners = listeners(&object, at("listen"), source, report);
     let security_headers = security_headers::compile(object.get("securityHeaders"), report);
     let names = (security_headers.as_ref(), &auth[..]);
     let request_id = request_id::compile(object.get("requestId"), names, report);
@@ -89,6 +89,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         half_close: object.flag("halfClose", report),
         cors: cors::compile(object.get("cors"), report),
         security_headers,
+        edits,
         trusted_proxies: peers(&object, "trustedProxies", report),
         allow: peers(&object, "allow", report),
         deny: peers(&object, "deny", report),
@@ -97,7 +98,6 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         request_id,
         record: record::compile(object.get("record"), report),
     };
-    let listeners = listen::compile(listen, &port_place, source, report);
     Some(Config {
         settings,
         admin: admin::compile(object.get("admin"), &listeners, report),
@@ -114,6 +114,17 @@ fn read_schema(object: &Object<'_>, report: &mut Report<'_>) {
     if let Some(place) = object.get("$schema") {
         let _ = place.text(report);
     }
+}
+
+/// Reads `listen`. `missing`: its place when it is missing, for errors about `PORT`.
+fn listeners(
+    object: &Object<'_>,
+    missing: Located<'_>,
+    source: &Source<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Listen> {
+    let listen = object.get("listen");
+    listen::compile(listen, listen.unwrap_or(&missing), source, report)
 }
 
 /// Reads `requireAuth`: the places of the providers in `known`.

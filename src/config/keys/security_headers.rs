@@ -98,7 +98,7 @@ fn change<'a>(
 
 /// Returns the fault of a header's value (RFC 9110 5.5). Visible ASCII, spaces and tabs are
 /// allowed.
-fn value_fault(text: &str) -> Option<&'static str> {
+pub(super) fn value_fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("is empty; write null to leave the header out");
     }

@@ -38,7 +38,8 @@ fn the_parser_reads_each_key_of_the_table_and_no_other() {
         "authFailures": {}, "rateLimit": {}, "timeouts": {}, "limits": {}, "cors": {}, "record": {},
         "services": [{ "targets": [{}], "healthCheck": {}, "passiveHealth": {}, "tls": {},
             "rateLimit": {}, "timeouts": {}, "limits": {} },
-            { "redirect": {}, "respond": {} }, { "respond": {} }] }"#;
+            { "redirect": {}, "respond": {} }, { "respond": {} }],
+        "requestHeaders": {}, "responseHeaders": {} }"#;
     let _ = reads::take();
     let _ = try_load(text);
     let read = reads::take();
@@ -173,7 +174,7 @@ fn bounds_are_those_of_the_parser() {
 #[test]
 fn each_key_is_described() {
     let tables = tables();
-    assert_eq!(tables.len(), 24);
+    assert_eq!(tables.len(), 25);
     for table in tables {
         let names = table
             .keys

@@ -8,7 +8,8 @@ use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
 use super::listener::{ADDRESS_EXPECTED, LISTEN};
 use super::services::{
     BALANCE_KEY, ENCODED_SLASHES_KEY, HEALTH_CHECK_KEY, PASSIVE_HEALTH_KEY, PRESERVE_HOST_KEY,
-    PROVIDERS_EXPECTED, RETRIES_KEY, SERVICE, STRIP_PREFIX_KEY,
+    PROVIDERS_EXPECTED, REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY, RETRIES_KEY, SERVICE,
+    STRIP_PREFIX_KEY,
 };
 
 /// The whole file.
@@ -84,6 +85,8 @@ pub static TOP: Table = Table {
         STRIP_PREFIX_KEY,
         PRESERVE_HOST_KEY,
         ENCODED_SLASHES_KEY,
+        REQUEST_HEADERS_KEY,
+        RESPONSE_HEADERS_KEY,
         Key {
             name: "requireAuth",
             kind: Kind::Any(

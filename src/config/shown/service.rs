@@ -1,6 +1,7 @@
 //! Values of a service's keys, as text.
 
 use crate::config::schema::units::show_duration;
+use crate::policy::edits::{Edits, HeaderEdits};
 use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
@@ -34,6 +35,8 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         "preserveHost" => service.preserve_host.to_string(),
         "encodedSlashes" if service.keeps_encoded_slashes => "keep".to_owned(),
         "encodedSlashes" => "reject".to_owned(),
+        "requestHeaders" => edits(service.edits.as_deref(), |edits| &edits.request),
+        "responseHeaders" => edits(service.edits.as_deref(), |edits| &edits.response),
         "rateLimit" => match &service.rate_limit {
             ServiceRateLimit::Inherited => "that of the top level".to_owned(),
             ServiceRateLimit::Off => "off".to_owned(),
@@ -119,6 +122,11 @@ pub(crate) fn rate(limit: &RateLimit) -> String {
         limit.requests,
         show_duration(limit.window)
     )
+}
+
+/// Returns one kind of header edits, or "none".
+pub(crate) fn edits(edits: Option<&Edits>, kind: fn(&Edits) -> &HeaderEdits) -> String {
+    edits.map_or("none".to_owned(), |edits| kind(edits).shown().to_owned())
 }
 
 /// Returns a list, or "none".

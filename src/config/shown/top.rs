@@ -1,6 +1,6 @@
 //! Values of the top-level keys, as text. No text has a secret in it.
 
-use super::service::{Parts, list, off, one, rate, span};
+use super::service::{Parts, edits, list, off, one, rate, span};
 use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::{Config, ListenKind};
@@ -66,6 +66,8 @@ fn word(key: &str, config: &Config) -> String {
             AccessLogFormat::Json => "json".to_owned(),
             AccessLogFormat::Off => "off".to_owned(),
         },
+        "requestHeaders" => edits(settings.edits.as_deref(), |edits| &edits.request),
+        "responseHeaders" => edits(settings.edits.as_deref(), |edits| &edits.response),
         "requestId" => settings.request_id.clone().unwrap_or("off".to_owned()),
         "record" => match &settings.record {
             None => "off".to_owned(),

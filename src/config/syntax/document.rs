@@ -1,6 +1,8 @@
 //! A document that remembers where each key and value stands. Members of an object stay a list, in
 //! order, so that a key given twice is seen. Not here: what the document means.
 
+use crate::policy::edits::Part;
+
 /// A value and the byte at which it begins.
 #[derive(PartialEq, Debug)]
 pub(crate) struct Node {
@@ -35,6 +37,11 @@ impl Node {
                 let written = self.written.as_deref().unwrap_or(text);
                 Some(format!("{:?}", cut(&without_credentials(written))))
             }
+            // A value with variables of a request has always been written as something else.
+            Value::Parts(_) => {
+                let written = self.written.as_deref().unwrap_or_default();
+                Some(format!("{:?}", cut(written)))
+            }
             Value::List(_) | Value::Object(_) | Value::Broken => None,
         }
     }
@@ -50,7 +57,12 @@ impl Node {
                 member.name_at += base;
                 member.node.shift(base);
             }),
-            Value::Null | Value::Flag(_) | Value::Number(_) | Value::Text(_) | Value::Broken => {}
+            Value::Null
+            | Value::Flag(_)
+            | Value::Number(_)
+            | Value::Text(_)
+            | Value::Parts(_)
+            | Value::Broken => {}
         }
     }
 }
@@ -74,6 +86,8 @@ pub(crate) enum Value {
     /// Number as written: digits, perhaps a sign, a fraction, an exponent.
     Number(String),
     Text(String),
+    /// Value of a header edit that has variables of a request.
+    Parts(Vec<Part>),
     List(Vec<Node>),
     Object(Vec<Member>),
     /// Value about which an error was reported already.

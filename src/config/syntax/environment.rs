@@ -1,8 +1,10 @@
-//! `${VAR}` and `${VAR:-default}` inside string values. A `$` without a brace is a `$`.
+//! `${VAR}` and `${VAR:-default}` inside string values. A `$` without a brace is a `$`. In the values
+//! of header edits a few names stand for values of a request, and stay.
 
 use super::document::{Node, Value};
 use super::located;
 use super::report::Report;
+use crate::policy::edits::{Part, Variable};
 
 /// Looks a variable up.
 pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -30,7 +32,12 @@ pub(crate) fn replace(
             }
         }
         Value::Object(members) => {
+            let are_edits = holds_edits(path);
             for member in members {
+                if are_edits {
+                    replace_in_edit(&mut member.node, path, &member.name, environment, report);
+                    continue;
+                }
                 replace(
                     &mut member.node,
                     &located::member_path(path, &member.name),
@@ -43,14 +50,98 @@ pub(crate) fn replace(
     }
 }
 
+/// Returns true for the path of an object whose values are those of header edits.
+fn holds_edits(path: &str) -> bool {
+    let mut names = path.rsplit('.');
+    let is_edit = matches!(names.next(), Some("set" | "add"))
+        && matches!(names.next(), Some("requestHeaders" | "responseHeaders"));
+    let owner = names.next();
+    let is_owner = owner.is_none_or(|owner| owner == "services" || owner.starts_with("services["));
+    is_edit && is_owner && names.next().is_none()
+}
+
+/// Replaces the variables in the value of a header edit. A value with variables of a request becomes
+/// [`Value::Parts`].
+fn replace_in_edit(
+    node: &mut Node,
+    path: &str,
+    name: &str,
+    environment: Environment<'_>,
+    report: &mut Report<'_>,
+) {
+    let text = match &mut node.value {
+        Value::Text(text) if text.contains("${") => core::mem::take(text),
+        _ => return,
+    };
+    let value = match parts(&text, environment) {
+        Ok(mut parts) => match (parts.pop(), parts.is_empty()) {
+            (Some(Part::Text(whole)), true) => Value::Text(whole.into()),
+            (None, _) => Value::Text(String::new()),
+            (last, _) => Value::Parts(parts.into_iter().chain(last).collect()),
+        },
+        Err(message) => {
+            node.written = Some(text.clone());
+            node.value = Value::Text(String::new());
+            let shown = node.shown().unwrap_or_default();
+            let path = located::member_path(path, name);
+            report.add(node.at, &path, format!("{shown}: {message}"));
+            Value::Broken
+        }
+    };
+    node.value = value;
+    node.written = Some(text);
+}
+
+/// Returns the parts of a text: its variables of a request, and what is between them.
+fn parts(text: &str, environment: Environment<'_>) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut before = String::new();
+    let mut rest = text;
+    while let Some((start, behind)) = rest.split_once("${") {
+        let (inside, after) = behind.split_once('}').ok_or(OPEN_BRACE)?;
+        before.push_str(start);
+        match Variable::of(inside) {
+            Some(variable) => {
+                if !before.is_empty() {
+                    parts.push(Part::Text(core::mem::take(&mut before).into()));
+                }
+                parts.push(Part::Variable(variable));
+            }
+            None => before.push_str(&variable_or_hint(inside, environment)?),
+        }
+        rest = after;
+    }
+    before.push_str(rest);
+    if !before.is_empty() {
+        parts.push(Part::Text(before.into()));
+    }
+    Ok(parts)
+}
+
+/// Returns the value of an environment variable; the error names the variables of a request, too.
+fn variable_or_hint(inside: &str, environment: Environment<'_>) -> Result<String, String> {
+    if let Some((name, _)) = inside.split_once(":-")
+        && Variable::of(name).is_some()
+    {
+        return Err(format!(
+            "{name} is a variable of the request and has no default; write ${{{name}}}"
+        ));
+    }
+    variable(inside, environment).map_err(|message| {
+        let names = Variable::ALL.map(|(name, _)| name).join(", ");
+        format!("{message}; the variables of a request are {names}")
+    })
+}
+
+/// Error of a variable without an end.
+const OPEN_BRACE: &str = r#""${" without a "}"; write ${NAME} or ${NAME:-default}"#;
+
 /// Replaces the variables of one string. The value of a variable is not expanded again.
 fn expand(text: &str, environment: Environment<'_>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once("${") {
-        let (inside, after) = behind
-            .split_once('}')
-            .ok_or(r#""${" without a "}"; write ${NAME} or ${NAME:-default}"#)?;
+        let (inside, after) = behind.split_once('}').ok_or(OPEN_BRACE)?;
         expanded.push_str(before);
         expanded.push_str(&variable(inside, environment)?);
         rest = after;

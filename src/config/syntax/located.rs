@@ -98,7 +98,7 @@ impl<'a> Located<'a> {
             Value::Flag(true) => "true",
             Value::Flag(false) => "false",
             Value::Number(_) => "a number",
-            Value::Text(_) => "a string",
+            Value::Text(_) | Value::Parts(_) => "a string",
             Value::List(_) => "a list",
             Value::Object(_) => "an object",
             Value::Broken => return None,

@@ -71,6 +71,55 @@ pub(crate) fn is_no_request_field(lower: &str) -> bool {
     is_listed && !is_own(lower)
 }
 
+/// Returns why header edits may not name a header of this lower-case name. The framing of a message
+/// and the fields of one connection are the gateway's (RFC 9110 7.6.1, RFC 9112 6), and upstreams
+/// believe what says where a request comes from.
+pub(crate) fn edit_fault(lower: &str) -> Option<&'static str> {
+    const CONNECTION: [&str; 15] = [
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "http2-settings",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "max-forwards",
+        "via",
+    ];
+    const HANDSHAKE: [&str; 3] = [
+        "sec-websocket-key",
+        "sec-websocket-accept",
+        "sec-websocket-version",
+    ];
+    let is_forwarded = lower.starts_with("x-forwarded-")
+        || matches!(lower, "forwarded" | "x-real-ip" | "x-client-subject");
+    if lower.contains('_') {
+        Some("has a \"_\", which many servers take for a \"-\"; write a \"-\"")
+    } else if lower == "host" {
+        Some("is the host of the request; \"preserveHost\" says which one goes upstream")
+    } else if CONNECTION.contains(&lower) {
+        Some("belongs to the framing or to one connection, which are the gateway's; remove it")
+    } else if HANDSHAKE.contains(&lower) {
+        Some("belongs to the handshake of a WebSocket; remove it")
+    } else if is_forwarded {
+        Some(
+            "says where a request comes from, which the gateway writes itself; choose another name",
+        )
+    } else if lower == "x-consumer" {
+        Some("is the consumer that was let in; \"forwardConsumer\": true sends it")
+    } else if lower == "proxy" {
+        Some("is no header; CGI programs would take it for their proxy")
+    } else {
+        None
+    }
+}
+
 /// Tells whether a text is a token (RFC 9110 5.6.2), as names of headers and methods are.
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(crate::http::field::is_tchar)

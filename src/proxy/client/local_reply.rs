@@ -12,6 +12,7 @@ use super::super::upstream::NoEndpoint;
 use super::Clients;
 use super::connection::Phase;
 use crate::observe::access::Outcome;
+use crate::policy::edits::HeaderEdits;
 use crate::policy::rate_fields::RateFields;
 use crate::policy::reply::Reply;
 use crate::time::Duration;
@@ -114,9 +115,20 @@ impl Clients {
             rate: RateFields::of(rate_lines, entry.numbers.quota, ctx.now),
             is_head: reply.is_head,
         };
-        let bound = parts.bound(reply.content);
+        let edits = match &entry.service {
+            Some(rules) => rules.service.edits.as_deref(),
+            None => common.edits.as_deref(),
+        };
+        let edits = edits.map(|edits| &edits.response);
+        let added = edits.map_or(0, HeaderEdits::bound);
+        let bound = parts.bound(reply.content).saturating_add(added);
         let room = client.outbox.head_room(bound, &mut ctx.buffers);
+        let start = room.len();
         let written = parts.write(reply.content, room);
+        let written = written.and_then(|()| match edits {
+            Some(edits) => entry.edit_response(edits, client.listener.scheme(), (room, start)),
+            None => Ok(()),
+        });
         debug_assert!(written.is_ok(), "the bound covers every reply");
         let status = reply.content.status();
         entry.numbers.status = Some(status);

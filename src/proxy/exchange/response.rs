@@ -133,8 +133,18 @@ impl Relay<'_> {
         let rate = self.exchange.rate_fields(self.ctx.now);
         let of_rate = rate.map_or(0, |rate| rate.bound());
         let bound = total([interim_bound(head), lines.len(), id.line.len(), of_rate]);
+        let edits = self.exchange.rules.service.edits.as_deref();
+        let added = edits.map_or(0, |edits| edits.response.bound());
+        let bound = bound.saturating_add(added);
         let room = self.client.outbox.head_room(bound, &mut self.ctx.buffers);
-        if write_interim(head, connection, (lines, id, rate), room).is_err() {
+        let start = room.len();
+        let (entry, scheme) = (&self.exchange.log_entry, self.client.listener.scheme());
+        let written = write_interim(head, connection, (lines, id, rate), room);
+        let written = written.and_then(|()| match edits {
+            Some(edits) => entry.edit_response(&edits.response, scheme, (room, start)),
+            None => Ok(()),
+        });
+        if written.is_err() {
             self.exchange.for_client = for_client;
             return Err(ResponseError::HeadTooLarge);
         }
@@ -202,10 +212,17 @@ impl Relay<'_> {
             rate: exchange.rate_fields(self.ctx.now),
         };
         let outbox = &mut self.client.outbox;
-        let room = outbox.head_room(parts.bound(head), &mut self.ctx.buffers);
-        if parts.write(head, room).is_err() {
-            return Err(ResponseError::HeadTooLarge);
-        }
+        let edits = exchange.rules.service.edits.as_deref();
+        let added = edits.map_or(0, |edits| edits.response.bound());
+        let bound = parts.bound(head).saturating_add(added);
+        let room = outbox.head_room(bound, &mut self.ctx.buffers);
+        let start = room.len();
+        let (entry, scheme) = (&exchange.log_entry, self.client.listener.scheme());
+        let written = parts.write(head, room).and_then(|()| match edits {
+            Some(edits) => entry.edit_response(&edits.response, scheme, (room, start)),
+            None => Ok(()),
+        });
+        written.map_err(|_| ResponseError::HeadTooLarge)?;
         exchange.for_client = None;
         let reusable = is_complete
             && !exchange.traits.has(Traits::CONTENT_WITHOUT_MEANING)

@@ -5,11 +5,13 @@
 //! spelling; hop-by-hop and framing fields never are (RFC 9110 7.6.1), and the message gets the
 //! framing that we use ourselves.
 
+mod edits;
 mod reply;
 mod request;
 mod response;
 mod retarget;
 
+pub(super) use self::edits::edit;
 pub(super) use self::reply::{Content, ReplyParts};
 pub(super) use self::request::RequestParts;
 pub(super) use self::response::{Blocks, ResponseParts, interim_bound, write_interim};

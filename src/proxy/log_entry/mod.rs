@@ -3,6 +3,7 @@
 //! The request's bytes are gone by the time its line is written, so what the line shows of them is
 //! kept here, in one string that is reused from request to request.
 
+mod details;
 mod line;
 
 use core::net::{IpAddr, SocketAddr};
@@ -16,11 +17,11 @@ use super::tries::{Tries, Verdict};
 use crate::buffer::total;
 use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
-use crate::http::{target, trace};
-use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, AUTH_SUBJECT_BYTES};
+use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
 use crate::observe::access::{Entrance, Outcome};
 use crate::observe::basic_user::basic_user;
 use crate::observe::metrics::counters::Ended;
+use crate::policy::forward::Scheme;
 use crate::policy::rate_fields::Quota;
 use crate::policy::request_id::{IdField, IdShape, RequestIds};
 use crate::time::Instant;
@@ -29,7 +30,8 @@ use crate::time::Instant;
 #[derive(Default)]
 pub(super) struct AccessLogEntry {
     /// Field line with the id of the request, request line, user, Referer and User-Agent, one behind
-    /// the other; for a JSON line also the host, the trace id and the subject of a token.
+    /// the other; for a JSON line or header edits also the host, the trace id, the subject of a
+    /// token and the name of the consumer.
     text: Vec<u8>,
     /// Layout of the first of them.
     id: IdShape,
@@ -75,12 +77,14 @@ pub(super) struct Numbers {
     pub(super) endpoint: Option<EndpointId>,
 }
 
-/// Bytes of the texts that only a JSON line shows; 0 without one.
+/// Bytes of the texts that only JSON lines and header edits show; 0 without one.
 #[derive(Clone, Copy, Default)]
 struct Details {
     host: u16,
     trace: u16,
     subject: u16,
+    consumer: u16,
+    scheme: Option<Scheme>,
 }
 
 impl AccessLogEntry {
@@ -177,30 +181,6 @@ impl AccessLogEntry {
         }
         self.referer = referer.map(|value| self.keep(value));
         self.user_agent = user_agent.map(|value| self.keep(value));
-    }
-
-    /// Keeps what only a JSON line shows of the head, behind all else.
-    #[cold]
-    pub(super) fn note_details(&mut self, head: &RequestHead<'_>) {
-        let mut hosts = head.fields.get_all(Name::Host);
-        let host = match (target::authority(head.target), hosts.next(), hosts.next()) {
-            (Some(authority), ..) => authority,
-            (None, Some(host), None) => host,
-            _ => b"",
-        };
-        let trace = trace::id(&head.fields).unwrap_or_default();
-        self.text
-            .reserve_exact(total([host.len(), trace.len(), AUTH_SUBJECT_BYTES]));
-        self.details.host = self.keep(host) as u16;
-        self.details.trace = self.keep(trace) as u16;
-    }
-
-    /// Keeps the subject of the token that let the request in; `note_details` comes before.
-    #[cold]
-    pub(super) fn note_subject(&mut self, subject: &str) {
-        if self.details.subject == 0 {
-            self.details.subject = self.keep(subject.as_bytes()) as u16;
-        }
     }
 
     /// Notes that the request goes to an upstream, on a `reused` connection or a fresh one.

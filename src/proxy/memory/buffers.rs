@@ -20,6 +20,7 @@ use crate::limits::{
     INTERIM_BYTES, INTERIM_RESPONSES_MAX, READ_BYTES, RESPONSE_HEAD_BYTES,
 };
 use crate::policy::cors::Cors;
+use crate::policy::edits::{Edits, HeaderEdits};
 use crate::policy::request_id::LINE_BYTES;
 use crate::policy::security::SecurityBlock;
 
@@ -43,6 +44,7 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
         authority,
         CLIENT_SUBJECT_BYTES,
         auth::request_head(settings),
+        edits(settings, |edits| &edits.request),
         ADDED,
     ]);
     let mut request_head = total([head, head, head, ours]);
@@ -135,7 +137,15 @@ fn blocks(settings: &Settings) -> usize {
         .security_headers
         .as_ref()
         .map_or(0, |headers| SecurityBlock::new(headers).whole().len());
-    total([cors, security, rate_fields(settings)])
+    let edits = edits(settings, |edits| &edits.response);
+    total([cors, security, rate_fields(settings), edits])
+}
+
+/// Bytes that header edits add to a head.
+fn edits(settings: &Settings, kind: fn(&Edits) -> &HeaderEdits) -> usize {
+    let services = settings.services.iter().map(|service| &service.edits);
+    let all = services.chain([&settings.edits]).flatten();
+    all.map(|edits| kind(edits).bound()).max().unwrap_or(0)
 }
 
 /// Bytes of the rate limit fields of a response.

@@ -8,6 +8,8 @@
 
 mod buffers;
 
+use std::sync::Arc;
+
 use self::buffers::ADDED;
 pub use self::buffers::{
     buffers_kept, buffers_of_connection, buffers_of_denied, buffers_of_overflow,
@@ -35,12 +37,13 @@ use crate::buffer::total;
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
     AUTH_SUBJECT_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX,
-    DENIED_CONNECTIONS, EDITIONS_MAX, IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, RECORDINGS,
-    RECORDS_WAITING, REMINDERS_PER_TIMER, REQUEST_ID_BYTES,
+    DENIED_CONNECTIONS, EDITIONS_MAX, HEADER_VARIABLE_BYTES, IDLE_UPSTREAMS_PER_TARGET,
+    PASSIVE_CLIENTS, RECORDINGS, RECORDS_WAITING, REMINDERS_PER_TIMER, REQUEST_ID_BYTES,
 };
 use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
 use crate::policy::accounts::Accounts;
+use crate::policy::edits::Edits;
 use crate::policy::rate::{RateLimit, RateTable};
 use crate::policy::rate_fields::{RateHeaders, RateLines};
 use crate::policy::request_id::LINE_BYTES;
@@ -77,6 +80,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
         settings.limits.head_bytes,
         LINE_BYTES,
         AUTH_SUBJECT_BYTES,
+        HEADER_VARIABLE_BYTES,
         CLIENT_SUBJECT_BYTES,
         auth::held(settings),
         ServiceRules::remnant_bytes(settings),
@@ -225,6 +229,18 @@ pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
         .chain(own)
 }
 
+/// Bytes of the header edits of a service that are not those of the top level. All copies of an
+/// edition share them.
+fn own_edits(service: &Service, settings: &Settings) -> usize {
+    let is_shared = |edits: &Arc<Edits>| {
+        let top = settings.edits.as_ref();
+        top.is_some_and(|top| Arc::ptr_eq(top, edits))
+    };
+    let own = service.edits.as_ref().filter(|edits| !is_shared(edits));
+    let bytes = own.map_or(0, |edits| edits.bytes());
+    bytes.saturating_mul(EDITIONS_MAX.saturating_add(2))
+}
+
 /// Bytes of the routes, the targets and who is connected to them or waits for their names.
 pub fn routes(settings: &Settings) -> usize {
     let service = |service: &Service| {
@@ -262,6 +278,7 @@ pub fn routes(settings: &Settings) -> usize {
         ]);
         total([
             row.saturating_mul(COPIES_MAX),
+            own_edits(service, settings),
             size_of::<ServiceState>(),
             reply,
             members,

@@ -9,7 +9,7 @@ use super::super::context::Context;
 use super::super::exchange::{
     Exchange, Persistence, Relay, Response, Sharing, Traits, Upload, WaitsFor,
 };
-use super::super::heads::{Content, HeadVariant, RequestParts};
+use super::super::heads::{Content, HeadVariant, RequestParts, edit};
 use super::super::log_entry::AccessLogEntry;
 use super::super::outbox::Outbox;
 use super::super::rules::ServiceRules;
@@ -27,8 +27,9 @@ use crate::http::persistence::authenticates_connection;
 use crate::observe::access::Outcome;
 use crate::policy::admission::{Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
+use crate::policy::edits::Facts;
+use crate::policy::forward;
 use crate::policy::reply::Reply;
-use crate::policy::request_id::IdField;
 
 /// The answer to `Expect: 100-continue` (RFC 9110 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -74,7 +75,7 @@ impl Reception<'_> {
             grant: grants.grant.as_deref(),
             gateway_headers: headers,
             is_websocket,
-            id: entry.id_field(),
+            entry: &entry,
         };
         let Some((head, variant)) = upstream_head.write(client, self.ctx) else {
             let reply = outgrown_reply(request, &grants);
@@ -208,7 +209,7 @@ struct UpstreamHead<'a> {
     grant: Option<&'a Grant>,
     gateway_headers: &'a [String],
     is_websocket: bool,
-    id: IdField<'a>,
+    entry: &'a AccessLogEntry,
 }
 
 impl UpstreamHead<'_> {
@@ -245,16 +246,46 @@ impl UpstreamHead<'_> {
                 RequestBody::Sized(bytes) => Framing::Length(bytes),
                 RequestBody::Chunked => Framing::Chunked,
             },
-            id: self.id,
+            id: self.entry.id_field(),
             gateway_headers: self.gateway_headers,
             lines: self.grant.map_or(&[], Grant::lines),
         };
-        let mut head = ctx.buffers.lend(parts.bound(request.head));
-        if parts.write(request.head, &mut head).is_err() {
+        let edits = self.rules.service.edits.as_deref();
+        let mut bound = parts.bound(request.head);
+        if let Some(edits) = edits {
+            bound = bound.saturating_add(edits.request.bound());
+        }
+        let mut head = ctx.buffers.lend(bound);
+        let mut written = parts.write(request.head, &mut head);
+        if let Some(edits) = edits
+            && written.is_ok()
+        {
+            let facts = self.facts(client, parts.trusted);
+            written = edit(&mut head, 0, &edits.request, &facts);
+        }
+        if written.is_err() {
             ctx.buffers.give_back(&mut head);
             return None;
         }
         Some((head, variant))
+    }
+}
+
+impl UpstreamHead<'_> {
+    /// Returns what header edits may say about the request.
+    #[cold]
+    fn facts(&self, client: &Client, is_trusted: bool) -> Facts<'_> {
+        let fields = &self.request.head.fields;
+        let forwarded = forward::scheme(fields).filter(|_| is_trusted);
+        let consumer = self.grant.and_then(Grant::consumer);
+        Facts {
+            client: self.entry.numbers.client,
+            host: self.request.asked_host().unwrap_or_default(),
+            scheme: Some(forwarded.unwrap_or(client.listener.scheme())),
+            id: self.entry.id().unwrap_or_default(),
+            service: self.rules.route.as_bytes(),
+            consumer: consumer.unwrap_or_default().as_bytes(),
+        }
     }
 }
 

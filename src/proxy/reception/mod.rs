@@ -133,7 +133,8 @@ impl Reception<'_> {
         self.begin_exchange(&request, (route, service), behind, Grants::default(), entry)
     }
 
-    /// Opens the log entry of a request. `keeps_id`: an id that the request brings is kept.
+    /// Opens the log entry of a request. `keeps_id`: the peer is trusted, so that an id that the
+    /// request brings is kept.
     #[inline(always)]
     fn begin_entry(
         &mut self,
@@ -148,7 +149,7 @@ impl Reception<'_> {
             access_log.keep_given_id(&mut entry, head);
         }
         entry.note_head(head);
-        access_log.note_details(&mut entry, head);
+        access_log.note_details(&mut entry, head, keeps_id);
         entry
     }
 
@@ -306,9 +307,7 @@ impl Reception<'_> {
                 grant,
                 by_authorization,
             } => {
-                if self.ctx.access_log.is_json() {
-                    entry.note_subject(grant.subject());
-                }
+                self.ctx.access_log.note_grant(&mut entry, &grant);
                 entry.numbers.verdict = match by_authorization {
                     true => Verdict::Credential,
                     false => Verdict::Key,

@@ -49,6 +49,7 @@ fn gateway(host: TargetHost) -> Proxy {
         half_close: false,
         cors: None,
         security_headers: None,
+        edits: None,
         trusted_proxies: Default::default(),
         allow: Default::default(),
         deny: Default::default(),

@@ -32,6 +32,18 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
+    /// Returns the headers in which providers say who was let in. `Authorization` and `Cookie` are
+    /// a client's own, too.
+    pub(crate) fn claims(&self) -> Vec<String> {
+        let headers = self.providers.iter();
+        let headers = headers.flat_map(|provider| provider.kind.headers());
+        let own = |name: &&str| {
+            let mut clients = ["authorization", "cookie"].iter();
+            !clients.any(|clients| name.eq_ignore_ascii_case(clients))
+        };
+        headers.filter(own).map(str::to_owned).collect()
+    }
+
     /// Returns the providers, and adds the targets of their endpoints to the others.
     pub(crate) fn join(mut self, targets: &mut TargetList) -> Vec<Provider> {
         let places = targets.join(self.targets);

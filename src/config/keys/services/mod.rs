@@ -4,6 +4,7 @@
 pub(crate) mod auth;
 pub(crate) mod balance;
 mod fixed;
+mod header_edits;
 mod health_check;
 mod limits;
 mod matching;
@@ -110,6 +111,7 @@ impl Compiler<'_> {
             strip_prefix,
             preserve_host,
             keeps_encoded_slashes,
+            edits,
         } = self.defaults.policies.of_service(object, report);
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = rate_limit::service(object.get("rateLimit"), top, report);
@@ -119,6 +121,31 @@ impl Compiler<'_> {
         let (Some(route), Some(listed), Some(reply)) = (route, listed, reply) else {
             return;
         };
+        let service = Service {
+            route,
+            hosts,
+            methods,
+            destinations: self.destinations(listed, &tls),
+            // Only targets are checked.
+            health_check: health_check.filter(|_| reply.is_none()),
+            reply,
+            balance,
+            passive_health,
+            retries,
+            in_flight,
+            strip_prefix,
+            preserve_host,
+            keeps_encoded_slashes,
+            edits: edits.compiled(),
+            rate_limit,
+            timeouts,
+            auth,
+        };
+        self.compiled.services.push(service);
+    }
+
+    /// Returns the targets of a service, which have these TLS settings.
+    fn destinations(&mut self, listed: Vec<Listed>, tls: &TlsSettings) -> Vec<Destination> {
         let destinations = listed.into_iter().map(|Listed { target, path, role }| {
             let tls = if target.tls {
                 tls.clone()
@@ -131,26 +158,7 @@ impl Compiler<'_> {
                 role,
             }
         });
-        let service = Service {
-            route,
-            hosts,
-            methods,
-            destinations: destinations.collect(),
-            // Only targets are checked.
-            health_check: health_check.filter(|_| reply.is_none()),
-            reply,
-            balance,
-            passive_health,
-            retries,
-            in_flight,
-            strip_prefix,
-            preserve_host,
-            keeps_encoded_slashes,
-            rate_limit,
-            timeouts,
-            auth,
-        };
-        self.compiled.services.push(service);
+        destinations.collect()
     }
 
     fn route(

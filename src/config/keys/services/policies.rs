@@ -1,12 +1,15 @@
 //! Policies that stand at the top level as the default of all services, and in a service.
 
+use std::sync::Arc;
+
+use crate::policy::edits::Edits;
 use crate::proxy::settings::{HealthCheck, PassiveHealth, Strategy};
 
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
 
-use super::{balance, health_check, passive_health};
+use super::{balance, header_edits, health_check, passive_health};
 
 /// Values of `encodedSlashes`, and whether each keeps encoded slashes.
 const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
@@ -21,11 +24,17 @@ pub(crate) struct Policies {
     pub(super) strip_prefix: bool,
     pub(super) preserve_host: bool,
     pub(super) keeps_encoded_slashes: bool,
+    pub(super) edits: header_edits::Inherited,
 }
 
 impl Policies {
     /// Reads the policies of the top level; a missing one has the default of the table of keys.
-    pub(crate) fn of_top(top: &Object<'_>, report: &mut Report<'_>) -> Policies {
+    /// `claims`: headers that providers say about a user.
+    pub(crate) fn of_top(
+        top: &Object<'_>,
+        claims: Vec<String>,
+        report: &mut Report<'_>,
+    ) -> Policies {
         Policies {
             balance: balance::strategy(top.get("balance"), report),
             health_check: health_check::compile(top.get("healthCheck"), report),
@@ -35,12 +44,19 @@ impl Policies {
             preserve_host: top.flag("preserveHost", report),
             keeps_encoded_slashes: encoded_slashes(top.get("encodedSlashes"), report)
                 .unwrap_or(false),
+            edits: header_edits::Inherited::new(claims).read(top, report),
         }
+    }
+
+    /// Returns the header edits.
+    pub(crate) fn edits(&self) -> Option<Arc<Edits>> {
+        self.edits.compiled()
     }
 
     /// Reads the policies of a service; a missing one is that of the top level.
     pub(super) fn of_service(&self, service: &Object<'_>, report: &mut Report<'_>) -> Policies {
         let mut own = self.clone();
+        own.edits = self.edits.read(service, report);
         if let Some(place) = service.get("balance") {
             own.balance = balance::strategy(Some(place), report);
         }

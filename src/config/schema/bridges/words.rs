@@ -117,6 +117,11 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "write \"rateLimit\": { \"requests\": 20, \"window\": \"60s\" }",
     ),
     // express, helmet, cors.
+    bridge(
+        &["addHeaders", "setHeaders", "removeHeaders", "addHeader"],
+        "*",
+        "write \"requestHeaders\" (to the target) or \"responseHeaders\" (to the client) with \"set\", \"add\" and \"remove\"",
+    ),
     bridge(&["helmet", "headers"], "", "write \"securityHeaders\""),
     renamed(
         &["origin", "allowedOrigins", "allowOrigin"],

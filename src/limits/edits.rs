@@ -1,0 +1,16 @@
+//! Limits of header edits.
+
+/// Names that one kind of header edits has: in `set`, in `add` and in `remove` together.
+pub const HEADER_EDITS_MAX: usize = 64;
+/// Bytes of the name of a header that is edited.
+pub const HEADER_EDIT_NAME_BYTES: usize = 128;
+/// Bytes of the value of an edit without its variables. A `Content-Security-Policy` has 2 KB at most.
+pub const HEADER_EDIT_VALUE_BYTES: usize = 4 << 10;
+/// Variables in the value of an edit.
+pub const HEADER_EDIT_VARIABLES_MAX: usize = 8;
+/// Bytes of all lines that one kind of header edits adds, whatever its variables hold: half of what
+/// many servers take as a head.
+pub const HEADER_EDIT_LINES_BYTES: usize = 16 << 10;
+/// Bytes that a variable of a header edit may hold: a host name has 253. A longer value counts as
+/// none, because a part of it would be another one.
+pub const HEADER_VARIABLE_BYTES: usize = 256;

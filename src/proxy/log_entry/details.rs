@@ -1,0 +1,95 @@
+//! Details of a request that JSON lines and header edits show, kept behind all else.
+
+use super::{AccessLogEntry, Details, split};
+use crate::buffer::{Buffer, total};
+use crate::http::emit::HeadTooLarge;
+use crate::http::field::Name;
+use crate::http::head::RequestHead;
+use crate::http::{target, trace};
+use crate::limits::{AUTH_SUBJECT_BYTES, HEADER_VARIABLE_BYTES};
+use crate::policy::auth::grant::Grant;
+use crate::policy::edits::{Facts, HeaderEdits};
+use crate::policy::forward::{self, Scheme};
+use crate::proxy::heads::edit;
+
+impl AccessLogEntry {
+    /// Keeps what only JSON lines and header edits show of the head, behind all else. `is_trusted`:
+    /// what the peer forwards is believed.
+    #[cold]
+    pub(in crate::proxy) fn note_details(&mut self, head: &RequestHead<'_>, is_trusted: bool) {
+        let mut hosts = head.fields.get_all(Name::Host);
+        let host = match (target::authority(head.target), hosts.next(), hosts.next()) {
+            (Some(authority), ..) => authority,
+            (None, Some(host), None) => host,
+            _ => b"",
+        };
+        let trace = trace::id(&head.fields).unwrap_or_default();
+        self.text
+            .reserve_exact(total([host.len(), trace.len(), AUTH_SUBJECT_BYTES]));
+        if is_trusted {
+            self.details.scheme = forward::scheme(&head.fields);
+        }
+        self.details.host = self.keep(host) as u16;
+        self.details.trace = self.keep(trace) as u16;
+    }
+
+    /// Keeps the subject of the token that let the request in, and the name of the consumer;
+    /// `note_details` comes before.
+    #[cold]
+    pub(in crate::proxy) fn note_grant(&mut self, grant: &Grant) {
+        if self.details.subject == 0 && self.details.consumer == 0 {
+            self.details.subject = self.keep(grant.subject().as_bytes()) as u16;
+            let consumer = grant.consumer().unwrap_or_default();
+            if consumer.len() <= HEADER_VARIABLE_BYTES {
+                self.text.reserve_exact(consumer.len());
+                self.details.consumer = self.keep(consumer.as_bytes()) as u16;
+            }
+        }
+    }
+
+    /// Returns what header edits may say about the request. `scheme`: that of the connection.
+    fn facts(&self, scheme: Scheme) -> Facts<'_> {
+        let Details {
+            host,
+            trace,
+            subject,
+            consumer,
+            scheme: forwarded,
+        } = self.details;
+        let texts = [
+            self.line,
+            self.user.unwrap_or(0),
+            self.referer.unwrap_or(0),
+            self.user_agent.unwrap_or(0),
+        ];
+        let (_, rest) = split(self.parts_of_text().1, texts.iter().sum());
+        let (host, rest) = split(rest, host.into());
+        let (_, rest) = split(rest, u32::from(trace).saturating_add(subject.into()));
+        Facts {
+            client: self.numbers.client,
+            host,
+            scheme: Some(forwarded.unwrap_or(scheme)),
+            id: self.id().unwrap_or_default(),
+            service: self
+                .service
+                .as_ref()
+                .map_or(&[], |rules| rules.route.as_bytes()),
+            consumer: split(rest, consumer.into()).0,
+        }
+    }
+
+    /// Edits the head of a response to the request, which begins at the byte `start` of what `out`
+    /// has. `scheme`: that of the connection.
+    ///
+    /// # Errors
+    /// The added lines do not fit.
+    #[cold]
+    pub(in crate::proxy) fn edit_response(
+        &self,
+        edits: &HeaderEdits,
+        scheme: Scheme,
+        (out, start): (&mut Buffer, usize),
+    ) -> Result<(), HeadTooLarge> {
+        edit(out, start, edits, &self.facts(scheme))
+    }
+}
