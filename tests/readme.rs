@@ -195,6 +195,10 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
             vec![bytes(ADMIN_RESPONSE_BYTES)],
         ),
         (
+            "header of the PROXY protocol",
+            vec![bytes(PROXY_HEADER_BYTES_MAX)],
+        ),
+        (
             "subject of a client's certificate",
             vec![bytes(CLIENT_SUBJECT_BYTES)],
         ),

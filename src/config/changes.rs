@@ -311,19 +311,15 @@ fn endpoint<'a>(settings: &'a Settings, provider: &Provider) -> Option<TargetIde
     settings.targets.get(endpoint.target).map(Target::identity)
 }
 
-/// Returns true if a listener that stays is of another kind.
-fn is_kind_changed(old: &Config, new: &Config) -> bool {
-    let kinds = |config: &Config| {
-        let listeners = config.listeners.iter();
-        let kinds = listeners.map(|listen| (listen.address.to_string(), listen.kind.clone()));
-        kinds.collect::<Vec<_>>()
-    };
-    // A listener that was added or removed is counted elsewhere.
-    let (of_old, of_new) = (kinds(old), kinds(new));
-    of_new.iter().any(|(address, kind)| {
-        let before = of_old.iter().find(|(known, _)| known == address);
-        before.is_some_and(|(_, before)| before != kind)
-    })
+/// Returns true if a listener that stays changes. One that was added or removed is counted
+/// elsewhere.
+fn is_listener_changed(old: &Config, new: &Config) -> bool {
+    let mut stays = new.listeners.iter().filter_map(|listen| {
+        let mut before = old.listeners.iter();
+        let before = before.find(|known| known.address == listen.address)?;
+        Some((before, listen))
+    });
+    stays.any(|(before, after)| before != after)
 }
 
 /// Returns the top-level keys that changed.
@@ -360,7 +356,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         edit_keys(before.edits.as_deref(), after.edits.as_deref());
     let is_port_changed = before.https_port != after.https_port;
     names_of(&[
-        (is_kind_changed(old, new) || is_port_changed, "listen"),
+        (is_listener_changed(old, new) || is_port_changed, "listen"),
         (is_provider_changed(), "auth"),
         (before.rate_limit != after.rate_limit, "rateLimit"),
         (before.auth_failures != after.auth_failures, "authFailures"),

@@ -237,7 +237,16 @@ pub(crate) fn admin(AdminAccess { addresses, hosts }: &AdminAccess) -> String {
 }
 
 pub(crate) fn listener(listen: &Listen) -> String {
-    let Listen { address, kind } = listen;
+    let mut text = listener_kind(listen);
+    if !listen.proxied.is_empty() {
+        text.push_str(", PROXY protocol");
+    }
+    text
+}
+
+/// Returns the address of a listener and what is spoken there.
+fn listener_kind(listen: &Listen) -> String {
+    let Listen { address, kind, .. } = listen;
     let TlsFiles {
         certificates,
         min_version,

@@ -4,8 +4,7 @@ use core::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::proxy::settings::Settings;
-use crate::transport::identity::ClientIdentity;
+use crate::proxy::settings::{PeerSet, Settings};
 use crate::transport::server::TlsFiles;
 
 use super::advice;
@@ -45,6 +44,8 @@ pub struct Listen {
     pub address: ListenAddress,
     /// Protocol of the listener.
     pub kind: ListenKind,
+    /// `proxyProtocol`: peers whose connections begin with a header of the PROXY protocol.
+    pub proxied: PeerSet,
 }
 
 /// Protocol of a listener.
@@ -126,17 +127,6 @@ pub struct UpstreamTls {
     pub roots: Vec<Vec<u8>>,
     /// `tls.serverName`: the name to verify and send as SNI in place of the target's host.
     pub server_name: Option<String>,
-    /// `tls.cert` and `tls.key`.
-    pub client: Option<ClientCertificate>,
-}
-
-/// Certificate for upstreams that ask for one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientCertificate {
-    /// Contents of the files.
-    pub identity: ClientIdentity,
-    /// File of the key.
-    pub key: PathBuf,
 }
 
 /// `logLevel`.

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use crate::observe::access::Outcome;
 use crate::policy::rate::RateLimit;
 use crate::policy::rate_fields::RateHeaders;
-use crate::proxy::settings::{AccessLogFormat, Network, Service, ServiceRateLimit, TargetHost};
+use crate::proxy::settings::{
+    AccessLogFormat, Network, PeerSet, Service, ServiceRateLimit, TargetHost,
+};
 use crate::time::Duration;
 
 use super::schema::{SERVICE, TOP};
@@ -222,7 +224,8 @@ fn the_articles_table_is_whole() {
         config.listeners,
         [Listen {
             address,
-            kind: ListenKind::Plain
+            kind: ListenKind::Plain,
+            proxied: PeerSet::default(),
         }]
     );
     assert_eq!(config.log_level, LogLevel::Info);
@@ -262,8 +265,7 @@ fn the_articles_table_is_whole() {
         config.upstream_tls,
         [Some(UpstreamTls {
             roots: Vec::new(),
-            server_name: None,
-            client: None
+            server_name: None
         })]
     );
     assert_eq!(

@@ -14,6 +14,7 @@ pub mod framing;
 pub mod head;
 mod head_fault;
 pub mod persistence;
+pub mod proxy_header;
 mod scan;
 pub mod target;
 pub mod trace;

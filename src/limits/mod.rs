@@ -128,6 +128,10 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Length of the queue of connections that the kernel completed and the gateway has not accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
+/// Largest header of the PROXY protocol, its TLVs included. The protocol allows 64 KB; balancers
+/// send at most a few hundred bytes.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+
 /// Certificates of one listener: all of them are held in memory, and read again when one changes.
 pub const CERTIFICATES_MAX: usize = 1000;
 /// Intermediate certificates that a client may send; real ones send one or two.

@@ -23,8 +23,9 @@ use super::io::dial::is_exhaustion;
 use super::listener::{Accepted, Listener};
 use super::listener_counters::ListenerCounters;
 use super::token::LISTENERS;
-use crate::config::ListenAddress;
+use crate::config::{Listen, ListenAddress};
 use crate::limits::{ACCEPT_RETRY, LISTENERS_MAX};
+use crate::policy::forward::PeerSet;
 use crate::proxy::command::ListenerKind;
 use crate::time::{Instant, UnixTime};
 use crate::transport::server::ServerTls;
@@ -58,6 +59,8 @@ struct Entry {
     kind: ListenerKind,
     /// TLS settings for new connections.
     tls: Option<ServerTls>,
+    /// Peers whose connections begin with a header of the PROXY protocol.
+    proxied: PeerSet,
     state: State,
     /// Number that no other listener has. Modulo [`LISTENERS_MAX`] it is the slot.
     serial: u32,
@@ -74,10 +77,21 @@ enum State {
     Paused(Instant),
 }
 
+/// Way on which a client came.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival {
+    /// Kind of the listener.
+    pub(super) kind: ListenerKind,
+    /// Serial number of the listener.
+    pub(super) listener: u32,
+    /// True if the connection begins with a header of the PROXY protocol.
+    pub(super) is_proxied: bool,
+}
+
 /// Result of [`Acceptor::accept`].
 pub(super) enum AcceptResult {
-    /// A client, the kind and the serial number of its listener, and the listener's TLS settings.
-    Client(Accepted, (ListenerKind, u32), Option<ServerTls>),
+    /// A client, how it came, and the TLS settings of its listener.
+    Client(Accepted, Arrival, Option<ServerTls>),
     /// The client closed the connection before it was accepted.
     Lost,
     /// No descriptor is left: free one, or call [`Acceptor::pause`].
@@ -122,6 +136,7 @@ impl Acceptor {
                 retired: false,
                 kind: ListenerKind::Plain,
                 tls: None,
+                proxied: PeerSet::default(),
                 state: State::Idle,
                 serial: generation.wrapping_add(slot as u32),
                 counters: ListenerCounters::default(),
@@ -147,17 +162,18 @@ impl Acceptor {
         Some((&entry.name, &mut entry.number))
     }
 
-    /// Sets what new connections of a listener get: its kind and its TLS settings. Equal TLS
-    /// settings stay, with their tickets. Returns the slot, and the settings that hold.
+    /// Sets what new connections of a listener get. Equal TLS settings stay, with their tickets.
+    /// Returns the slot, and the settings that hold.
     pub(super) fn set(
         &mut self,
-        address: &ListenAddress,
+        listen: &Listen,
         kind: ListenerKind,
         tls: Option<ServerTls>,
     ) -> Option<(usize, Option<ServerTls>)> {
-        let slot = self.position(address)?;
+        let slot = self.position(&listen.address)?;
         let entry = self.entries.get_mut(slot)?.as_mut()?;
         entry.kind = kind;
+        entry.proxied = listen.proxied.clone();
         match (&entry.tls, tls) {
             (Some(known), Some(tls)) if known.is_same(&tls) => {}
             (Some(_), Some(tls)) => {
@@ -279,7 +295,12 @@ impl Acceptor {
         entry.state = State::Ready;
         match entry.listener.accept() {
             Ok(accepted) => {
-                AcceptResult::Client(accepted, (entry.kind, entry.serial), entry.tls.clone())
+                let arrival = Arrival {
+                    kind: entry.kind,
+                    listener: entry.serial,
+                    is_proxied: entry.proxied.contains(accepted.peer),
+                };
+                AcceptResult::Client(accepted, arrival, entry.tls.clone())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 entry.state = State::Idle;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use log::{debug, warn};
 use mio::{Interest, Poll};
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, Arrival};
 use super::io::connection::Connection;
 use super::io::dial::{dial, dial_socket, is_exhaustion, is_unreachable};
 use super::io::socket::Socket;
@@ -21,7 +21,8 @@ use super::workers::dns::Resolver;
 use super::workers::recorder::RecordWriter;
 use super::workers::verifier::Verifier;
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, Fault, ListenerKind, Side, TargetId, UpstreamId};
+use crate::proxy::announcements;
+use crate::proxy::command::{Command, Fault, Side, TargetId, UpstreamId};
 use crate::proxy::inputs;
 use crate::proxy::inspect::socket_of;
 use crate::proxy::overview::refused;
@@ -135,12 +136,21 @@ impl Executor {
     pub(super) fn register_client(
         &mut self,
         accepted: Accepted,
-        (kind, listener): (ListenerKind, u32),
+        arrival: Arrival,
         tls: Option<&ServerTls>,
         now: Instant,
     ) {
         let before = refused(&self.proxy);
-        let accepted_by_engine = self.proxy.handle_accepted(accepted.peer, kind, now);
+        let Arrival {
+            kind,
+            listener,
+            is_proxied,
+        } = arrival;
+        let accepted_by_engine = if is_proxied {
+            announcements::accepted(&mut self.proxy, accepted.peer, kind, now)
+        } else {
+            self.proxy.handle_accepted(accepted.peer, kind, now)
+        };
         if let Some(counters) = self.acceptor.counters(listener) {
             counters.count_connection(before, refused(&self.proxy));
         }
@@ -151,6 +161,9 @@ impl Executor {
             match self.connect_client(accepted.socket, side, id.generation(), tls) {
                 Ok(mut connection) => {
                     connection.listener = listener;
+                    if is_proxied {
+                        connection.await_header();
+                    }
                     self.sockets.insert(side, connection);
                 }
                 Err(text) => {

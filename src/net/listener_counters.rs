@@ -37,13 +37,22 @@ impl ListenerCounters {
         *count = count.saturating_add(1);
     }
 
-    /// Counts a connection, and what the engine refused since `before`.
+    /// Counts a connection that was accepted, and what the engine refused since `before`.
     pub fn count_connection(
         &mut self,
         before: [u64; Refused::ALL.len()],
         after: [u64; Refused::ALL.len()],
     ) {
         self.accepted = self.accepted.saturating_add(1);
+        self.count_refused(before, after);
+    }
+
+    /// Counts what the engine refused since `before`.
+    pub fn count_refused(
+        &mut self,
+        before: [u64; Refused::ALL.len()],
+        after: [u64; Refused::ALL.len()],
+    ) {
         for (count, (before, after)) in self.refused.iter_mut().zip(before.into_iter().zip(after)) {
             *count = count.saturating_add(after.saturating_sub(before));
         }

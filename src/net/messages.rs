@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use log::{Level, debug, error, info, log, warn};
 
+use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
 use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report, TargetId};
 use crate::proxy::settings::{Target, TargetHost};
@@ -93,6 +94,7 @@ impl Messages {
                 fault.as_str(),
                 Client(client)
             ),
+            Report::Unannounced { sender, fault } => log_unannounced(sender, fault),
             Report::FirstRateLimited {
                 route,
                 client,
@@ -152,6 +154,12 @@ impl Messages {
             ),
         }
     }
+}
+
+/// Logs a connection that does not begin with a header of the PROXY protocol.
+fn log_unannounced(sender: Option<IpAddr>, fault: HeaderFault) {
+    let (fault, sender) = (fault.as_str(), Client(sender));
+    warn!("{fault} from {sender}, which is in proxyProtocol; the connection is closed");
 }
 
 /// Logs a count of messages that were kept from the log, at the level of those that were not.

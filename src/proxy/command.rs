@@ -9,6 +9,7 @@ pub use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
 pub use super::reason::Reason;
 use super::settings::Target;
 use crate::http::chunked::ChunkError;
+use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
@@ -161,6 +162,13 @@ pub enum Report {
         /// Reason of that event, if it is known.
         reason: Option<Reason>,
     },
+    /// A connection of a peer in `proxyProtocol` was closed: no header that can be read came.
+    Unannounced {
+        /// Address of the peer; `None` for a unix socket.
+        sender: Option<IpAddr>,
+        /// Reason.
+        fault: HeaderFault,
+    },
     /// A connection was rejected (with a 503 if possible), because `limits.connections` are in use.
     ConnectionsFull,
     /// A connection was rejected (with a 503 if possible), because its client has too many.
@@ -246,11 +254,18 @@ pub enum Refused {
     ClientShare,
     /// The address rules deny the client.
     Denied,
+    /// A peer in `proxyProtocol` sent no header of that protocol.
+    ProxyHeader,
 }
 
 impl Refused {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Refused; 3] = [Refused::Full, Refused::ClientShare, Refused::Denied];
+    pub const ALL: [Refused; 4] = [
+        Refused::Full,
+        Refused::ClientShare,
+        Refused::Denied,
+        Refused::ProxyHeader,
+    ];
 
     /// Returns the word of the label.
     pub const fn as_str(self) -> &'static str {
@@ -258,6 +273,7 @@ impl Refused {
             Refused::Full => "full",
             Refused::ClientShare => "client_share",
             Refused::Denied => "denied",
+            Refused::ProxyHeader => "proxy_header",
         }
     }
 }

@@ -14,6 +14,7 @@ use super::log_entry::AccessLogEntry;
 use super::reason::{Failure, Reason, Told};
 use super::settings::ServiceRateLimit;
 use crate::http::chunked::ChunkError;
+use crate::http::proxy_header::HeaderFault;
 use crate::limits::REQUEST_ID_BYTES;
 use crate::observe::access::Outcome;
 use crate::observe::dampen::{DAMPEN_TOTAL, DAMPEN_WINDOW, Kind};
@@ -137,6 +138,15 @@ impl Context {
     pub(super) fn report_broken_body(&mut self, client: Option<IpAddr>, fault: ChunkError) {
         if self.admits(Subject::Refusal(None), fault.as_str()) {
             self.report(Report::BodyBroken { client, fault });
+        }
+        self.await_counts();
+    }
+
+    /// Reports a connection that should begin with a header of the PROXY protocol and does not.
+    #[cold]
+    pub(super) fn report_unannounced(&mut self, sender: Option<IpAddr>, fault: HeaderFault) {
+        if self.admits(Subject::Service(None), fault.as_str()) {
+            self.report(Report::Unannounced { sender, fault });
         }
         self.await_counts();
     }

@@ -21,6 +21,7 @@
 //! configuration is one immutable value: `rules`.
 
 mod access_log;
+pub mod announcements;
 mod auth;
 mod bounds;
 pub mod carried;

@@ -3,6 +3,7 @@
 //! `expect` also means that nothing else arrives: bytes that no `expect` has taken fail the test at
 //! its end.
 
+mod announced;
 mod arrivals;
 mod auth;
 mod balance;

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use tollgate::http::proxy_header::{Announced, HeaderFault};
 use tollgate::policy::auth::basic::Verification;
 use tollgate::policy::auth::signature::CostlySignature;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
+use tollgate::proxy::announcements;
 use tollgate::proxy::command::TargetId;
 use tollgate::proxy::command::{
     ClientId, Command, Fault, ListenerKind, LookupId, Report, Side, UpstreamId, Work,
@@ -199,6 +201,38 @@ impl World {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         self.try_connect_by(peer, entrance)
             .expect("the gateway takes the connection")
+    }
+
+    /// Connects a peer whose connections begin with a header of the PROXY protocol. It can be read
+    /// and written from [`announce`](Self::announce) on.
+    pub fn connect_unannounced(&mut self, sender: Peer, entrance: ListenerKind) -> Option<Client> {
+        let id = announcements::accepted(&mut self.proxy, sender, entrance, self.now)?;
+        let wire = Wire {
+            stalled: true,
+            ..Wire::default()
+        };
+        self.next_client += 1;
+        self.clients.insert(self.next_client, (id, wire));
+        self.settle();
+        Some(Client(self.next_client))
+    }
+
+    /// Completes the header of a connection. Returns false if the engine closes the connection.
+    pub fn announce(&mut self, client: Client, announced: Announced) -> bool {
+        let id = self.clients[&client.0].0;
+        let is_open = announcements::announced(&mut self.proxy, id, announced, self.now);
+        self.settle();
+        if is_open {
+            self.stall(client, false);
+        }
+        is_open
+    }
+
+    /// Reports that a connection does not begin with a header.
+    pub fn unannounced(&mut self, client: Client, fault: Option<HeaderFault>) {
+        let id = self.clients[&client.0].0;
+        announcements::unannounced(&mut self.proxy, id, fault, self.now);
+        self.settle();
     }
 
     /// Completes the TLS handshake of a client.

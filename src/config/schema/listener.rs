@@ -40,6 +40,17 @@ pub static LISTENER: Table = Table {
             default: Fallback::Flag(false),
             about: "Whether every request is redirected to the first listener with TLS.",
         },
+        Key {
+            name: "proxyProtocol",
+            kind: Kind::List(
+                r#"a list of the balancers' networks such as ["10.0.0.0/8"]"#,
+                &Kind::Text(
+                    r#"a network such as "10.0.0.0/8", an address such as "10.0.0.1", or "unix""#,
+                ),
+            ),
+            default: Fallback::Nothing,
+            about: "Peers whose connections begin with a header of the PROXY protocol, version 1 or 2, that names the client; without the header they are closed.",
+        },
     ],
 };
 

@@ -90,6 +90,9 @@ fn listeners(config: &Config) -> Vec<(String, String)> {
             let names = names.map(|one| one.certificate.display().to_string());
             text = format!("{text}, {}", names.collect::<Vec<_>>().join(", "));
         }
+        if !listen.proxied.is_empty() {
+            text = format!("{text} from {}", peers(&listen.proxied));
+        }
         (listen.address.to_string(), text)
     });
     let port = config.settings.https_port;

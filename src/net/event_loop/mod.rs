@@ -47,7 +47,7 @@ use crate::net::upgrade::Upgrader;
 use crate::net::workers::access_log::AccessLogWriter;
 use crate::net::workers::certificate_watcher::CertificateWatcher;
 use crate::proxy::command::Side;
-use crate::proxy::overview::overview;
+use crate::proxy::overview::{overview, refused};
 use crate::time::{Duration, Instant, UnixTime};
 
 /// Longest wait. The poll counts milliseconds in 32 bits; one wake-up an hour costs nothing.
@@ -242,9 +242,9 @@ impl EventLoop {
                     acceptor, proxy, ..
                 } = &mut self.executor;
                 match acceptor.accept(index, || proxy.is_full(), now) {
-                    AcceptResult::Client(accepted, listener, tls) => {
+                    AcceptResult::Client(accepted, arrival, tls) => {
                         self.executor
-                            .register_client(accepted, listener, tls.as_ref(), now);
+                            .register_client(accepted, arrival, tls.as_ref(), now);
                     }
                     AcceptResult::Exhausted(error) => {
                         self.executor.pause_accepting(index, &error, now);
@@ -301,16 +301,25 @@ impl EventLoop {
         let Some(connection) = sockets.get(side) else {
             return false;
         };
+        // The header of a plain connection is no handshake.
+        let (is_tls, awaits_header) = (!connection.is_plain(), connection.is_awaiting_header());
+        let before = refused(proxy);
         let started = self.slow_iterations.start_handshake();
         let established = pump::establish(proxy, connection, side, &mut self.scratch, now);
         self.slow_iterations
             .handshake_step_done(started, side, || connection.socket().peer());
         let listener = connection.listener;
-        if established.open && listener > 0 {
-            // After a failure the connection is a plain one.
-            let facts = connection.tls_facts();
-            if let Some(counters) = self.executor.acceptor.counters(listener) {
+        // After a failure the connection is a plain one.
+        let facts = connection.tls_facts();
+        let Executor {
+            acceptor, proxy, ..
+        } = &mut self.executor;
+        if let Some(counters) = acceptor.counters(listener).filter(|_| listener > 0) {
+            if established.open && is_tls {
                 counters.count_handshake(facts);
+            }
+            if awaits_header {
+                counters.count_refused(before, refused(proxy));
             }
         }
         if established.watch {

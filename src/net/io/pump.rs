@@ -11,6 +11,7 @@ use super::sockets::{OtherSide, Sockets};
 use crate::limits::READ_BYTES;
 use crate::net::messages::mid_sentence;
 use crate::proxy::Proxy;
+use crate::proxy::announcements;
 use crate::proxy::command::{Fault, Side};
 use crate::time::Instant;
 
@@ -71,8 +72,23 @@ fn continue_establishing<S: RawStream>(
     scratch: &mut [u8],
     now: Instant,
 ) -> bool {
-    match (connection.establish(scratch), side) {
-        (EstablishResult::Pending, _) => return false,
+    let result = match (connection.establish(scratch), side) {
+        (EstablishResult::Announced(announced), Side::Client(id)) => {
+            if !announcements::announced(proxy, id, announced, now) {
+                return false;
+            }
+            connection.establish(scratch)
+        }
+        (result, _) => result,
+    };
+    match (result, side) {
+        (EstablishResult::Pending | EstablishResult::Announced(_), _) => return false,
+        (EstablishResult::Open, _) => {}
+        (EstablishResult::Unannounced(fault), Side::Client(id)) => {
+            announcements::unannounced(proxy, id, fault, now);
+            return false;
+        }
+        (EstablishResult::Unannounced(_), Side::Upstream(_)) => return false,
         (EstablishResult::Done { .. }, Side::Upstream(id)) => proxy.handle_connected(id, now),
         (EstablishResult::Done { subject }, Side::Client(id)) => {
             proxy.note_entrance(id, None, connection.tls_version());

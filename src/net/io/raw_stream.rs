@@ -26,6 +26,15 @@ pub trait RawStream: Read + Write {
     /// Errors of `write`; `InvalidInput`: this socket cannot be spliced.
     fn splice_from_pipe(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
 
+    /// Reads without taking the bytes out of the socket.
+    ///
+    /// # Errors
+    /// Errors of `read`; `Unsupported`: this socket cannot do that.
+    fn peek(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let _ = room;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Ends the gateway's direction (FIN).
     ///
     /// # Errors

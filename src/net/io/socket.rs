@@ -57,6 +57,11 @@ impl RawStream for Socket {
         }
     }
 
+    fn peek(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let (n, _) = rustix::net::recv(self, room, RecvFlags::PEEK)?;
+        Ok(n)
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),

@@ -216,7 +216,7 @@ pub(in crate::net) fn set_listeners(
     let mut watched = Vec::new();
     for (listen, tls) in config.listeners.iter().zip(server_tls) {
         let kind = kind_of(listen);
-        let Some((slot, tls)) = acceptor.set(&listen.address, kind, tls) else {
+        let Some((slot, tls)) = acceptor.set(listen, kind, tls) else {
             continue;
         };
         if let (ListenKind::Tls(files), Some(tls)) = (&listen.kind, tls) {

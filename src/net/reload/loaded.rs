@@ -63,8 +63,7 @@ fn client_tls(
     targets.map(|(target, tls)| {
         let Some(tls) = tls else { return Ok(None) };
         let host = target.host.to_string();
-        let client = tls.client.as_ref().map(|client| &client.identity);
-        ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots, client)
+        ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots)
             .map(Some)
             .map_err(|reason| vec![format!("target {}: {reason}", target.name())])
     })

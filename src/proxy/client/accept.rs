@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Peers in `trustedProxies` speak for others: they are not denied here, and have no share. Peers
-//! on unix sockets have no address to be counted by.
+//! on unix sockets have no address to be counted by. `announce` has connections whose client is
+//! announced by the PROXY protocol.
 
 use core::net::IpAddr;
 
@@ -29,6 +30,18 @@ use crate::policy::accounts::Accounts;
 use crate::policy::forward::Peer;
 use crate::policy::reply::Reply;
 
+/// Judgement of a peer.
+pub(super) enum Judged {
+    /// The peer may have a connection.
+    Admitted,
+    /// The peer may have one in place of this idle one of its own.
+    InsteadOf(ClientId),
+    /// The address rules deny it.
+    Denied,
+    /// The peer has its share of the connections.
+    HasShare,
+}
+
 impl Clients {
     /// Takes a connection in. `None`: it must be closed at once, not even a 503 fits.
     pub(in crate::proxy) fn accept(
@@ -37,23 +50,16 @@ impl Clients {
         listener: ListenerKind,
         ctx: &mut Context,
     ) -> Option<ClientId> {
-        let is_trusted = ctx.rules.trusted.is_trusted(peer);
-        if !is_trusted && !ctx.rules.addresses.admit(peer) {
-            ctx.count_refused(Refused::Denied);
-            return self.accept_denied(peer, listener, ctx);
-        }
-        if let Some(client) = peer.ip().filter(|_| !is_trusted)
-            && self.has_its_share(client, ctx)
-        {
-            if let Some(own) = self.own_idle(client, ctx) {
+        match self.judge(peer, ctx) {
+            Judged::Admitted => {}
+            Judged::InsteadOf(own) => {
                 return Some(self.accept_served(peer, listener, Some(own), ctx));
             }
-            ctx.count_refused(Refused::ClientShare);
-            ctx.report(Report::ClientConnectionsFull { client });
-            if listener == ListenerKind::Secure {
-                return None;
+            Judged::Denied => return self.accept_denied(peer, listener, ctx),
+            Judged::HasShare if listener == ListenerKind::Secure => return None,
+            Judged::HasShare => {
+                return self.accept_overflow(peer, listener, Reason::ClientShare, ctx);
             }
-            return self.accept_overflow(peer, listener, Reason::ClientShare, ctx);
         }
         if self.served() < ctx.rules.settings.limits.connections {
             return Some(self.accept_served(peer, listener, None, ctx));
@@ -64,6 +70,28 @@ impl Clients {
         ctx.count_refused(Refused::Full);
         ctx.report(Report::ConnectionsFull);
         self.accept_overflow(peer, listener, Reason::ConnectionsFull, ctx)
+    }
+
+    /// Judges a peer by the address rules and by the connections that it has.
+    #[inline]
+    pub(super) fn judge(&self, peer: Peer, ctx: &mut Context) -> Judged {
+        let is_trusted = ctx.rules.trusted.is_trusted(peer);
+        if !is_trusted && !ctx.rules.addresses.admit(peer) {
+            ctx.count_refused(Refused::Denied);
+            return Judged::Denied;
+        }
+        let Some(client) = peer.ip().filter(|_| !is_trusted) else {
+            return Judged::Admitted;
+        };
+        if !self.has_its_share(client, ctx) {
+            return Judged::Admitted;
+        }
+        if let Some(own) = self.own_idle(client, ctx) {
+            return Judged::InsteadOf(own);
+        }
+        ctx.count_refused(Refused::ClientShare);
+        ctx.report(Report::ClientConnectionsFull { client });
+        Judged::HasShare
     }
 
     /// Returns whether no further connection is taken, not even to tell it 503.
@@ -137,7 +165,7 @@ impl Clients {
         reason: Reason,
         ctx: &mut Context,
     ) -> Option<ClientId> {
-        if self.overflow >= ctx.rules.settings.limits.overflow {
+        if !self.has_overflow_place(ctx) {
             return None;
         }
         let id = self
@@ -160,10 +188,7 @@ impl Clients {
         listener: ListenerKind,
         ctx: &mut Context,
     ) -> Option<ClientId> {
-        if listener == ListenerKind::Secure
-            || self.overflow >= ctx.rules.settings.limits.overflow
-            || self.denied >= DENIED_CONNECTIONS
-        {
+        if !self.has_denied_place(listener, ctx) {
             return None;
         }
         let id = self
@@ -173,6 +198,18 @@ impl Clients {
         self.denied = self.denied.saturating_add(1);
         self.arm(id, ctx.rules.settings.timeouts.head, ctx);
         Some(id)
+    }
+
+    /// Returns whether one more connection can be told 503.
+    pub(super) fn has_overflow_place(&self, ctx: &Context) -> bool {
+        self.overflow < ctx.rules.settings.limits.overflow
+    }
+
+    /// Returns whether one more connection of a denied peer can be told 403.
+    pub(super) fn has_denied_place(&self, listener: ListenerKind, ctx: &Context) -> bool {
+        listener != ListenerKind::Secure
+            && self.has_overflow_place(ctx)
+            && self.denied < DENIED_CONNECTIONS
     }
 
     /// Takes a connection that is gone out of what is counted.
@@ -186,6 +223,7 @@ impl Clients {
                     self.accounts.remove(client);
                 }
             }
+            Place::Unannounced => {}
             Place::Overflow => self.overflow = self.overflow.saturating_sub(1),
             Place::Denied => {
                 self.overflow = self.overflow.saturating_sub(1);
@@ -242,6 +280,6 @@ impl Clients {
 }
 
 /// Returns the address that a connection is counted by, if it is.
-fn account_of(peer: Peer, ctx: &Context) -> Option<IpAddr> {
+pub(super) fn account_of(peer: Peer, ctx: &Context) -> Option<IpAddr> {
     peer.ip().filter(|_| !ctx.rules.trusted.is_trusted(peer))
 }

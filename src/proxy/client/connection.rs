@@ -58,6 +58,9 @@ pub(in crate::proxy) enum Place {
     Overflow,
     /// Beyond them: its peer is denied, and its first request is answered 403.
     Denied,
+    /// Within `limits.connections`: the address of its client is still to be announced, and until
+    /// then it counts for no client.
+    Unannounced,
 }
 
 /// Work of a client connection.

@@ -6,9 +6,10 @@ use super::super::ids::{ClientId, ExchangeId};
 use super::super::reason::Reason;
 use super::super::transfer::Progress;
 use super::Clients;
-use super::connection::Phase;
+use super::connection::{Phase, Place};
 use super::local_reply::{LocalReply, asks_for_head};
 use crate::http::head::HeadScan;
+use crate::http::proxy_header::HeaderFault;
 use crate::limits::{ACCESS_FIELD_BYTES, DRAIN_BYTES, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL};
 use crate::observe::access::Outcome;
 use crate::policy::reply::Reply;
@@ -262,6 +263,9 @@ impl Clients {
             Phase::Exchange(_) => {}
             Phase::Suspended(_) => return ClientStep::TimedOut,
             Phase::ReadHead { started: true, .. } => self.head_timed_out(id, ctx),
+            Phase::ReadHead { .. } if client.place == Place::Unannounced => {
+                self.unannounced(id, Some(HeaderFault::Late), ctx);
+            }
             Phase::Idle { .. }
             | Phase::ReadHead { .. }
             | Phase::Reply { .. }

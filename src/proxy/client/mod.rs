@@ -5,11 +5,13 @@
 //! |---|---|
 //! | `connection` | one connection and its phases |
 //! | `accept` | who gets a connection |
+//! | `announce` | connections whose client a balancer announces |
 //! | `idle` | the list of connections between two requests |
 //! | `http1` | from one request of a connection to the next, and its end |
 //! | `local_reply` | replies of the gateway's own |
 
 mod accept;
+mod announce;
 mod connection;
 mod http1;
 mod idle;

@@ -11,9 +11,11 @@ use crate::config::model::{Listen, ListenAddress, ListenKind};
 use crate::config::schema::ADDRESS_EXPECTED;
 use crate::config::schema::units::digits;
 use crate::config::syntax::document::Value;
-use crate::config::syntax::located::Located;
+use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::values::networks;
+use crate::proxy::settings::PeerSet;
 
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
 
@@ -34,6 +36,7 @@ pub(crate) fn compile(
             Listen {
                 address,
                 kind: ListenKind::Plain,
+                proxied: PeerSet::default(),
             },
         ));
     }
@@ -94,6 +97,7 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
         return address(place, report).map(|address| Listen {
             address,
             kind: ListenKind::Plain,
+            proxied: PeerSet::default(),
         });
     }
     let object = place.object(report)?;
@@ -121,10 +125,36 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
             None
         }
     };
+    let proxied = proxied(&object, address.as_ref(), report);
     Some(Listen {
         address: address?,
         kind: kind?,
+        proxied,
     })
+}
+
+/// Reads `proxyProtocol`.
+fn proxied(
+    object: &Object<'_>,
+    address: Option<&ListenAddress>,
+    report: &mut Report<'_>,
+) -> PeerSet {
+    let Some(place) = object.get("proxyProtocol") else {
+        return PeerSet::default();
+    };
+    let peers = networks::compile(place, report);
+    let is_unreachable = match address {
+        Some(ListenAddress::Tcp(_)) => peers.networks.is_empty() && peers.unix,
+        Some(ListenAddress::Unix(_)) => !peers.networks.is_empty() && !peers.unix,
+        Some(ListenAddress::Systemd(_)) | None => false,
+    };
+    if is_unreachable {
+        place.fail_bare(
+            report,
+            "names no peer that can connect here: peers of a TCP address have addresses, and those of a unix socket are \"unix\"",
+        );
+    }
+    peers
 }
 
 fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress> {

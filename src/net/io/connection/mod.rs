@@ -6,15 +6,17 @@
 //! read.
 //!
 //! ```text
-//! stage:   Connecting ──writable──> Handshaking ──TLS done, or plain──> Open
+//! stage:   AwaitingHeader ──header known──> SkippingHeader ──all of it read──> Handshaking, or Open
+//!          Connecting ──writable──> Handshaking ──TLS done, or plain──> Open
 //!              └──error──> ConnectFailed
 //! read:    Drained  <──event / WouldBlock, short read──>  Readable
 //! write:   Blocked  <──event / WouldBlock, short write──>  Writable
 //! peer:    Sending ──FIN──> Fin ──RST──> Reset     (the engine is told of each once)
 //! ```
 //!
-//! `states.rs` has the states, `transfer.rs` reads and writes. Out of scope: which bytes move and when (`pump.rs`), registration with the poll (the loop).
+//! `states.rs` has the states, `transfer.rs` reads and writes, `announcement.rs` reads headers of the PROXY protocol. Out of scope: which bytes move and when (`pump.rs`), registration with the poll (the loop).
 
+mod announcement;
 mod states;
 mod transfer;
 
@@ -25,6 +27,7 @@ pub(super) use self::transfer::{ReadResult, WriteResult};
 use super::budget::Budget;
 use super::dial::is_no_route;
 use super::raw_stream::{RawStream, Readiness};
+use crate::http::proxy_header::{Announced, HeaderFault};
 use crate::observe::access::TlsVersion;
 use crate::proxy::command::Fault;
 use crate::transport::client::ClientTls;
@@ -71,6 +74,13 @@ pub(super) enum EstablishResult {
     Failed(Fault, String),
     /// A client of a TLS listener speaks plain HTTP. The bytes are the first that it sent.
     NotTls(Vec<u8>),
+    /// The header of the PROXY protocol was understood: continue.
+    Announced(Announced),
+    /// The connection does not begin with that header. `None`: the peer closed it before the first
+    /// byte.
+    Unannounced(Option<HeaderFault>),
+    /// The header was read, and the connection is a plain one: it is open.
+    Open,
 }
 
 impl<S: RawStream> Connection<S> {
@@ -230,7 +240,7 @@ impl<S: RawStream> Connection<S> {
     }
 
     /// Returns `true` if the bytes on the socket are the bytes of the messages.
-    pub(super) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.transport.is_plain()
     }
 
@@ -267,6 +277,13 @@ impl<S: RawStream> Connection<S> {
 
     /// Continues to connect: TCP first, then TLS.
     pub(super) fn establish(&mut self, scratch: &mut [u8]) -> EstablishResult {
+        if matches!(self.stage, Stage::AwaitingHeader | Stage::SkippingHeader(_)) {
+            return self.establish_announced(scratch);
+        }
+        self.establish_transport(scratch)
+    }
+
+    fn establish_transport(&mut self, scratch: &mut [u8]) -> EstablishResult {
         if self.stage == Stage::ConnectFailed {
             let error = self.socket.take_error().ok().flatten();
             let fault = if error.as_ref().is_some_and(is_no_route) {

@@ -6,6 +6,10 @@ pub(super) enum Stage {
     Connecting,
     /// TCP could not connect; the socket keeps the error.
     ConnectFailed,
+    /// The header of the PROXY protocol is awaited; its bytes stay in the socket until it can be read.
+    AwaitingHeader,
+    /// Number of bytes of the header that are still to be read.
+    SkippingHeader(u16),
     /// TLS is shaking hands.
     Handshaking,
     Open,

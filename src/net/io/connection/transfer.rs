@@ -171,7 +171,7 @@ impl<S: RawStream> Connection<S> {
 }
 
 /// Repeats a call as long as a signal interrupts it.
-fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
