@@ -288,18 +288,23 @@ fn named_functions(text: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Files and folders that the tables of a room name, with the room before them.
+/// Returns the files and folders that the tables of a module name, with the path of the module before them.
 fn files_of_rooms(text: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let mut room = None;
+    let mut module = None;
     for line in text.lines() {
         if let Some(title) = line.strip_prefix('#') {
             let named = title.split('`').collect::<Vec<_>>();
-            // A title with several rooms has full paths below it.
-            room = (named.len() == 3).then(|| named[1].to_owned());
-        } else if let (Some(room), Some(cells)) = (&room, line.strip_prefix("| ")) {
+            // A title with several modules has full paths below it.
+            module = (named.len() == 3).then(|| named[1].to_owned());
+        } else if let (Some(module), Some(cells)) = (&module, line.strip_prefix("| ")) {
             let names = cells.split(" | ").next().unwrap_or("").split('`');
-            found.extend(names.skip(1).step_by(2).map(|name| format!("{room}{name}")));
+            found.extend(
+                names
+                    .skip(1)
+                    .step_by(2)
+                    .map(|name| format!("{module}{name}")),
+            );
         }
     }
     found
@@ -323,8 +328,8 @@ fn the_architecture_names_files_and_functions_that_exist() {
         );
     }
     // Each file of the engine and of the policies stands in a table, itself or with its folder.
-    for room in ["src/proxy", "src/policy", "src/http", "src/upstream"] {
-        for (path, _) in files(room, &["rs"]) {
+    for module in ["src/proxy", "src/policy", "src/http", "src/upstream"] {
+        for (path, _) in files(module, &["rs"]) {
             let is_named = named.iter().any(|name| {
                 path == *name || (name.ends_with('/') && path.starts_with(name.as_str()))
             });

@@ -1,5 +1,5 @@
-//! Imports run downwards: a room imports only from layers below its own, files do not import each other in a circle, and the
-//! outside world stays in `net`.
+//! Imports run downwards: a module imports only from layers below its own, files do not import each other in a circle, and the
+//! words for sockets, clocks and threads stand in `net` only.
 //!
 //! Rule for circles:
 //!
@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 30] = [
+/// Layer of each module. Modules of one layer do not import each other.
+const LAYERS: [(&str, u8); 30] = [
     ("time", 0),
     ("slab", 0),
     ("cost", 0),
@@ -48,11 +48,11 @@ const FLOORS: [(&str, u8); 30] = [
     ("lib", 7),
 ];
 
-/// The floor of the rooms that start everything; they may use each other.
+/// Layer of the modules that start everything. These may import each other.
 const TOP: u8 = 7;
 
-/// Words that belong to one room alone, or to one file of it.
-const TENANTS: [(&str, &[&str]); 12] = [
+/// Words that only one module may have, or only one file of it.
+const OWNED_WORDS: [(&str, &[&str]); 12] = [
     ("Instant::now", &["net"]),
     ("SystemTime::now", &["net"]),
     ("mio::", &["net"]),
@@ -88,9 +88,9 @@ fn sources() -> Vec<(String, PathBuf, String)> {
                     .as_os_str()
                     .to_string_lossy()
                     .into_owned();
-                let room = first.trim_end_matches(".rs").to_owned();
+                let module = first.trim_end_matches(".rs").to_owned();
                 let text = fs::read_to_string(&path).expect("a source is text");
-                found.push((room, path, production(&text)));
+                found.push((module, path, production(&text)));
             }
         }
     }
@@ -112,15 +112,15 @@ fn is_below(path: &Path, home: &str) -> bool {
     path.starts_with(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(home))
 }
 
-fn floor(room: &str) -> u8 {
-    FLOORS
+fn layer(module: &str) -> u8 {
+    LAYERS
         .iter()
-        .find(|(name, _)| *name == room)
-        .unwrap_or_else(|| panic!("room {room} has no floor: add it to FLOORS"))
+        .find(|(name, _)| *name == module)
+        .unwrap_or_else(|| panic!("module {module} has no layer: add it to LAYERS"))
         .1
 }
 
-/// The rooms named by `crate::room` in a source.
+/// Returns the modules that a source names by `crate::module`.
 fn imports(text: &str) -> Vec<String> {
     let word = |rest: &str| {
         rest.chars()
@@ -140,8 +140,12 @@ fn imports(text: &str) -> Vec<String> {
                 .collect(),
             None => vec![word(rest)],
         })
-        .filter(|room| {
-            !room.is_empty() && room.chars().next().is_some_and(|c| c.is_ascii_lowercase())
+        .filter(|module| {
+            !module.is_empty()
+                && module
+                    .chars()
+                    .next()
+                    .is_some_and(|c| c.is_ascii_lowercase())
         })
         .collect()
 }
@@ -149,14 +153,14 @@ fn imports(text: &str) -> Vec<String> {
 #[test]
 fn imports_run_downwards() {
     let mut wrong = Vec::new();
-    for (room, path, text) in sources() {
+    for (module, path, text) in sources() {
         for used in imports(&text) {
-            if used != room && floor(&used) >= floor(&room) && floor(&room) < TOP {
+            if used != module && layer(&used) >= layer(&module) && layer(&module) < TOP {
                 wrong.push(format!(
-                    "{}: {room} (floor {}) uses {used} (floor {})",
+                    "{}: {module} (layer {}) uses {used} (layer {})",
                     path.display(),
-                    floor(&room),
-                    floor(&used)
+                    layer(&module),
+                    layer(&used)
                 ));
             }
         }
@@ -165,20 +169,20 @@ fn imports_run_downwards() {
 }
 
 #[test]
-fn the_world_stays_in_its_rooms() {
+fn words_stay_in_the_modules_that_own_them() {
     let mut wrong = Vec::new();
-    for (room, path, text) in sources() {
-        for (word, homes) in TENANTS {
-            // `rustls::pki_types` inside `config` would be a word, too; a crate's name only counts at a word's start.
+    for (module, path, text) in sources() {
+        for (word, owners) in OWNED_WORDS {
+            // The word counts only where a path begins: `a::log::b` is another module.
             let used = text.match_indices(word).any(|(at, _)| {
                 !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':')
             });
-            let lives = homes
+            let is_owner = owners
                 .iter()
-                .any(|home| room == *home || (home.contains('/') && is_below(&path, home)));
-            if used && !lives {
+                .any(|owner| module == *owner || (owner.contains('/') && is_below(&path, owner)));
+            if used && !is_owner {
                 wrong.push(format!(
-                    "{}: {word} is at home in {homes:?} only",
+                    "{}: only {owners:?} may have {word}",
                     path.display()
                 ));
             }
@@ -438,7 +442,7 @@ fn the_check_for_circles_can_fail() {
         found.map(|members| members.join(" ")).collect()
     };
     let shared = (
-        "room/mod.rs",
+        "module/mod.rs",
         "mod a;\nmod b;\npub use self::a::{A, deep::D as E};\npub struct Shared;",
     );
     let none: [&str; 0] = [];
@@ -446,8 +450,8 @@ fn the_check_for_circles_can_fail() {
     assert_eq!(
         circles(&[
             shared,
-            ("room/a.rs", "use super::Shared;"),
-            ("room/b.rs", "use super::Shared;")
+            ("module/a.rs", "use super::Shared;"),
+            ("module/b.rs", "use super::Shared;")
         ]),
         none
     );
@@ -456,15 +460,19 @@ fn the_check_for_circles_can_fail() {
         "use super::a::A;",
         "use super::{A, Shared};",
         "fn f() -> super::A {}",
-        "use crate::room::{self, a::{A}};",
+        "use crate::module::{self, a::{A}};",
     ] {
         assert_eq!(
-            circles(&[shared, ("room/a.rs", ""), ("room/b.rs", text)]),
+            circles(&[shared, ("module/a.rs", ""), ("module/b.rs", text)]),
             none,
             "{text}"
         );
         // Siblings that import each other are.
-        let found = circles(&[shared, ("room/a.rs", "use super::b;"), ("room/b.rs", text)]);
-        assert_eq!(found, ["room::a room::b"], "{text}");
+        let found = circles(&[
+            shared,
+            ("module/a.rs", "use super::b;"),
+            ("module/b.rs", text),
+        ]);
+        assert_eq!(found, ["module::a module::b"], "{text}");
     }
 }

@@ -25,12 +25,12 @@ pub struct Engine {
 /// A message as its sender wrote it.
 pub struct Message {
     pub bytes: Vec<u8>,
-    /// So many of them are put where the engine reads. The rest is the data of a sized body, which the kernel would have put
+    /// Number of bytes that are put where the engine reads. The rest is the data of a sized body, which the kernel would have put
     /// there: what it says is nobody's business, and copying it would be counted with the engine.
     pub copied: usize,
 }
 
-/// How far one way of an exchange is.
+/// Progress of one direction of an exchange.
 struct Flow<'b> {
     unread: &'b [u8],
     /// Of these, so many are copied.
@@ -77,7 +77,7 @@ impl Engine {
         engine
     }
 
-    /// One request and its response: the bytes that the client got. Panics when something was left unread.
+    /// Runs a request and its response. Returns the bytes that the client got. Panics if bytes were left unread.
     pub fn exchange(&mut self, request: &Message, response: &Message) -> usize {
         let mut up = Flow::of(request);
         let mut down = Flow::of(response);

@@ -7,7 +7,7 @@ use crate::harness::Case;
 
 const GET: &str =
     "GET /users/1 HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n\r\n";
-/// What a browser sends.
+/// Request of a browser.
 const BROWSER: &str = "GET /users/1?page=2&sort=name HTTP/1.1\r\nHost: gate.test\r\nConnection: keep-alive\r\n\
     sec-ch-ua: \"Chromium\";v=\"130\", \"Not?A_Brand\";v=\"99\"\r\nsec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: \"Linux\"\r\n\
     Origin: https://page.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \

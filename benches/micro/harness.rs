@@ -10,7 +10,7 @@ const BATCH: Duration = Duration::from_millis(5);
 /// Something to be measured.
 pub struct Case {
     pub name: &'static str,
-    /// Nothing but the case that runs is prepared: callgrind counts all of a process.
+    /// Prepares the case that runs, and no other, because callgrind counts all of a process.
     prepare: Box<dyn FnOnce() -> Passes>,
 }
 

@@ -1,4 +1,4 @@
-//! What a token costs: verified by each kind of key, and remembered.
+//! Cost of a token: verified by each kind of key, and remembered.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The command line of the comparison.
+//! Command line of the comparison.
 
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -32,7 +32,7 @@ pub struct Options {
 
 pub enum Order {
     Compare(Options),
-    /// Print this and be done.
+    /// Print the help and exit.
     Say(String),
 }
 
@@ -72,7 +72,7 @@ pub fn parse(arguments: &[String]) -> Result<Order, lexopt::Error> {
             }
             Arg::Long("list") => return Ok(Order::Say(scenarios::list())),
             Arg::Long("help") | Arg::Short('h') => return Ok(Order::Say(HELP.to_owned())),
-            // cargo says it to every bench.
+            // cargo passes it to every bench.
             Arg::Long("bench") => {}
             other => return Err(other.unexpected()),
         }

@@ -15,20 +15,20 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::procfs;
 
-/// The CPU of the gateways.
+/// CPU of the gateways.
 pub const GATEWAY_CPU: usize = 0;
-/// The CPU of load and origin, and of this process.
+/// CPU of load and origin, and of this process.
 pub const LOAD_CPU: usize = 1;
 
-/// The groups that run now.
+/// Groups that run now.
 static GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// A process group that ends with this value.
+/// Process group that ends when this value is dropped.
 pub struct Group {
     pub child: Child,
 }
 
-/// SIGINT, SIGTERM: ends every group, then this process.
+/// Has SIGINT and SIGTERM end every group, then this process.
 pub fn end_on_signals(folder: std::path::PathBuf) -> io::Result<()> {
     let mut poll = Poll::new()?;
     // SIGHUP, SIGINT, SIGTERM.
@@ -40,7 +40,7 @@ pub fn end_on_signals(folder: std::path::PathBuf) -> io::Result<()> {
         while signals.pending().next().is_none() {
             let _ = poll.poll(&mut events, None);
         }
-        // Held to the end: nothing is started any more.
+        // The lock is held to the end, so that nothing more is started.
         let mut groups = groups();
         groups.drain(..).for_each(end);
         let _ = std::fs::remove_dir_all(folder);
@@ -49,7 +49,7 @@ pub fn end_on_signals(folder: std::path::PathBuf) -> io::Result<()> {
     Ok(())
 }
 
-/// Pins this thread, and what it starts from here on.
+/// Pins this thread, and all processes that it starts afterwards.
 pub fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
@@ -83,7 +83,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         end(self.id());
         let _ = self.child.wait();
-        // A worker may outlive its parent by a moment, and would take the next instance's connections with it.
+        // A worker may live a little longer than its parent, and would take connections of the next instance.
         while procfs::members(self.id()).is_ok_and(|members| !members.is_empty()) {
             thread::sleep(Duration::from_millis(1));
         }
@@ -102,14 +102,14 @@ fn end(group: u32) {
     }
 }
 
-/// This binary in one of its other roles. Its input stays open for as long as the handle lives.
+/// Starts this binary in one of its other roles. Its input stays open while the handle exists.
 pub fn this_binary(role: &str, arguments: &[String]) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(role).args(arguments).stdin(Stdio::piped());
     Ok(command)
 }
 
-/// A file that its writer appends to, so that it can be emptied meanwhile.
+/// Opens a file for appending, so that it can be emptied meanwhile.
 pub fn appending(path: &std::path::Path) -> io::Result<File> {
     File::options().create(true).append(true).open(path)
 }

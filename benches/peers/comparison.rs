@@ -32,7 +32,7 @@ pub struct Comparison<'o> {
     running: Vec<Running>,
     many_routes: Vec<Running>,
     pub results: Results,
-    /// What cannot be compared here and why, one line each.
+    /// Comparisons that are not possible here, with the reason, one a line.
     pub missing: Vec<String>,
     /// The origin, and the stream's. Ended last.
     origins: [Group; 2],

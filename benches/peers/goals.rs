@@ -1,4 +1,4 @@
-//! The goals that this comparison can measure, each with what was measured and whether it holds.
+//! Goals that this comparison can measure, each with the measured value and the result.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::results::{Results, Sample};
 const CPU: fn(&Sample) -> f64 = |sample| sample.cpu;
 const MB: f64 = 1048576.0;
 
-/// One goal: at most so much.
+/// Goal: an upper bound of a value.
 #[derive(Clone)]
 struct Row {
     goal: String,
@@ -51,7 +51,7 @@ pub fn write(gateways: &[Gateway], results: &Results) -> String {
     out + "\n"
 }
 
-/// Ratios with three digits behind the point: some goals are as close as that.
+/// Ratios have three digits behind the point, because some goals are that close.
 fn exact(value: Option<f64>, unit: &str) -> String {
     match value {
         Some(ratio) if unit == "x" && ratio >= 0.1 => format!("{ratio:.3}"),
@@ -69,7 +69,7 @@ fn row(goal: impl Into<String>, measured: Option<f64>, at_most: f64, unit: &'sta
     }
 }
 
-/// tollgate's CPU time over another's.
+/// Returns tollgate's CPU time divided by that of a peer.
 fn over(results: &Results, scenario: &'static str, gateway: &'static str) -> Option<f64> {
     results
         .ratio((scenario, "tollgate"), (scenario, gateway), CPU)
@@ -129,7 +129,7 @@ fn small(results: &Results) -> Vec<Row> {
     rows
 }
 
-/// "At least so many as nginx" is "at most so much CPU for each".
+/// "At least as many as nginx" is measured as "at most as much CPU for each".
 fn https(results: &Results) -> Vec<Row> {
     let kept = results
         .ratio(("https", "tollgate"), ("small", "tollgate"), CPU)
@@ -156,7 +156,7 @@ fn https(results: &Results) -> Vec<Row> {
     ]
 }
 
-/// Against the best of those that were measured.
+/// Compares with the best of the measured peers.
 fn bulk(results: &Results) -> Vec<Row> {
     let rows = [("10 MB up", "post-10m"), ("10 MB down", "get-10m")].map(|(title, scenario)| {
         let ratios = ["nginx", "haproxy", "sozu"]

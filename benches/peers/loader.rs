@@ -1,4 +1,4 @@
-//! The parent's end of a load process.
+//! Parent's side of a load process.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Stdio};
@@ -10,17 +10,17 @@ use crate::priority::Priority;
 pub struct Loader {
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
-    // Ended last.
+    // Dropped last.
     _group: Group,
 }
 
 impl Loader {
-    /// Starts it and waits until each of its connections had one answer.
+    /// Starts a load process, and waits until each of its connections had one answer.
     pub fn start(work: &Work) -> io::Result<Loader> {
         Loader::start_with(work, Priority::Usual)
     }
 
-    /// The same, before or behind others on its CPU.
+    /// Does the same with a priority on its CPU.
     pub fn start_with(work: &Work, priority: Priority) -> io::Result<Loader> {
         let mut command = priority.of(this_binary("load", &work.to_arguments())?);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -1,4 +1,4 @@
-//! One measurement of one gateway.
+//! Single measurement of one gateway.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,15 +15,15 @@ use crate::results::{MemoryFigures, Sample, median};
 use crate::scenarios::{self, Scenario};
 use crate::strace;
 
-/// Idle connections and requests in flight whose memory is counted.
+/// Number of idle connections, and of requests in flight, whose memory is measured.
 const COUNTED: (usize, usize) = (5000, 1000);
-/// The same for the slow ones: Node closes a connection that was idle for 5 s, and is not through with 5,000 by then.
+/// Number for slow gateways: Node closes a connection that was idle for 5 s, and has not accepted 5,000 by then.
 const COUNTED_SLOW: (usize, usize) = (500, 200);
-/// Requests under strace.
+/// Number of requests under strace.
 const TRACED: u64 = 4000;
 const STARTS: usize = 7;
 
-/// A sample, or what was wrong with it.
+/// Sample, or its fault.
 pub type Measured<T> = io::Result<(T, Option<String>)>;
 
 fn judged<T>(value: T, outcome: &Outcome) -> (T, Option<String>) {
@@ -36,7 +36,7 @@ fn judged<T>(value: T, outcome: &Outcome) -> (T, Option<String>) {
     (value, (outcome.errors > 0).then(wrong))
 }
 
-/// Closed loop for so many seconds.
+/// Runs a closed loop for some seconds.
 pub fn closed(running: &Running, scenario: &Scenario, seconds: f64) -> Measured<Sample> {
     let mut load = Loader::start(&running.work(scenario))?;
     let before = procfs::cpu_nanos(&running.pids)?;
@@ -55,7 +55,7 @@ pub fn closed(running: &Running, scenario: &Scenario, seconds: f64) -> Measured<
     ))
 }
 
-/// Small requests at a fixed rate.
+/// Sends small requests at a fixed rate.
 pub fn at_rate(
     address: SocketAddr,
     pids: &[u32],
@@ -77,7 +77,7 @@ pub fn at_rate(
     Ok(judged(sample, &outcome))
 }
 
-/// The same beside a client that takes 10 MB answers as fast as they come. Also: bytes a second of that stream.
+/// Does the same beside a client that takes 10 MB answers as fast as they come. Returns the bytes a second of that stream, too.
 ///
 /// The stream's client and its origin take only the CPU that the small requests leave, and those of the small requests have it
 /// at once (the origin must be ahead already): what is measured is the gateway's fairness, not the scheduler's.
@@ -107,7 +107,7 @@ pub fn beside_stream(running: &Running, rate: f64, seconds: f64) -> Measured<(Sa
     Ok((value, wrong.or(wrong_stream)))
 }
 
-/// System calls per small request.
+/// Returns the system calls of a small request.
 pub fn syscalls(running: &Running, folder: &Path) -> Measured<f64> {
     let mut load = Loader::start(&scenarios::named("small").work(running.address()))?;
     let mut outcome = Outcome::default();
@@ -121,7 +121,7 @@ pub fn syscalls(running: &Running, folder: &Path) -> Measured<f64> {
     ))
 }
 
-/// Memory of a fresh instance, empty and with idle connections; of others with idle TLS connections, and with requests in
+/// Measures the memory of a fresh instance, empty and with idle connections; of others with idle TLS connections, and with requests in
 /// flight.
 pub fn memory(
     gateway: &Gateway,
@@ -171,7 +171,7 @@ pub fn memory(
     Ok(judged(figures, &held))
 }
 
-/// A new instance that had some requests over one connection, and its private memory then.
+/// Starts an instance, sends some requests over one connection, and returns its private memory.
 fn fresh(
     gateway: &Gateway,
     port: u16,
@@ -196,7 +196,7 @@ fn fresh(
     Ok((running, empty))
 }
 
-/// Milliseconds from start to listening, median of a few starts.
+/// Returns the milliseconds from start to listening: the median of a few starts.
 pub fn start(gateway: &Gateway, port: u16, surroundings: &Surroundings) -> io::Result<f64> {
     let mut times = Vec::new();
     for _ in 0..STARTS {

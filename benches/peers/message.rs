@@ -1,31 +1,31 @@
-//! Just enough HTTP/1.1 to know where a message ends and whether it is the right one: for the origin and the load.
+//! Small part of HTTP/1.1, for the origin and the load: the end of a message, and whether it is the right one.
 
 use tollgate::http::chunked::{ChunkDecoder, ChunkStep};
 
-/// Fields a head may have here; the gateways under test add about twenty.
+/// Upper bound of the fields of a head; the gateways under test add about twenty.
 const FIELDS: usize = 64;
 
-/// A body on its way in.
+/// Body that is being read.
 pub enum Body {
     Sized(u64),
     Chunked(Box<ChunkDecoder>),
 }
 
-/// What stood at the front of some bytes.
+/// Result of a search for a head at the front of some bytes.
 pub enum Parsed<T> {
     Partial,
-    /// A head, and the bytes it took.
+    /// Head, and its number of bytes.
     Whole(T, usize),
     Broken(&'static str),
 }
 
-/// What a response head says.
+/// Facts of a response head.
 pub struct ResponseStart {
     pub status: u16,
     pub body: Body,
 }
 
-/// What a request head says: the last segment of its path names what the origin answers.
+/// Facts of a request head. The last segment of its path names the answer of the origin.
 pub struct RequestStart {
     pub last_segment: (usize, usize),
     pub body: Body,
@@ -92,7 +92,7 @@ impl Body {
         }
     }
 
-    /// Takes what belongs to the body from the front of `bytes`: bytes consumed, and bytes of data among them.
+    /// Takes the part of the body at the front of `bytes`. Returns the bytes consumed, and the bytes of data among them.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(usize, u64), &'static str> {
         match self {
             Body::Sized(left) => {
@@ -123,7 +123,7 @@ fn take_chunks(decoder: &mut ChunkDecoder, bytes: &[u8]) -> Result<(usize, u64),
     Ok((used, data))
 }
 
-/// `body` in chunks of `size` bytes, with the last chunk.
+/// Returns `body` in chunks of `size` bytes, with the last chunk.
 pub fn chunked(body: &[u8], size: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + body.len() / size * 8 + 16);
     for chunk in body.chunks(size) {

@@ -1,20 +1,20 @@
-//! Who goes first on a CPU that several processes share. By chrt: the scheduler's own calls are not for safe code.
+//! Priority of a process on a CPU that several processes share. It is set by chrt, because the system calls need unsafe code.
 
 use std::io;
 use std::process::{Command, Stdio};
 
-/// The most that one call of a process behind the others moves. The kernel may not take the CPU back in the middle of a call,
-/// and one that moves megabytes takes a millisecond.
+/// Upper bound of the bytes that one call of a low-priority process moves. The kernel may not take the CPU back during a call,
+/// and a call that moves megabytes takes a millisecond.
 pub const PIECE_BEHIND: usize = 16 * 1024;
 
-/// A process's place in the queue for its CPU.
+/// Priority of a process on its CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// Among equals.
+    /// Usual priority.
     Usual,
-    /// Before everybody else, from the moment it wakes (SCHED_FIFO): what it measures does not wait for its own CPU.
+    /// Real-time priority (SCHED_FIFO): its measurements do not wait for its own CPU.
     Ahead,
-    /// Only what the others leave (SCHED_IDLE).
+    /// Lowest priority (SCHED_IDLE): the time that the others leave.
     Behind,
 }
 
@@ -27,7 +27,7 @@ impl Priority {
         }
     }
 
-    /// The command with this priority.
+    /// Returns the command with this priority.
     pub fn of(self, command: Command) -> Command {
         if self == Priority::Usual {
             return command;
@@ -56,11 +56,11 @@ impl Priority {
     }
 }
 
-/// A process that is ahead of the others while this lives.
+/// Guard: a process has a higher priority until it is dropped.
 pub struct Ahead(u32);
 
 impl Ahead {
-    /// Needs CAP_SYS_NICE.
+    /// Raises the priority, which needs CAP_SYS_NICE.
     pub fn of(process: u32) -> io::Result<Ahead> {
         Priority::Ahead.give(process)?;
         Ok(Ahead(process))

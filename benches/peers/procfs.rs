@@ -1,4 +1,4 @@
-//! What the kernel counts of a process group: CPU time, memory.
+//! Counts of the kernel about a process group: CPU time, memory.
 
 use std::fs;
 use std::io;
@@ -97,7 +97,7 @@ pub fn cpu_model() -> String {
     model.map_or("unknown CPU".to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-/// How TCP sends here: it weighs on every figure.
+/// Returns the congestion control of TCP, which influences every figure.
 pub fn congestion_control() -> String {
     fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")
         .unwrap_or_default()

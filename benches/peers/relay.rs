@@ -1,6 +1,6 @@
 //! The limit: a relay without HTTP. The same loop as tollgate's (edge-triggered, sticky bits, a short read is the last, a
-//! write is tried at once), four system calls a request and no look at the bytes. With `--splice` the bytes do not even come
-//! into the process: they go through a pipe of the kernel's.
+//! write is tried at once), four system calls a request, and no parsing. With `--splice` the bytes do not
+//! come into the process: they go through a pipe of the kernel.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use crate::worker;
 
 const FIRST_CONNECTION: usize = 16;
-/// Bytes of one read: what a pipe holds by default, too.
+/// Bytes of one read, and of a pipe by default.
 const PIECE: usize = 64 * 1024;
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
@@ -27,7 +27,7 @@ struct Relay {
     splices: bool,
 }
 
-/// A client and its own upstream connection.
+/// Client and its own upstream connection.
 struct Pair {
     ends: [End; 2],
 }
@@ -36,21 +36,21 @@ struct End {
     socket: TcpStream,
     readable: bool,
     writable: bool,
-    /// The peer's FIN has come: a short read is no proof that the socket is drained.
+    /// True if the FIN of the peer has come. A short read does not prove then that the socket is drained.
     hung_up: bool,
-    /// Bytes for this end that it did not take yet.
+    /// Bytes for this end that it has not taken yet.
     backlog: Vec<u8>,
     pipe: Option<Pipe>,
 }
 
-/// Bytes for an end, in the kernel.
+/// Pipe of the kernel with bytes for an end.
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     bytes: usize,
 }
 
-/// `[--splice] LISTEN=TARGET`, the pair as often as needed.
+/// Arguments: `[--splice] LISTEN=TARGET`, the pair as often as needed.
 pub fn run(arguments: &[String]) -> io::Result<()> {
     let splices = arguments
         .first()
@@ -176,7 +176,7 @@ impl End {
         })
     }
 
-    /// Empties the pipe into the socket, as far as it takes it.
+    /// Moves bytes from the pipe to the socket, as far as the socket takes them.
     fn drain(&mut self) -> io::Result<()> {
         let Some(pipe) = self.pipe.as_mut() else {
             return Ok(());
@@ -191,7 +191,7 @@ impl End {
         Ok(())
     }
 
-    /// Writes what it takes.
+    /// Writes as far as the socket takes it.
     fn put(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.writable {
             return Ok(0);
@@ -210,7 +210,7 @@ impl End {
     }
 }
 
-/// The same as [`carry`] through the pipe.
+/// Does the same as [`carry`], through the pipe.
 fn carry_spliced(from: &mut End, to: &mut End) -> io::Result<()> {
     to.drain()?;
     while from.readable
@@ -227,7 +227,7 @@ fn carry_spliced(from: &mut End, to: &mut End) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves bytes one way until there are none or they are not taken. An end of input ends both.
+/// Moves bytes one way until there are no more, or until they are not taken. An end of input ends both.
 fn carry(from: &mut End, to: &mut End, scratch: &mut [u8]) -> io::Result<()> {
     if to.pipe.is_some() {
         return carry_spliced(from, to);

@@ -148,7 +148,7 @@ fn by_scenario(gateways: &[Gateway], results: &Results) -> String {
     out + "\n"
 }
 
-/// How many of them a second of CPU is good for, each with a connection and one request.
+/// Returns the number of handshakes for a second of CPU, each with a connection and one request.
 fn handshakes(gateways: &[Gateway], results: &Results) -> String {
     if !results.has("handshakes") && !results.has("resumed") {
         return String::new();
@@ -213,7 +213,7 @@ fn streams(gateways: &[Gateway], results: &Results) -> String {
     out + "\n"
 }
 
-/// What two equal ones differ by: less than that means nothing.
+/// Returns the difference between two equal gateways. A smaller difference means nothing.
 /// The second tollgate is the same, for the noise, or another build.
 fn noise(gateways: &[Gateway], results: &Results) -> String {
     let Some(again) = gateways

@@ -1,26 +1,26 @@
-//! What was measured, by scenario and gateway, and how it is summed up: medians, and medians of the rounds' ratios.
+//! Measured values by scenario and gateway, and their summary: medians, and medians of the ratios of each round.
 
 use std::collections::BTreeMap;
 
-/// One round of one gateway.
+/// Values of one gateway in one round.
 #[derive(Clone, Default, Debug)]
 pub struct Sample {
     /// CPU time of the gateway for one request, in ns.
     pub cpu: f64,
     /// Requests a second.
     pub rate: f64,
-    /// From the moment a request was due, in ns; 0 in a closed loop.
+    /// Time from the due time of a request, in ns; 0 in a closed loop.
     pub p50: f64,
     pub p99: f64,
 }
 
-/// Bytes.
+/// Memory in bytes.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct MemoryFigures {
-    /// Private, after some requests over one connection, which is closed again.
+    /// Private memory after some requests over one connection, which is closed again.
     pub empty: f64,
     pub per_idle: f64,
-    /// `None`: it has no TLS.
+    /// Idle TLS connection; `None` for a gateway without TLS.
     pub per_idle_tls: Option<f64>,
     pub per_flight: f64,
 }
@@ -36,11 +36,11 @@ pub struct Results {
     pub syscalls: BTreeMap<&'static str, f64>,
     /// Milliseconds from start to listening.
     pub start: BTreeMap<&'static str, f64>,
-    /// Requests a second at which each was measured for its times.
+    /// Requests a second at which the times of each were measured.
     pub fixed_rate: BTreeMap<&'static str, f64>,
     /// Bytes a second of the stream beside the small requests.
     pub stream: BTreeMap<&'static str, f64>,
-    /// What went wrong, one line each. Whoever is named here has figures that mean little.
+    /// Faults, one a line. The figures of a gateway that is named here mean little.
     pub errors: Vec<(Key, String)>,
 }
 

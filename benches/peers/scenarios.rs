@@ -1,4 +1,4 @@
-//! What is measured: the closed-loop scenarios as a table, and the names of the rest.
+//! Scenarios: the closed loops as a table, and the names of the others.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use crate::gateways::{Abilities, Upstream};
 use crate::load::work::{Handshakes, Work};
 use crate::origin::JSON_BYTES;
 
-/// One kind of request in a closed loop.
+/// Kind of request in a closed loop.
 pub struct Scenario {
     pub name: &'static str,
     pub title: &'static str,
@@ -17,12 +17,12 @@ pub struct Scenario {
     /// Bytes of the answer's body.
     pub expect: usize,
     pub connections: usize,
-    /// `None`: plain connections.
+    /// TLS settings; `None` for plain connections.
     pub handshakes: Option<Handshakes>,
     pub needs: Need,
 }
 
-/// What a gateway must be able to do.
+/// Ability that a gateway needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     Nothing,

@@ -41,7 +41,7 @@ pub fn count_calls(
     total(&std::fs::read_to_string(&report)?)
 }
 
-/// Until the kernel says that each task has a tracer.
+/// Waits until the kernel says that each task has a tracer.
 fn await_attached(pids: &[u32]) -> io::Result<()> {
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
@@ -61,7 +61,7 @@ fn await_attached(pids: &[u32]) -> io::Result<()> {
     Err(io::Error::other("strace could not attach"))
 }
 
-/// The line `N total` at the end of strace's table.
+/// Reads the line `N total` at the end of strace's table.
 fn total(table: &str) -> io::Result<u64> {
     let line = table
         .lines()

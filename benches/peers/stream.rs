@@ -1,4 +1,4 @@
-//! One connection's bytes, plain or TLS: the origin's end of it, and the load's.
+//! Bytes of a connection, plain or TLS, at the origin's end and at the load's.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -132,7 +132,7 @@ impl Stream {
         self.session.is_some()
     }
 
-    /// How the session came about; `None`: not yet, or there is none.
+    /// Kind of the handshake; `None` before its end, or without TLS.
     pub fn handshake(&self) -> Option<(HandshakeKind, ProtocolVersion)> {
         let session = self.session.as_ref()?;
         session.handshake_kind().zip(session.protocol_version())

@@ -1,4 +1,4 @@
-//! JSON Web Tokens (RFC 7519) for the routes that need one: what a gateway verifies them by, and a valid one of each kind.
+//! JSON Web Tokens (RFC 7519) for the routes that need one: the keys of the gateways, and a valid token of each kind.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use tollgate::policy::auth::base64::encode_url;
 
-/// The secret of HS256: as many bytes as its hash has.
+/// Secret of HS256, as long as its hash.
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-/// Longer than any comparison takes.
+/// Life of a token: longer than any comparison.
 const VALID_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A kind of token, and the route that needs it.
+/// Kind of token, and the route that needs it.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Its algorithm, in small letters; behind a slash, the route.
+    /// Algorithm in small letters; behind a slash, the route.
     pub name: &'static str,
     pub key: Key,
     pub token: String,
 }
 
-/// What tokens are verified by.
+/// Keys that tokens are verified with.
 #[derive(Clone, Debug)]
 pub enum Key {
     Secret(String),
@@ -31,7 +31,7 @@ pub enum Key {
     Public(PathBuf),
 }
 
-/// Both kinds; keys that gateways read are left in `folder`.
+/// Makes both kinds. Keys that gateways read are left in `folder`.
 pub fn guards(folder: &Path) -> io::Result<Vec<Guard>> {
     let secret = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let by_secret = Guard {
@@ -66,7 +66,7 @@ pub fn guards(folder: &Path) -> io::Result<Vec<Guard>> {
     Ok(vec![by_secret, by_public_key])
 }
 
-/// As identity providers write them: issuer, audience, subject, scopes.
+/// Returns claims as identity providers write them: issuer, audience, subject, scopes.
 fn signed(algorithm: &str, sign: impl FnOnce(&[u8]) -> io::Result<Vec<u8>>) -> io::Result<String> {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

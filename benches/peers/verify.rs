@@ -1,4 +1,4 @@
-//! Before anything is measured: does a gateway answer each request it is going to be measured with, and does it add the fields?
+//! Check before the measurement: a gateway answers each request that it is measured with, and adds the fields.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ pub fn answers(running: &Running, scenario: &Scenario) -> Result<(), String> {
     }
 }
 
-/// Each of the fields stands in a small answer, once.
+/// Checks that a small answer has each of the fields once.
 pub fn adds_fields(running: &Running) -> Result<(), String> {
     let head = head_of_answer(running)
         .map_err(|error| error.to_string())?

@@ -1,4 +1,4 @@
-//! What the sub-modes of this binary share: a listener with a long queue, and an end when the parent goes.
+//! Code that all roles of this binary share: a listener with a long queue, and the end when the parent has gone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
-/// A listener whose queue holds thousands; its connections have TCP_NODELAY.
+/// Opens a listener with a queue of thousands; its connections have TCP_NODELAY.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -21,7 +21,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// The token that fires when standard input ends, that is, when the parent is gone.
+/// Token of the event that standard input has ended, which means that the parent has gone.
 pub fn watch_parent(poll: &Poll) -> io::Result<Token> {
     let token = Token(usize::MAX - 1);
     poll.registry()
@@ -29,7 +29,7 @@ pub fn watch_parent(poll: &Poll) -> io::Result<Token> {
     Ok(token)
 }
 
-/// Polls; a signal in between is no event.
+/// Polls. A signal in between is no event.
 pub fn wait(poll: &mut Poll, events: &mut Events, patience: Option<Duration>) -> io::Result<()> {
     match poll.poll(events, patience) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {

@@ -78,7 +78,7 @@ fn ways_round(settings: &Settings) -> Vec<String> {
         .filter(|(_, by)| !by.open.is_empty() && !by.guarded.is_empty());
     let line = |((host, port), by): ((String, u16), Reached<'_>)| {
         format!(
-            "{host}:{port} is behind the guarded {} and the open {}: whoever is refused there may ask here; see that it tells them \
+            "{host}:{port} is behind the guarded {} and the open {}: a client that is refused there may ask here; see that it tells them \
              apart, or give all of them \"auth\"",
             listed(&by.guarded),
             listed(&by.open)

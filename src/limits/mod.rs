@@ -357,7 +357,7 @@ pub const RECORD_KEEP_MAX: usize = 10_000;
 pub const DECISIONS: usize = 1000;
 /// Bytes that a decision keeps of the request's id and of its first line.
 pub const DECISION_TEXT_BYTES: usize = 128;
-/// Attempts that came to nothing that a decision keeps: the first ones and the last one.
+/// Failed attempts that a decision keeps: the first ones and the last one.
 pub const DECISION_TRIES: usize = 4;
 /// Bytes of a name that a decision keeps when its configuration was replaced.
 pub const DECISION_NAME_BYTES: usize = 96;

@@ -290,7 +290,7 @@ pub(super) fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Listener> 
     }
     socket.bind(&SockAddr::unix(path)?)?;
     let made = std::fs::symlink_metadata(path)?;
-    // Before `listen` nobody can connect, whatever the mode is.
+    // Before `listen` no client can connect, with any mode.
     if mode.is_some_and(|mode| made.mode() & 0o777 & !mode != 0) {
         let _ = std::fs::remove_file(path);
         return Err(io::Error::other(

@@ -1,4 +1,4 @@
-//! Admission of a request: the ordered checks of the contract, as one pure decision.
+//! Admission of a request: the ordered checks, as one pure decision.
 //!
 //! Order of the checks: the client's address, OPTIONS, redirect to the TLS listener, route and path
 //! safety, rate limit, missing route, body size, loops. The rate limit does not count a request

@@ -90,12 +90,12 @@ impl Outbox {
         pool: &mut BufferPool,
         write: impl FnOnce(&[u8], &mut Buffer) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut anew = pool.lend(self.head.len().saturating_add(more));
-        let written = write(self.head.filled(), &mut anew);
+        let mut fresh = pool.lend(self.head.len().saturating_add(more));
+        let written = write(self.head.filled(), &mut fresh);
         if written.is_ok() {
-            core::mem::swap(&mut self.head, &mut anew);
+            core::mem::swap(&mut self.head, &mut fresh);
         }
-        pool.give_back(&mut anew);
+        pool.give_back(&mut fresh);
         written
     }
 

@@ -1,4 +1,4 @@
-//! Attempts of a request that came to nothing, and the verdict of authentication: what a decision
+//! Failed attempts of a request, and the verdict of authentication: what a decision
 //! keeps beside the numbers of the access log.
 
 use core::net::SocketAddr;
@@ -7,15 +7,15 @@ use super::reason::{Failure, Reason};
 use crate::limits::{DECISION_REASON_BYTES, DECISION_TRIES};
 use crate::observe::access::Outcome;
 
-/// Attempts of a request that came to nothing: the first ones and the last one.
+/// Failed attempts of a request: the first ones and the last one.
 #[derive(Default)]
 pub(super) struct Tries {
     pub(super) list: Vec<Try>,
-    /// Number of all attempts that came to nothing.
+    /// Number of all failed attempts.
     pub(super) count: u32,
 }
 
-/// Attempt that came to nothing.
+/// Failed attempt.
 pub(super) struct Try {
     /// Milliseconds since the start of the request.
     pub(super) at: u32,
@@ -50,7 +50,7 @@ impl Tries {
             .saturating_mul(DECISION_TRIES),
     );
 
-    /// Notes an attempt to a destination that came to nothing. `at`: milliseconds since the start of
+    /// Notes a failed attempt to a destination. `at`: milliseconds since the start of
     /// the request. `address`: where it went, if that is known.
     #[cold]
     pub(super) fn note(

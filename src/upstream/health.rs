@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(
             [fail(1), fail(2), fail(11), fail(12)],
             [None; 4],
-            "the window began anew"
+            "a new window began"
         );
         assert_eq!(fail(13), Some(Change::Ejected));
         assert_eq!(

@@ -276,7 +276,7 @@ fn variables_of_a_request_and_its_response() {
     assert_eq!(values(&text, "X-All"), ["192.0.2.1|gate|https|||"]);
 }
 
-/// Nothing that a client or a token says makes another line, or a part of one that looks like the
+/// No text of a client or a token makes another line, or a part of one that looks like the
 /// operator's.
 #[test]
 fn hostile_values_are_left_out() {
@@ -344,7 +344,7 @@ fn hostile_values_are_left_out() {
     assert_eq!(values(&asked, "X-Who"), [""; 0], "no part of a name");
 }
 
-/// What `check` refuses is refused here as well: the framing of a message is as it was.
+/// Edits that `check` refuses are refused here as well: the framing of a message is as it was.
 #[test]
 fn framing_is_as_without_edits() {
     let edits = r#", "responseHeaders": { "set": { "Content-Type": "a", "Vary": "b" }, "add": { "Content-Type": "c" } }"#;

@@ -185,7 +185,7 @@ fn fixed_responses() {
     }
 }
 
-/// What comes with a request that is answered here is dropped, or the connection closes, as with all
+/// Content of a request that is answered here is dropped, or the connection closes, as with all
 /// replies of the gateway's own.
 #[test]
 fn bodies_of_requests_are_dropped() {

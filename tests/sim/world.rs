@@ -1,4 +1,4 @@
-//! One world: the gateway, its clients, its upstreams, the network between them, and the injected
+//! World of the simulation: the gateway, its clients, its upstreams, the network between them, and the injected
 //! faults. The seed decides everything. No socket and no clock is real.
 
 use std::collections::{HashMap, VecDeque};

@@ -28,7 +28,7 @@ use crate::tokens::Guard;
 /// The most connections any measurement opens to a gateway, with room to spare.
 pub const CONNECTIONS_MAX: usize = 9000;
 
-/// Which origin a route leads to.
+/// Origin that a route leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Upstream {
     Plain,
@@ -37,14 +37,14 @@ pub enum Upstream {
     Stream,
 }
 
-/// What a gateway is told, in no gateway's words.
+/// Configuration of a gateway, in a form that no gateway reads.
 pub struct Assignment {
     pub port: u16,
     pub routes: Vec<(String, Upstream)>,
     pub surroundings: Surroundings,
 }
 
-/// What is the same for all.
+/// Settings that are the same for all.
 #[derive(Clone)]
 pub struct Surroundings {
     /// For configurations and logs.
@@ -66,7 +66,7 @@ pub struct Surroundings {
     pub fields: Vec<(String, String)>,
 }
 
-/// How a gateway is started.
+/// Command line of a gateway.
 pub struct Launch {
     pub command: Command,
     /// Files that grow with each request.
@@ -75,7 +75,7 @@ pub struct Launch {
     pub stdout: Option<PathBuf>,
 }
 
-/// One gateway of the comparison.
+/// Gateway of the comparison.
 #[derive(Clone)]
 pub struct Gateway {
     /// As `--only` names it.
@@ -83,13 +83,13 @@ pub struct Gateway {
     /// As the tables name it, with its version.
     pub version: String,
     pub abilities: Abilities,
-    /// What it does not do that the others do.
+    /// Features of the others that it does not have.
     pub lacks: &'static str,
     program: PathBuf,
     launch: fn(&Path, &Assignment) -> io::Result<Launch>,
 }
 
-/// What a gateway can be measured at.
+/// Kinds of measurement that a gateway takes part in.
 #[derive(Clone, Copy)]
 pub struct Abilities {
     /// Adds the 13 fields.

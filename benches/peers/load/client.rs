@@ -1,4 +1,4 @@
-//! One client connection, plain or TLS: sends the request, reads the answer, and says whether it was the right one.
+//! Client connection, plain or TLS: sends the request, reads the answer, and says whether it was the right one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ pub struct Client {
     sent: Option<usize>,
     readable: bool,
     writable: bool,
-    /// It had an answer.
+    /// True if the connection had an answer.
     used: bool,
     reply: Reply,
-    /// A head that is not complete yet.
+    /// Incomplete head.
     partial: Vec<u8>,
 }
 
@@ -29,16 +29,16 @@ enum Reply {
     Body { body: Body, status: u16, bytes: u64 },
 }
 
-/// What came of looking at a client again.
+/// Result of a step of a client.
 pub enum Progress {
     Waiting,
-    /// The answer is complete and right.
+    /// Complete and right answer.
     Done,
     Failed(String),
 }
 
 impl Client {
-    /// Connects, waiting until it is. The handshake of a TLS session goes with the first request.
+    /// Connects, and waits for the connection. The handshake of a TLS session goes with the first request.
     pub fn connect(
         address: SocketAddr,
         session: Option<Connection>,
@@ -85,7 +85,7 @@ impl Client {
         self.reply = Reply::Head;
     }
 
-    /// Sends and receives what is possible now.
+    /// Sends and receives as far as it is possible now.
     pub fn advance(&mut self, request: &[u8], expect: u64, scratch: &mut [u8]) -> Progress {
         let outcome = self
             .send(request)
@@ -117,7 +117,7 @@ impl Client {
             match self.stream.write(&request[sent..]) {
                 Ok(n) => {
                     self.sent = Some(sent + n);
-                    // A TLS session takes only so much at a time; a socket that takes less than all is full.
+                    // A TLS session takes a bounded part at a time; a socket that takes less than all is full.
                     self.writable = sent + n == request.len() || self.stream.is_tls();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
@@ -127,7 +127,7 @@ impl Client {
         Ok(())
     }
 
-    /// True: the answer is complete.
+    /// Reads. Returns true if the answer is complete.
     fn receive(&mut self, request: usize, expect: u64, scratch: &mut [u8]) -> Result<bool, String> {
         while self.readable {
             match self.stream.read(scratch) {

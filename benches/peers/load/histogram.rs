@@ -21,7 +21,7 @@ impl Histogram {
         self.total += 1;
     }
 
-    /// The value that `share` (0 to 1) of the recorded ones do not exceed, as its bucket's upper end. None recorded: 0.
+    /// Returns the value that `share` (0 to 1) of the recorded ones do not exceed, as the upper end of its bucket; 0 without a value.
     pub fn quantile(&self, share: f64) -> u64 {
         let rank = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
@@ -35,7 +35,7 @@ impl Histogram {
     }
 }
 
-/// Below 64 each value has its own bucket; above, the top six bits behind the leading one and their power name it.
+/// Returns the bucket of a value. Each value below 64 has its own; above, the six bits behind the leading one and their power name it.
 fn bucket(nanos: u64) -> usize {
     if nanos < 1 << SUB_BITS {
         return nanos as usize;
@@ -54,7 +54,7 @@ fn upper_end(bucket: usize) -> u64 {
     ((top + 1) << power) - 1
 }
 
-/// Every value lies in its bucket, and no bucket is wider than a 64th of what is in it. Run at each start: it costs nothing.
+/// Checks that every value lies in its bucket, and that no bucket is wider than a 64th of its values. It runs at each start.
 pub fn check() {
     for nanos in (0..63).flat_map(|power| [0, 1, 12345].map(|more| (1_u64 << power) + more)) {
         let end = upper_end(bucket(nanos));

@@ -1,7 +1,7 @@
 //! The load: a process of its own that sends one kind of request and checks every answer: over kept connections, plain or
 //! TLS, or each over a TLS connection of its own.
 //!
-//! It is told what to do on standard input and answers on standard output: `count N` and `for SECONDS` (closed loop: the
+//! Its orders come on standard input, its reports go to standard output: `count N` and `for SECONDS` (closed loop: the
 //! next request follows the answer), `rate PER_SECOND SECONDS` (open loop), `hold` (one request on each connection, the
 //! answers are not waited for). It ends with its input.
 
@@ -21,16 +21,16 @@ use self::secure::Secure;
 use self::work::{Outcome, Work};
 use crate::worker;
 
-/// Requests at once while the connections are tried out.
+/// Requests at one time while the connections are tried.
 const WARM_UP_AT_ONCE: usize = 64;
-/// An answer that takes longer than this never comes.
+/// Time after which an answer counts as lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Load {
     poll: Poll,
     events: Events,
     work: Work,
-    /// Of TLS connections.
+    /// State of TLS connections.
     secure: Option<Secure>,
     request: Vec<u8>,
     clients: Vec<Client>,
@@ -103,7 +103,7 @@ impl Load {
         out.flush()
     }
 
-    /// One request on each connection.
+    /// Sends one request on each connection.
     fn warm_up(&mut self) -> io::Result<()> {
         for first in (0..self.clients.len()).step_by(WARM_UP_AT_ONCE) {
             let group = first..(first + WARM_UP_AT_ONCE).min(self.clients.len());
@@ -150,7 +150,7 @@ impl Load {
         Ok(())
     }
 
-    /// One request on each connection, sent and left alone.
+    /// Sends one request on each connection, and does not wait for the answers.
     fn hold(&mut self) -> io::Result<()> {
         for index in 0..self.clients.len() {
             if self.start(index)? {
@@ -163,7 +163,7 @@ impl Load {
 
     // --- steps ---
 
-    /// Begins a request; true: it ended at once.
+    /// Begins a request. Returns true if it ended at once.
     fn start(&mut self, index: usize) -> io::Result<bool> {
         if let Some(client) = self.clients.get_mut(index) {
             if client.is_used() && self.secure.as_ref().is_some_and(Secure::is_fresh_each_time) {
@@ -175,7 +175,7 @@ impl Load {
         self.advance(index)
     }
 
-    /// True: the request that was under way ended, well or not.
+    /// Goes on with a request. Returns true if it ended, with success or not.
     fn advance(&mut self, index: usize) -> io::Result<bool> {
         let Some(client) = self.clients.get_mut(index) else {
             return Ok(false);
@@ -204,13 +204,13 @@ impl Load {
         }
     }
 
-    /// False: nothing happened in time.
+    /// Waits for events. Returns false if none came in time.
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<bool> {
         worker::wait(&mut self.poll, &mut self.events, patience)?;
         Ok(!self.events.is_empty())
     }
 
-    /// Goes on with every connection that something happened to; tells those whose request ended, and how many.
+    /// Goes on with every connection that has an event. Returns the number of requests that ended.
     fn collect(&mut self, ended: &mut dyn FnMut(usize)) -> io::Result<usize> {
         let mut count = 0;
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));

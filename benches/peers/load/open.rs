@@ -1,5 +1,5 @@
-//! Open loop: requests are due at fixed moments, whatever became of those before. The time of a request counts from the
-//! moment it was due, so that a stall costs all it delayed.
+//! Open loop: requests are due at fixed times, also when earlier ones are late. The time of a request counts from the
+//! time that it was due, so that a stall counts for every request that it delayed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,7 +17,7 @@ use rustix::time::{
 use super::histogram::Histogram;
 use super::{Load, PATIENCE};
 
-/// A timer in the poll itself: epoll's own patience counts milliseconds, and a busy loop would take the origin's CPU.
+/// Timer in the poll itself: the timeout of epoll has milliseconds, and a busy loop would take the origin's CPU.
 struct Alarm(OwnedFd);
 
 const ALARM: Token = Token(usize::MAX - 2);
@@ -54,14 +54,14 @@ impl Alarm {
 }
 
 impl Load {
-    /// `rate` requests a second for `span`.
+    /// Sends `rate` requests a second for `span`.
     pub(super) fn open(&mut self, rate: f64, span: Duration) -> io::Result<()> {
         let alarm = Alarm::new(self)?;
         let begun_at = Instant::now();
         let total = (rate * span.as_secs_f64()) as u64;
         let due = |nth: u64| begun_at + Duration::from_secs_f64(nth as f64 / rate);
         let mut times = Histogram::new();
-        // When the request on each connection was due.
+        // Time that the request of each connection was due.
         let mut since = vec![begun_at; self.clients.len()];
         let mut idle = (0..self.clients.len()).collect::<VecDeque<_>>();
         let (mut begun, mut busy) = (0, 0);

@@ -1,4 +1,4 @@
-//! TLS on the load's side: sessions for its connections, and whether each handshake was the one that is measured.
+//! TLS on the side of the load: sessions of its connections, and a check that each handshake was of the measured kind.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Secure {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     handshakes: Handshakes,
-    /// Before, a handshake may be of any kind: there are no tickets yet.
+    /// True after the warm-up. Before, a handshake may be of any kind, because there are no tickets yet.
     pub warm: bool,
 }
 
@@ -42,12 +42,12 @@ impl Secure {
         Ok(Connection::Client(session))
     }
 
-    /// Each request has a connection of its own.
+    /// True if each request has a connection of its own.
     pub fn is_fresh_each_time(&self) -> bool {
         self.handshakes != Handshakes::Once
     }
 
-    /// What is wrong with the handshake of a client that had an answer.
+    /// Returns the fault of the handshake of a client that had an answer.
     pub fn complaint(&self, client: &mut Client) -> Option<String> {
         let wanted = match self.handshakes {
             Handshakes::Full => HandshakeKind::Full,

@@ -1,9 +1,9 @@
-//! What a load process is to do, as its command line, and what it reports, as a line.
+//! Order to a load process, as its command line, and its report, as a line.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The requests of one load process: all the same.
+/// Requests of one load process, which are all the same.
 #[derive(Clone, Debug)]
 pub struct Work {
     pub address: SocketAddr,
@@ -11,32 +11,32 @@ pub struct Work {
     pub target: String,
     /// Bytes of body; `None`: a GET.
     pub body: Option<usize>,
-    /// The body goes out in chunks of 1 KB.
+    /// True if the body is sent in chunks of 1 KB.
     pub chunked: bool,
-    /// Bytes of body each answer must have.
+    /// Bytes of the body that each answer must have.
     pub expect: u64,
     pub connections: usize,
-    /// Each connection has one answer before anything is measured.
+    /// True if each connection gets one answer before the measurement.
     pub warm_up: bool,
-    /// Each request carries it.
+    /// Token that each request carries.
     pub token: Option<String>,
-    /// `None`: plain connections.
+    /// TLS settings; `None` for plain connections.
     pub tls: Option<Tls>,
-    /// The most that one read takes.
+    /// Upper bound of the bytes of one read.
     pub piece: usize,
 }
 
-/// TLS connections.
+/// Settings of TLS connections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tls {
     pub handshakes: Handshakes,
-    /// The name the certificate must have.
+    /// Name that the certificate must have.
     pub name: String,
     /// PEM of the certificate that is trusted.
     pub certificate: PathBuf,
 }
 
-/// What handshakes a load makes, all by TLS 1.3.
+/// Kind of handshakes of a load, all with TLS 1.3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Handshakes {
     /// One for each connection, which is kept.
@@ -47,18 +47,18 @@ pub enum Handshakes {
     Resumed,
 }
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Clone, Default, Debug)]
 pub struct Outcome {
     /// Complete, valid exchanges.
     pub requests: u64,
     pub errors: u64,
-    /// From the first request sent to the last answer's end.
+    /// Time from the first request to the end of the last answer.
     pub nanos: u64,
-    /// Of the time from when a request was due to the end of its answer; 0 in a closed loop.
+    /// Quantile of the time from the due time of a request to the end of its answer; 0 in a closed loop.
     pub p50: u64,
     pub p99: u64,
-    /// What the first error was.
+    /// First error.
     pub first_error: String,
 }
 
@@ -116,7 +116,7 @@ impl Work {
         })
     }
 
-    /// The request, whole.
+    /// Returns the whole request.
     pub fn request(&self) -> Vec<u8> {
         let method = if self.body.is_some() { "POST" } else { "GET" };
         let mut head = format!(
@@ -144,7 +144,7 @@ impl Work {
         [head.into_bytes(), body].concat()
     }
 
-    /// Bytes of body that a request and its answer carry together.
+    /// Returns the bytes of body of a request and its answer together.
     pub fn body_bytes(&self) -> u64 {
         self.body.unwrap_or(0) as u64 + self.expect
     }

@@ -1,10 +1,10 @@
-//! What the origin answers, prebuilt: by name, each lean and with the fields that a gateway adds.
+//! Answers of the origin, prebuilt: by name, each without and with the fields that a gateway adds.
 
 use tollgate::policy::security::SecurityHeaders;
 
 use crate::message;
 
-/// The body of the small answer.
+/// Body of the small answer.
 pub const JSON_BYTES: usize = 120;
 
 const DELAYED: usize = 5;
@@ -17,7 +17,7 @@ struct Answer {
 
 pub struct Answers(Vec<Answer>);
 
-/// The 13 fields that tollgate adds to a response and that every peer is told to add.
+/// Fields (13) that tollgate adds to a response, and that every peer is configured to add.
 pub fn added_fields() -> Vec<(String, String)> {
     let mut fields = vec![("Access-Control-Allow-Origin".to_owned(), "*".to_owned())];
     fields.extend(SecurityHeaders::helmet_defaults().fields);
@@ -54,7 +54,7 @@ impl Answers {
         Answers(answers)
     }
 
-    /// The answer of that name; the small one where there is none.
+    /// Returns the answer of this name; without one, the small answer.
     pub fn find(&self, name: &[u8]) -> usize {
         self.0
             .iter()
@@ -79,7 +79,7 @@ fn answer(name: &'static str, content_type: &str, length: Option<usize>, body: &
     let framing = length.map_or("Transfer-Encoding: chunked".to_owned(), |n| {
         format!("Content-Length: {n}")
     });
-    // A fixed date: what it says is nobody's business here, its length is.
+    // A fixed date: only its length counts here.
     let head = format!(
         "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: {content_type}\r\n{framing}\r\n"
     );

@@ -1,5 +1,5 @@
 //! The origin behind every gateway: one thread, edge-triggered, plain and TLS listeners. It reads each request to its end and
-//! answers what the last segment of the path names.
+//! sends the answer that the last segment of the path names.
 
 mod answers;
 
@@ -21,15 +21,15 @@ use crate::worker;
 
 pub use self::answers::{JSON_BYTES, added_fields};
 
-/// What `delay` waits before it answers: long enough to count memory meanwhile.
+/// Time that `delay` waits before it answers: long enough to count memory meanwhile.
 pub const DELAY: Duration = Duration::from_secs(4);
 
 const FIRST_CONNECTION: usize = 16;
 
-/// What a listener's connections get.
+/// Settings of a listener's connections.
 #[derive(Clone)]
 struct Kind {
-    /// The answers carry the fields a gateway adds.
+    /// True if the answers have the fields that a gateway adds.
     fat: bool,
     tls: Option<Arc<ServerConfig>>,
 }
@@ -38,13 +38,13 @@ struct Connection {
     stream: Stream,
     fat: bool,
     stage: Stage,
-    /// A head that is not complete yet.
+    /// Incomplete head.
     partial: Vec<u8>,
 }
 
 enum Stage {
     Head,
-    /// Reading a body; then this is answered.
+    /// A body is read; this is the answer to it.
     Body(Body, usize),
     Answer {
         index: usize,
@@ -59,10 +59,10 @@ struct Origin {
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     answers: Answers,
-    /// Connections whose answer is held back, and until when.
+    /// Connections whose answer is held back, with the time that it goes out.
     held: VecDeque<(Instant, usize)>,
     scratch: Vec<u8>,
-    /// The most that one write sends.
+    /// Upper bound of the bytes of one write.
     piece: usize,
 }
 
@@ -204,12 +204,12 @@ impl Origin {
 }
 
 impl Connection {
-    /// One step; false: nothing to do before something happens.
+    /// Makes one step. Returns false if the next step needs an event.
     fn advance(&mut self, answers: &Answers, piece: usize, scratch: &mut [u8]) -> io::Result<bool> {
         self.stream.flush()?;
         match &mut self.stage {
             Stage::Held(_) => Ok(false),
-            // Held back; the end of the connection is still noticed.
+            // The answer is held back; the end of the connection is still noticed.
             Stage::Answer {
                 sent: usize::MAX, ..
             } => match self.stream.read(scratch)? {

@@ -96,7 +96,7 @@ fn redirects(config: &Config, open: &[Open], examined: &mut Examined) {
     }
 }
 
-/// Says why an address cannot be bound, whoever has it.
+/// Reports why an address cannot be bound.
 fn unusable(address: &ListenAddress, kind: ErrorKind, examined: &mut Examined) {
     let what = format!("address {address}");
     match kind {

@@ -208,7 +208,7 @@ impl Authenticator {
                 state.retry =
                     Duration::from_millis(retry.as_millis().saturating_mul(2)).min(JWKS_RETRY_MAX);
                 if state.keys.is_none() {
-                    // Whoever comes next may try again soon: without a set nobody is let in.
+                    // The next request may try again soon: without a set no request is let in.
                     state.full_at = env.ctx.now.after(JWKS_RETRY).after(FLOOR_OF_REST);
                 }
                 env.ctx.report(Report::KeysFailed {

@@ -18,7 +18,7 @@ pub(in crate::proxy) struct SuspendedRequest {
     lookup: Option<(LookupId, usize)>,
     /// End of the time for the look-up.
     deadline: Instant,
-    /// True if the next look-up takes the place of one that came to nothing, because the keys or
+    /// True if the next look-up replaces a failed one, because the keys or
     /// the provider have changed: it has what is left of that one's time.
     keeps_deadline: bool,
     progress: AuthProgress,

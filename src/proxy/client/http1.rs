@@ -65,7 +65,7 @@ impl Clients {
         }
     }
 
-    /// Takes note of `n` bytes that were written.
+    /// Notes `n` bytes that were written.
     #[inline]
     pub(in crate::proxy) fn sent(
         &mut self,
@@ -228,7 +228,7 @@ impl Clients {
         }
     }
 
-    /// Takes note of the end of the client's direction.
+    /// Notes the end of the client's direction.
     pub(in crate::proxy) fn ended(&mut self, id: ClientId, ctx: &mut Context) -> ClientStep {
         let half_close = ctx.rules.settings.half_close;
         let Some(client) = self.connections.get_mut(id) else {

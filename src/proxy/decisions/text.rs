@@ -160,7 +160,7 @@ impl Decision {
         }
     }
 
-    /// Writes the attempts that came to nothing.
+    /// Writes the failed attempts.
     fn write_tries(&self, out: &mut String) {
         let Some(tries) = &self.tries else { return };
         for (place, attempt) in tries.list.iter().enumerate() {

@@ -21,7 +21,7 @@ use super::{ExchangeStep, Response, Upload};
 use crate::observe::access::Outcome;
 use crate::upstream::group::Member;
 
-/// An attempt of an exchange that came to nothing, and why.
+/// Failed attempt of an exchange, and its reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum Attempt {
     /// The connection ended or broke: it may have been dead in the pool.
@@ -135,7 +135,7 @@ impl Relay<'_> {
 
     // --- the same endpoint ---
 
-    /// Goes on after an attempt came to nothing.
+    /// Goes on after a failed attempt.
     pub(in crate::proxy) fn on_attempt(
         &mut self,
         attempt: Attempt,

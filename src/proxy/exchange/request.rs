@@ -111,7 +111,7 @@ impl Relay<'_> {
         }
     }
 
-    /// Takes note of bytes of the request that are on their way up. Once it is all of them, a
+    /// Notes bytes of the request that are on their way up. Once it is all of them, a
     /// client that is already gone is noticed.
     pub(super) fn request_moved(&mut self, progress: Progress) -> ExchangeStep {
         let is_complete = progress == Progress::Complete;
@@ -180,7 +180,7 @@ impl Relay<'_> {
         self.upstreams.choose(rules, client, private, self.ctx)
     }
 
-    /// Takes note of bytes that were written to the upstream.
+    /// Notes bytes that were written to the upstream.
     pub(in crate::proxy) fn on_upstream_sent(&mut self) -> ExchangeStep {
         if self.exchange.is_tunnel() {
             return self.tunnel_sent();

@@ -275,7 +275,7 @@ impl Relay<'_> {
         ExchangeStep::Wait
     }
 
-    /// Takes note of bytes of the response that are on their way down.
+    /// Notes bytes of the response that are on their way down.
     pub(super) fn response_moved(&mut self) {
         self.arm(WaitsFor::Progress);
         self.mark_client_ready();
@@ -305,7 +305,7 @@ impl Relay<'_> {
         self.exchange.settle(ResponseEnd::Final).1
     }
 
-    /// Takes note of bytes that were written to the client.
+    /// Notes bytes that were written to the client.
     #[inline]
     pub(in crate::proxy) fn on_client_sent(&mut self) -> ExchangeStep {
         match self.exchange.response {

@@ -60,7 +60,7 @@ impl Relay<'_> {
         takes.then_some(SpliceOffer { to, most })
     }
 
-    /// Takes note of `n` bytes that were taken out of the client's socket.
+    /// Notes `n` bytes that were taken out of the client's socket.
     pub(in crate::proxy) fn request_spliced(&mut self, n: usize) -> ExchangeStep {
         let Upload::Copy(transfer) = &mut self.exchange.upload else {
             return ExchangeStep::Wait;
@@ -77,7 +77,7 @@ impl Relay<'_> {
         self.request_moved(progress)
     }
 
-    /// Takes note of `n` bytes that were taken out of the upstream's socket.
+    /// Notes `n` bytes that were taken out of the upstream's socket.
     pub(in crate::proxy) fn response_spliced(&mut self, n: usize) -> ExchangeStep {
         let Response::Copy { transfer, reusable } = &mut self.exchange.response else {
             return ExchangeStep::Wait;

@@ -17,7 +17,7 @@ use crate::observe::access::Outcome;
 impl Relay<'_> {
     // --- the upstream ---
 
-    /// Takes note of the end of the upstream's direction.
+    /// Notes the end of the upstream's direction.
     #[inline(never)]
     pub(in crate::proxy) fn on_upstream_end(&mut self) -> ExchangeStep {
         match &mut self.exchange.response {
@@ -78,7 +78,7 @@ impl Relay<'_> {
 
     // --- the client ---
 
-    /// Takes note of the end of the client's direction.
+    /// Notes the end of the client's direction.
     pub(in crate::proxy) fn on_client_end(&mut self) -> ExchangeStep {
         if self.exchange.is_tunnel() {
             return self.tunnel_client_ended();

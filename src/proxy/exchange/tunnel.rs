@@ -128,7 +128,7 @@ impl Relay<'_> {
         self.mark_upstream_ready();
     }
 
-    /// Takes note of the end of the client's direction.
+    /// Notes the end of the client's direction.
     pub(super) fn tunnel_client_ended(&mut self) -> ExchangeStep {
         if let Response::Tunnel(tunnel) = &mut self.exchange.response {
             tunnel.client = Direction::Ended;
@@ -136,7 +136,7 @@ impl Relay<'_> {
         self.pass_ends_on()
     }
 
-    /// Takes note of the end of the upstream's direction.
+    /// Notes the end of the upstream's direction.
     pub(super) fn tunnel_upstream_ended(&mut self) -> ExchangeStep {
         if let Response::Tunnel(tunnel) = &mut self.exchange.response {
             tunnel.upstream = Direction::Ended;

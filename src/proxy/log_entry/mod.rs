@@ -49,7 +49,7 @@ pub(super) struct AccessLogEntry {
     /// Reason why the request was refused or failed, where its outcome does not say it all. In a
     /// box: most requests have none.
     pub(super) reason: Option<Box<Reason>>,
-    /// Attempts that came to nothing.
+    /// Failed attempts.
     pub(super) tries: Option<Box<Tries>>,
 }
 
@@ -244,7 +244,7 @@ impl AccessLogEntry {
         (self.id.value_bytes(), self.method, self.target)
     }
 
-    /// Notes an attempt that came to nothing. `address`: where it went, if that is known.
+    /// Notes a failed attempt. `address`: where it went, if that is known.
     #[cold]
     pub(super) fn note_try(
         &mut self,

@@ -1,7 +1,7 @@
 //! From a request's head to an exchange, or to a reply of the gateway's own. Every request of a
 //! connection takes this way.
 //!
-//! The decision about a request is made in [`admission`], by the contract's order; this file
+//! The decision about a request is made in [`admission`], in a fixed order; this file
 //! carries the decision out. Authentication is the last: a request that is let in gets an exchange.
 
 mod forwarding;

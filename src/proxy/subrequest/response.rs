@@ -156,7 +156,7 @@ impl Subrequests {
         self.finish(id, Ok(body.response), upstreams, ctx)
     }
 
-    /// Takes note of the end of the upstream's direction.
+    /// Notes the end of the upstream's direction.
     pub(in crate::proxy) fn on_upstream_end(
         &mut self,
         id: SubrequestId,

@@ -29,7 +29,7 @@ pub(in crate::proxy) struct Attempts {
     pub(in crate::proxy) retried: u32,
     /// True if it was sent again to the endpoint that it is at now.
     pub(in crate::proxy) retried_same_endpoint: bool,
-    /// Endpoints where it came to nothing.
+    /// Endpoints where the request failed.
     pub(in crate::proxy) tried: Vec<EndpointId>,
 }
 

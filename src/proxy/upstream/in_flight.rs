@@ -163,7 +163,7 @@ impl Upstreams {
         Some((in_flight.service, destination, upstream.endpoint?))
     }
 
-    /// Takes note of an attempt that came to nothing. What lies with the endpoint counts against
+    /// Notes a failed attempt. What lies with the endpoint counts against
     /// it.
     pub(in crate::proxy) fn note_failure(
         &mut self,
@@ -189,7 +189,7 @@ impl Upstreams {
             .get(up)
             .is_some_and(|upstream| upstream.stage == Stage::Open);
         let (client, is_retry) = search.blame();
-        // A request that came to nothing elsewhere, too, says more of itself than of this endpoint.
+        // A request that failed elsewhere, too, says more of itself than of this endpoint.
         if is_retry && (is_open || outcome == Outcome::UpstreamTimeout) {
             return;
         }
@@ -240,7 +240,7 @@ impl Upstreams {
         }
     }
 
-    /// Takes note of a connection that was refused, or failed in another way before it was made.
+    /// Notes a connection that was refused, or failed in another way before it was made.
     pub(in crate::proxy) fn note_refusal(
         &mut self,
         up: UpstreamId,

@@ -335,7 +335,7 @@ impl Upstreams {
             .is_some_and(|upstream| upstream.stage == Stage::Resolving && upstream.target == target)
     }
 
-    /// Takes note of whether the address that a connection is being made to was reached: requests
+    /// Notes whether the address that a connection is being made to was reached: requests
     /// that do not choose begin with the one that was reached last.
     pub(in crate::proxy) fn note_address(&mut self, up: UpstreamId, is_reached: bool) {
         let Some(upstream) = self.connections.get(up) else {
