@@ -2,6 +2,7 @@
 
 use core::fmt::Write;
 
+use super::changed_headers;
 use super::shown::service::providers;
 use super::{Config, ListenAddress};
 use crate::policy::edits::Edits;
@@ -195,6 +196,7 @@ pub(crate) fn service_keys(
         preserve_host: _,
         keeps_encoded_slashes: _,
         edits: _,
+        headers: _,
         rate_limit: _,
         timeouts: _,
         auth:
@@ -239,7 +241,9 @@ pub(crate) fn service_keys(
             "forwardCredentials",
         ),
     ];
-    names_of(&differs)
+    let mut names = names_of(&differs);
+    names.extend(changed_headers::keys(&old.headers, &new.headers));
+    names
 }
 
 /// Returns where the requests of a service go.

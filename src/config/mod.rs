@@ -17,6 +17,7 @@
 //! exists is valid.
 
 mod advice;
+mod changed_headers;
 pub mod changes;
 pub mod check;
 pub mod format;

@@ -1,5 +1,7 @@
 //! Decisions about logged requests, made by the code that decides about real ones.
 
+use std::rc::Rc;
+
 use super::logged::Logged;
 use crate::config::shown::service::{destinations, fixed, providers};
 use crate::config::{Config, ListenKind};
@@ -11,7 +13,7 @@ use crate::policy::forward::{Peer, PeerSet};
 use crate::policy::reply::Reply;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
-use crate::proxy::settings::{FixedReply, Settings};
+use crate::proxy::settings::{FixedReply, Service, Settings};
 
 /// Bytes and fields of the heads that are made of logged requests, beside their request lines.
 const HEAD_BYTES: usize = 64 << 10;
@@ -21,7 +23,9 @@ const FIELDS: usize = 8;
 pub(super) struct Judge<'a> {
     settings: &'a Settings,
     routes: Router,
-    cors: Option<Cors>,
+    cors: Option<Rc<Cors>>,
+    /// CORS policies of the services; `None` if all have that of the top level.
+    service_cors: Option<Vec<Option<Rc<Cors>>>>,
     addresses: AddressRules,
     /// Rules for a client that is not known.
     no_rules: AddressRules,
@@ -79,10 +83,15 @@ impl<'a> Judge<'a> {
         let settings = &config.settings;
         let none = PeerSet::default();
         let line = settings.limits.request_line_bytes;
+        let cors = settings
+            .cors
+            .as_ref()
+            .map(|policy| Rc::new(Cors::new(policy)));
         Judge {
             settings,
             routes: settings.router(),
-            cors: settings.cors.as_ref().map(Cors::new),
+            service_cors: service_cors(settings, cors.as_ref()),
+            cors,
             addresses: AddressRules::new(&settings.allow, &settings.deny),
             no_rules: AddressRules::new(&none, &none),
             limits: HeadLimits {
@@ -119,7 +128,8 @@ impl<'a> Judge<'a> {
                 Some(_) => &self.addresses,
                 None => &self.no_rules,
             },
-            cors: self.cors.as_ref(),
+            cors: self.cors.as_deref(),
+            service_cors: self.service_cors.as_deref(),
             routes: &self.routes,
             body_bytes: self.settings.limits.body_bytes,
         };
@@ -135,7 +145,7 @@ impl<'a> Judge<'a> {
                     },
                 };
             }
-            Decision::Answer(Answer::Options) => Verdict::Answer,
+            Decision::Answer(Answer::Options(_)) => Verdict::Answer,
             Decision::Answer(Answer::Redirect) => Verdict::Redirect(self.settings.https_port),
             Decision::Answer(Answer::MethodNotAllowed { .. }) => {
                 Verdict::Refuse(Reply::MethodNotAllowed.status(), "method not allowed")
@@ -216,6 +226,20 @@ impl<'a> Judge<'a> {
             Verdict::Refuse(status, reason) => format!("{status} ({reason})"),
         }
     }
+}
+
+/// Returns the CORS policies of the services; `None` if all have that of the top level, `top`.
+fn service_cors(settings: &Settings, top: Option<&Rc<Cors>>) -> Option<Vec<Option<Rc<Cors>>>> {
+    let services = settings.services.iter();
+    let has_own = services.clone().any(|one| !one.headers.cors.is_inherited());
+    let policy = |service: &Service| match service.headers.cors.is_inherited() {
+        true => top.cloned(),
+        false => {
+            let own = service.headers.cors.if_own();
+            own.map(|policy| Rc::new(Cors::new(policy)))
+        }
+    };
+    has_own.then(|| services.map(policy).collect())
 }
 
 fn judged(settings: &Settings) -> Vec<Judged<'_>> {

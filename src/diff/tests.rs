@@ -152,6 +152,15 @@ fn what_becomes_of_a_request() {
             format!("1 request OPTIONS /users/* : answered by the gateway  =>  {users_of_a}"),
         ),
         (
+            users,
+            (
+                "",
+                r#"{ "route": "/users", "cors": false, "target": "http://a.test:81/users" }"#,
+            ),
+            combined("OPTIONS /users HTTP/1.1"),
+            format!("1 request OPTIONS /users/* : answered by the gateway  =>  {users_of_a}"),
+        ),
+        (
             ("", r#"{ "route": "/a", "target": "http://a.test" }"#),
             (
                 "",

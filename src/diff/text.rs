@@ -210,6 +210,11 @@ mod tests {
                 "timeouts response: 15s => 3s",
             ),
             (r#""auth": "k""#, "auth: none => k"),
+            (r#""cors": false"#, "cors: that of the top level => off"),
+            (
+                r#""securityHeaders": { "X-Own": "1" }"#,
+                "securityHeaders: those of the top level => Content-Security-Policy: default-src",
+            ),
             (
                 r#""healthCheck": { "path": "/up" }"#,
                 "healthCheck: off => path /up, interval 10s",

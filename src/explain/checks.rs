@@ -149,7 +149,7 @@ impl Order<'_> {
         if self.put("allow, deny", verdict(is_denied), text) {
             return true;
         }
-        let (text, is_over) = policies::cors(settings, facts, decision);
+        let (text, is_over) = policies::cors(settings, self.service, facts, decision);
         if self.put("cors", verdict(is_over), text) {
             return true;
         }

@@ -50,8 +50,8 @@ impl Facts {
         match self.decision()? {
             Decision::Forward(route) => Some(route.service),
             Decision::Answer(Answer::MethodNotAllowed { service, .. }) => Some(service),
-            Decision::Answer(Answer::Refuse(_, service)) => service,
-            Decision::Answer(_) => None,
+            Decision::Answer(Answer::Refuse(_, service) | Answer::Options(service)) => service,
+            Decision::Answer(Answer::Redirect) => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::config::schema::units::show_size;
 use crate::config::shown::service::{list, rate};
 use crate::http::framing::RequestBody;
 use crate::policy::admission::{Answer, Decision, Refusal};
-use crate::policy::cors::CorsPolicy;
+use crate::policy::cors::{Cors, CorsPolicy};
 use crate::policy::forward::{Peer, PeerSet};
 use crate::proxy::settings::{Service, ServiceRateLimit, Settings, TargetHost};
 
@@ -64,16 +64,34 @@ pub(super) fn addresses(settings: &Settings, client: Peer) -> String {
 }
 
 /// Returns what CORS does, and whether an OPTIONS request ends here.
-pub(super) fn cors(settings: &Settings, facts: &Facts, decision: Decision) -> (String, bool) {
+pub(super) fn cors(
+    settings: &Settings,
+    service: Option<&Service>,
+    facts: &Facts,
+    decision: Decision,
+) -> (String, bool) {
     if let Decision::Answer(Answer::Refuse(Refusal::MaxForwards, _)) = decision {
         return ("Max-Forwards is no number".to_owned(), true);
     }
-    let is_over = decision == Decision::Answer(Answer::Options);
+    let is_over = matches!(decision, Decision::Answer(Answer::Options(_)));
+    let top = settings.cors.as_ref();
+    let policy = service.map_or(top, |service| service.headers.cors.or(top));
     let is_options = facts.method == b"OPTIONS";
-    let text = match (&settings.cors, is_over, facts.is_preflight) {
+    let own = service.filter(|service| !service.headers.cors.is_inherited());
+    let with_name = |text: String| match own {
+        Some(service) => format!(
+            "{text} (\"cors\" of {})",
+            crate::config::changes::name(service)
+        ),
+        None => text,
+    };
+    let text = match (policy, is_over, facts.is_preflight) {
         (Some(_), true, true) => "a preflight, which the gateway answers",
         (Some(cors), true, false) if !cors.forward_options => {
             "the gateway answers every OPTIONS; with \"forwardOptions\": true only preflights"
+        }
+        (None, true, true) => {
+            "a preflight for a service without CORS, which no service with CORS gets"
         }
         (_, true, _) => "the last hop of Max-Forwards answers, and the gateway is the one for *",
         (None, false, _) if is_options => "off: OPTIONS goes on like any other method",
@@ -81,9 +99,9 @@ pub(super) fn cors(settings: &Settings, facts: &Facts, decision: Decision) -> (S
         (Some(_), false, _) if is_options => {
             "no preflight, and so forwarded: one has Origin and Access-Control-Request-Method, and no body, Authorization or Cookie"
         }
-        (Some(cors), false, _) => return (origin(cors, facts), false),
+        (Some(cors), false, _) => return (with_name(origin(cors, facts)), false),
     };
-    (text.to_owned(), is_over)
+    (with_name(text.to_owned()), is_over)
 }
 
 /// Returns what a browser makes of the response.
@@ -92,10 +110,7 @@ fn origin(policy: &CorsPolicy, facts: &Facts) -> String {
         return "any origin may read the response".to_owned();
     };
     let asked = facts.origin.escape_ascii();
-    match origins
-        .iter()
-        .any(|origin| origin.as_bytes() == facts.origin)
-    {
+    match Cors::new(policy).allows(&facts.origin) {
         true => format!("{asked} may read the response"),
         false if facts.origin.is_empty() => {
             format!("no Origin; {} may read the response", list(origins))

@@ -499,3 +499,58 @@ fn the_listener_is_that_of_the_url() {
         }
     }
 }
+
+/// The policy that decides about CORS is that of the service, and the text names it.
+#[test]
+fn cors_of_a_service() {
+    let config = config(
+        r#"{ "securityHeaders": false, "cors": { "origins": ["https://top.test"] }, "services": [
+            { "route": "/own", "target": "http://10.1.1.1", "cors": { "origins": ["https://own.test"] } },
+            { "route": "/off", "target": "http://10.1.1.1", "cors": false },
+            { "route": "/top", "target": "http://10.1.1.1" } ] }"#,
+    );
+    let preflight = [
+        "Origin: https://own.test",
+        "Access-Control-Request-Method: PUT",
+    ];
+    for (method, url, headers, expected) in [
+        (
+            "GET",
+            "/own",
+            &preflight[..1],
+            "https://own.test may read the response (\"cors\" of /own)",
+        ),
+        (
+            "GET",
+            "/top",
+            &preflight[..1],
+            "https://own.test may not read the response, only https://top.test may",
+        ),
+        ("GET", "/off", &preflight[..1], "off (\"cors\" of /off)"),
+        (
+            "OPTIONS",
+            "/own",
+            &preflight[..],
+            "a preflight, which the gateway answers (\"cors\" of /own)",
+        ),
+        (
+            "OPTIONS",
+            "/off",
+            &preflight[..],
+            "off: OPTIONS goes on like any other method (\"cors\" of /off)",
+        ),
+        (
+            "OPTIONS",
+            "/none",
+            &preflight[..],
+            "a preflight, which the gateway answers",
+        ),
+    ] {
+        let text = told(&config, &asked(&format!("{method} {url}"), headers)).text();
+        let line = text.lines().find(|line| line.contains(" cors "));
+        assert!(
+            line.is_some_and(|line| line.ends_with(expected)),
+            "{method} {url}: {text}"
+        );
+    }
+}

@@ -4,6 +4,8 @@
 //! safety, rate limit, missing route, body size, loops. The rate limit does not count a request
 //! that an earlier check refuses. Authentication follows after all of these.
 
+use std::rc::Rc;
+
 use super::addresses::AddressRules;
 use super::cors::Cors;
 use super::forward::Peer;
@@ -39,8 +41,10 @@ pub struct Request<'a> {
 pub struct AdmissionRules<'a> {
     /// The `allow` and `deny` lists.
     pub addresses: &'a AddressRules,
-    /// The CORS policy; `None` if CORS is off.
+    /// The CORS policy of the top level; `None` if CORS is off.
     pub cors: Option<&'a Cors>,
+    /// The CORS policies of the services, by index; `None` if all have that of the top level.
+    pub service_cors: Option<&'a [Option<Rc<Cors>>]>,
     /// The routes table.
     pub routes: &'a Router,
     /// Upper bound of a body's bytes; `None` if there is no limit.
@@ -89,8 +93,9 @@ pub enum Decision {
 /// Answer of the gateway to a request that is not forwarded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// The gateway answers an OPTIONS request.
-    Options,
+    /// The gateway answers an OPTIONS request, by the policy of the service with this index; `None`:
+    /// by that of the top level.
+    Options(Option<usize>),
     /// Redirect the client to the TLS listener.
     Redirect,
     /// The path has a route, but not for this method.
@@ -211,14 +216,19 @@ pub fn decide(
     }
     let mut max_forwards = None;
     if head.method == b"OPTIONS" {
-        let cors = rules.cors;
-        let is_ours = cors.is_some_and(|cors| cors.answers_options(request.is_preflight()));
+        let (is_ours, service) = match rules.service_cors {
+            None => {
+                let is_ours = |cors: &Cors| cors.answers_options(request.is_preflight());
+                (rules.cors.is_some_and(is_ours), None)
+            }
+            Some(policies) => options_of_service(rules, policies, request),
+        };
         if is_ours || matches!(request.target.form, Form::Asterisk) {
-            return Admission::uncounted(Answer::Options);
+            return Admission::uncounted(Answer::Options(service));
         }
         // RFC 9110 7.6.2: the last hop answers the request; every earlier hop decrements the value.
         match head.fields.first(Name::MaxForwards).map(digits::parse) {
-            Some(Some(0)) => return Admission::uncounted(Answer::Options),
+            Some(Some(0)) => return Admission::uncounted(Answer::Options(service)),
             Some(Some(left)) => max_forwards = left.checked_sub(1),
             Some(None) => return Admission::refuse(Refusal::MaxForwards),
             None => {}
@@ -253,6 +263,47 @@ pub fn decide(
         counted: Counted::For(service),
         decision,
     }
+}
+
+/// Returns whether the gateway answers an OPTIONS request, and the index of the service whose policy
+/// applies, where services have CORS policies of their own.
+///
+/// The policy of a preflight is that of the service that the method leads to which it asks for. If
+/// that service has no CORS, the preflight goes on, as any OPTIONS request does, but only to a
+/// service without CORS: authentication lets a preflight in, and a service with CORS gets none.
+#[cold]
+#[inline(never)]
+fn options_of_service(
+    rules: &AdmissionRules<'_>,
+    policies: &[Option<Rc<Cors>>],
+    request: &Request<'_>,
+) -> (bool, Option<usize>) {
+    if matches!(request.target.form, Form::Asterisk) {
+        return (true, None);
+    }
+    let (host, path) = (request.asked_host(), request.target.path);
+    let led_to = |method| match rules.routes.resolve(host, path, method) {
+        Ok(found) => Some(found.service),
+        Err(RouteRefusal::Method { service, .. }) => Some(service),
+        Err(RouteRefusal::Unsafe(_) | RouteRefusal::NotFound) => None,
+    };
+    let policy_of = |service: Option<usize>| match service {
+        Some(index) => policies.get(index).and_then(Option::as_deref),
+        None => rules.cors,
+    };
+    let own = led_to(request.head.method);
+    if !request.is_preflight() {
+        let is_ours = policy_of(own).is_some_and(|cors| cors.answers_options(false));
+        return (is_ours, own);
+    }
+    let fields = &request.head.fields;
+    let asked = led_to(
+        fields
+            .first(Name::AccessControlRequestMethod)
+            .unwrap_or_default(),
+    );
+    let is_ours = policy_of(asked).is_some() || policy_of(own).is_some();
+    (is_ours, asked)
 }
 
 /// Decides about a request that has a route and is within the rate limit.
@@ -307,8 +358,10 @@ mod tests {
         On,
         /// The gateway answers preflights only.
         ForwardsOptions,
+        /// Policy of the top level, and that of each service.
+        Each(&'static CorsRule, &'static [CorsRule; 5]),
     }
-    use CorsRule::{ForwardsOptions, Off, On};
+    use CorsRule::{Each, ForwardsOptions, Off, On};
 
     #[derive(Clone, Copy, Debug)]
     enum Listener {
@@ -344,7 +397,8 @@ mod tests {
         counted(Some(service), Decision::Forward(route))
     }
 
-    /// Routes of every row: `/users` for any method, `/orders` for GET and `/orders` for PUT. No service takes `/`.
+    /// Routes of every row: `/users` for any method, `/orders` for GET and `/orders` for PUT, `/items` for GET and
+    /// `/items` for any other method. No service takes `/`.
     fn router() -> Router {
         let (get, put) = (["GET".to_owned()], ["PUT".to_owned()]);
         let rule = |route, methods| Rule {
@@ -358,6 +412,8 @@ mod tests {
             rule("/users", &[]),
             rule("/orders", &get),
             rule("/orders", &put),
+            rule("/items", &get),
+            rule("/items", &[]),
         ];
         Router::new(rules.to_vec())
     }
@@ -374,21 +430,26 @@ mod tests {
             networks: Vec::new(),
             unix: false,
         };
-        let cors = match cors {
+        let policy = |rule: &CorsRule| match rule {
             Off => None,
-            On | ForwardsOptions => Some(Cors::new(&CorsPolicy {
+            _ => Some(Rc::new(Cors::new(&CorsPolicy {
                 origins: None,
                 methods: Vec::new(),
                 headers: None,
                 expose_headers: Vec::new(),
                 credentials: false,
                 max_age: None,
-                forward_options: matches!(cors, ForwardsOptions),
-            })),
+                forward_options: matches!(rule, ForwardsOptions),
+            }))),
+        };
+        let (cors, service_cors) = match cors {
+            Each(top, services) => (policy(top), Some(services.each_ref().map(policy))),
+            rule => (policy(&rule), None),
         };
         let rules = AdmissionRules {
             addresses: &AddressRules::new(&allow, &deny),
-            cors: cors.as_ref(),
+            cors: cors.as_deref(),
+            service_cors: service_cors.as_ref().map(|policies| &policies[..]),
             routes: &router(),
             body_bytes: Some(BODY_LIMIT),
         };
@@ -405,7 +466,10 @@ mod tests {
     /// Each rule of the order, and each two that apply to the same request: the earlier one decides.
     #[test]
     fn rules_apply_in_the_order_of_the_contract() {
-        const OPTIONS: Admission = uncounted(Decision::Answer(Answer::Options));
+        const OPTIONS: Admission = uncounted(Decision::Answer(Answer::Options(None)));
+        const fn options_of(service: usize) -> Admission {
+            uncounted(Decision::Answer(Answer::Options(Some(service))))
+        }
         const REDIRECT: Admission = uncounted(Decision::Answer(Answer::Redirect));
         const DENY: Admission = refused(Refusal::AddressDenied);
         const UNSAFE: Admission = refused(Refusal::UnsafePath(PathFault::DotSegment));
@@ -432,6 +496,12 @@ mod tests {
             }),
         );
         let preflight = "Origin: http://o\nAccess-Control-Request-Method: PUT";
+        let asks_put = preflight;
+        let (asks_get, asks_post) = (
+            preflight.replace("PUT", "GET"),
+            preflight.replace("PUT", "POST"),
+        );
+        let (asks_get, asks_post) = (asks_get.as_str(), asks_post.as_str());
         let vias = |count: usize| {
             let members = vec!["1.1 tollgate"; count];
             format!("Via: {}", members.join(", "))
@@ -501,6 +571,35 @@ mod tests {
             ("Max-Forwards no number, no route", "OPTIONS /none", "Max-Forwards: x", Off, CLIENT, Serves, MAX_FORWARDS),
             ("Max-Forwards of a GET", "GET /users", "Max-Forwards: 0", Off, CLIENT, Serves, forwarded(0, 6, None)),
             ("Max-Forwards no number of a GET", "GET /users", "Max-Forwards: x", Off, CLIENT, Serves, forwarded(0, 6, None)),
+            // 2, where services have CORS policies of their own: the policy is that of the service which the method
+            // leads to that a preflight asks for.
+            ("off in the service", "OPTIONS /users", preflight, Each(&On, &[Off; 5]), CLIENT, Serves, forwarded(0, 6, None)),
+            ("on in the service", "OPTIONS /users", preflight, Each(&Off, &[On; 5]), CLIENT, Serves, options_of(0)),
+            ("service, denied", "OPTIONS /users", preflight, Each(&Off, &[On; 5]), DENIED, Serves, DENY),
+            ("service, redirect", "OPTIONS /users", preflight, Each(&Off, &[On; 5]), CLIENT, Redirects, options_of(0)),
+            ("off in the service, redirect", "OPTIONS /users", preflight, Each(&On, &[Off; 5]), CLIENT, Redirects, REDIRECT),
+            ("service, unsafe", "OPTIONS /users/%2e%2e/x", preflight, Each(&On, &[Off; 5]), CLIENT, Serves, OPTIONS),
+            ("service, unsafe, top off", "OPTIONS /users/%2e%2e/x", preflight, Each(&Off, &[On; 5]), CLIENT, Serves, UNSAFE),
+            ("service, no route", "OPTIONS /none", preflight, Each(&On, &[Off; 5]), CLIENT, Serves, OPTIONS),
+            ("service, no route, top off", "OPTIONS /none", preflight, Each(&Off, &[On; 5]), CLIENT, Serves, NO_ROUTE),
+            ("service, loop", "OPTIONS /users", &both(preflight, &looped), Each(&Off, &[On; 5]), CLIENT, Serves, options_of(0)),
+            ("service, asterisk", "OPTIONS *", "", Each(&Off, &[On; 5]), CLIENT, Serves, OPTIONS),
+            ("service, asterisk, redirect", "OPTIONS *", "", Each(&On, &[Off; 5]), CLIENT, Redirects, OPTIONS),
+            ("service, Max-Forwards 0", "OPTIONS /users", "Max-Forwards: 0", Each(&On, &[Off; 5]), CLIENT, Serves, options_of(0)),
+            ("service, Max-Forwards no number", "OPTIONS /users", "Max-Forwards: x", Each(&On, &[Off; 5]), CLIENT, Serves, MAX_FORWARDS),
+            ("plain OPTIONS of a service", "OPTIONS /users", "", Each(&Off, &[On; 5]), CLIENT, Serves, options_of(0)),
+            ("plain OPTIONS, forwardOptions of a service", "OPTIONS /users", "", Each(&On, &[ForwardsOptions; 5]), CLIENT, Serves, forwarded(0, 6, None)),
+            ("preflight, forwardOptions of a service", "OPTIONS /users", preflight, Each(&Off, &[ForwardsOptions; 5]), CLIENT, Serves, options_of(0)),
+            ("preflight with a cookie, service", "OPTIONS /users", &both(preflight, "Cookie: a=b"), Each(&Off, &[ForwardsOptions; 5]), CLIENT, Serves, forwarded(0, 6, None)),
+            ("service by method", "OPTIONS /orders", asks_get, Each(&Off, &[Off, On, Off, Off, Off]), CLIENT, Serves, options_of(1)),
+            ("service by the other method", "OPTIONS /orders", asks_put, Each(&Off, &[Off, Off, On, Off, Off]), CLIENT, Serves, options_of(2)),
+            ("service by no method", "OPTIONS /orders", asks_post, Each(&Off, &[Off, On, Off, Off, Off]), CLIENT, Serves, options_of(1)),
+            ("no CORS, service by no method", "OPTIONS /orders", asks_post, Each(&On, &[Off; 5]), CLIENT, Serves, no_method),
+            // A preflight is not forwarded to a service with CORS, where authentication would let it in.
+            ("preflight for another service", "OPTIONS /items", asks_get, Each(&Off, &[Off, Off, Off, Off, On]), CLIENT, Serves, options_of(3)),
+            ("preflight for the service itself", "OPTIONS /items", asks_put, Each(&Off, &[Off, Off, Off, On, Off]), CLIENT, Serves, forwarded(4, 6, None)),
+            ("preflight for a service with CORS", "OPTIONS /items", asks_get, Each(&Off, &[Off, Off, Off, On, Off]), CLIENT, Serves, options_of(3)),
+            ("plain OPTIONS beside a service with CORS", "OPTIONS /items", "", Each(&Off, &[Off, Off, Off, On, Off]), CLIENT, Serves, forwarded(4, 6, None)),
             // 3: the way to the TLS listener.
             ("redirect", "GET /users", "", Off, CLIENT, Redirects, REDIRECT),
             ("redirect, unsafe", "GET /users/%2e%2e/x", "", Off, CLIENT, Redirects, REDIRECT),

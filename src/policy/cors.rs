@@ -98,6 +98,13 @@ impl Cors {
         self.origins.is_some()
     }
 
+    /// Returns true if pages of this origin may read responses.
+    pub fn allows(&self, origin: &[u8]) -> bool {
+        self.origins
+            .as_ref()
+            .is_none_or(|origins| origins.iter().any(|known| **known == *origin))
+    }
+
     /// Names of response fields that these lines replace. If the upstream sent no
     /// `Access-Control-Allow-Origin`, the gateway removes the upstream's fields of these names: a
     /// browser rejects a response in which such a field occurs twice (Fetch standard, CORS check).
@@ -155,12 +162,10 @@ impl Cors {
     }
 
     fn origin_line(&self, origin: Option<&[u8]>, put: &mut impl FnMut(&[u8])) {
-        let Some(origins) = &self.origins else {
+        if self.origins.is_none() {
             return put(ANY_ORIGIN);
-        };
-        if let Some(origin) =
-            origin.filter(|origin| origins.iter().any(|known| **known == **origin))
-        {
+        }
+        if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
             put(b"Access-Control-Allow-Origin: ");
             put(origin);
             put(b"\r\n");

@@ -9,6 +9,7 @@ pub mod edits;
 pub mod fixed;
 pub mod forward;
 pub mod guard;
+pub mod of_service;
 pub mod path;
 pub mod rate;
 pub mod rate_fields;

@@ -3,6 +3,7 @@
 
 use core::ops::Range;
 
+use crate::buffer::total;
 use crate::http::field::{Name, NameSet};
 
 /// Configuration `securityHeaders`, if it is not false: name and value of each header, in the order
@@ -46,6 +47,19 @@ impl SecurityHeaders {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
         }
+    }
+
+    /// Returns the number of bytes of the lines.
+    pub fn bytes(&self) -> usize {
+        const AROUND: usize = b": \r\n".len();
+        let fields = self.fields.iter();
+        total(fields.map(|(name, value)| total([name.len(), value.len(), AROUND])))
+    }
+
+    /// Returns true if there is a header of this name.
+    pub fn has(&self, name: &str) -> bool {
+        let mut fields = self.fields.iter();
+        fields.any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
     /// Replaces or adds a header, or removes it (`None`).

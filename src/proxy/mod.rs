@@ -34,6 +34,7 @@ mod editions;
 mod events;
 mod exchange;
 mod failures;
+mod header_rules;
 mod heads;
 mod ids;
 pub mod inputs;

@@ -19,6 +19,7 @@ use super::settings::{
 use super::tries::Verdict;
 use crate::limits::{RECORD_INPUTS, RECORD_SERVICES, RECORDINGS};
 use crate::observe::access::Outcome;
+use crate::policy::of_service::HeaderPolicies;
 use crate::policy::path::PathFault;
 use crate::time::{Instant, UnixTime};
 use crate::upstream::rules::Role;
@@ -358,6 +359,7 @@ fn add_service(settings: &mut Settings, rules: &ServiceRules) {
     service.passive_health = None;
     service.edits = None;
     service.auth = ServiceAuth::default();
+    service.headers = HeaderPolicies::default();
     service.rate_limit = ServiceRateLimit::Off;
     let known = core::mem::take(&mut service.destinations);
     for (place, rules) in rules.destinations.iter().enumerate() {

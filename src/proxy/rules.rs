@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::bounds::Bounds;
+use super::header_rules::{HeaderRules, ServiceCors, service_cors};
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
 use super::prepared::Prepared;
 use super::settings::{Service, ServiceAuth, ServiceRateLimit, Settings, Target};
@@ -20,13 +21,12 @@ use crate::observe::metrics::counters::Counters;
 use crate::policy::addresses::AddressRules;
 use crate::policy::admission::AdmissionRules;
 use crate::policy::auth::provider::Reads;
-use crate::policy::cors::Cors;
 use crate::policy::edits::Edits;
 use crate::policy::forward::TrustedProxies;
+use crate::policy::of_service::HeaderPolicies;
 use crate::policy::rate_fields::RateLines;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
-use crate::policy::security::SecurityBlock;
 use crate::time::Duration;
 
 /// Upper bound of the copies of one service or target. In use: five, with the loop, in the settings,
@@ -44,6 +44,8 @@ pub(super) struct Rules {
     pub(super) services: Vec<Rc<ServiceRules>>,
     /// Rules that all services share.
     pub(super) common: Rc<CommonRules>,
+    /// CORS policies by service; `None` if no service has one of its own.
+    service_cors: Option<ServiceCors>,
     /// Peers whose `X-Forwarded-*` fields are accepted.
     pub(super) trusted: TrustedProxies,
     /// True if the edits of a response need what only the head of its request says.
@@ -62,13 +64,11 @@ pub(super) struct Rules {
 pub(super) struct CommonRules {
     /// Number of the edition; [`u64::MAX`] for what is left of one (see [`ServiceRules::remnant`]).
     pub(super) edition: u64,
-    /// CORS policy; `None` if off.
-    pub(super) cors: Option<Cors>,
+    /// CORS and security headers of responses without a service.
+    pub(super) headers: HeaderRules,
     /// Rate limit fields of requests without a service, and of services without a limit of their
     /// own; `None` if off.
     pub(super) rate_lines: Option<Rc<RateLines>>,
-    /// Security headers of every response; `None` if off.
-    pub(super) security: Option<SecurityBlock>,
     /// Header edits of responses without a service; `None` if there are none.
     pub(super) edits: Option<Arc<Edits>>,
     /// A client that half-closed its connection still gets the response.
@@ -92,6 +92,8 @@ pub(super) struct ServiceRules {
     pub(super) destinations: Vec<DestinationRules>,
     /// Rate table of the requests; `None`: no limit.
     pub(super) rate_table: Option<RateTableId>,
+    /// CORS and security headers of the responses.
+    pub(super) headers: HeaderRules,
     /// Rate limit fields of the responses; `None` if off.
     pub(super) rate_lines: Option<Rc<RateLines>>,
     /// Providers, in the order of the service.
@@ -123,13 +125,12 @@ impl Rules {
             routes,
         } = prepared;
         let exposed = settings.cors.is_some();
-        let rate_lines = settings.rate_limit.as_ref();
-        let rate_lines = rate_lines.and_then(|limit| limit.lines("default", exposed));
+        // For services whose CORS is on where that of the top level is off, or the reverse.
+        let other_lines = default_lines(&settings, !exposed);
         let common = Rc::new(CommonRules {
             edition: state.edition,
-            rate_lines: rate_lines.map(Rc::new),
-            cors: settings.cors.as_ref().map(Cors::new),
-            security: settings.security_headers.as_ref().map(SecurityBlock::new),
+            rate_lines: default_lines(&settings, exposed),
+            headers: HeaderRules::new(settings.cors.as_ref(), settings.security_headers.as_ref()),
             edits: settings.edits.clone(),
             half_close: settings.half_close,
             head_timeout: settings.timeouts.head,
@@ -147,17 +148,21 @@ impl Rules {
         let services = core::mem::take(&mut settings.services).into_iter();
         let services = services.zip(&state.services);
         let services = services.map(|(service, of_service)| {
+            let headers = common.headers.of_service(&service);
+            let is_exposed = headers.cors.is_some();
             Rc::new(ServiceRules {
                 id: of_service.id,
                 destinations: destinations(&service, of_service, &targets, &state),
                 rate_table: of_service.rate_table,
                 rate_lines: match &service.rate_limit {
+                    ServiceRateLimit::Inherited if is_exposed != exposed => other_lines.clone(),
                     ServiceRateLimit::Inherited => common.rate_lines.clone(),
                     ServiceRateLimit::Off => None,
                     ServiceRateLimit::Own(limit) => {
-                        limit.lines(&service.route, exposed).map(Rc::new)
+                        limit.lines(&service.route, is_exposed).map(Rc::new)
                     }
                 },
+                headers,
                 providers: providers(&service.auth, &state),
                 gateway_headers: gateway_headers(&settings, &service.auth.providers),
                 credential_headers: credential_headers(&settings, &service.auth),
@@ -166,18 +171,18 @@ impl Rules {
                 service,
             })
         });
+        let services = services.collect::<Vec<_>>();
+        let headers = services.iter();
+        let headers = headers.map(|rules| (&rules.service, &rules.headers));
         Rules {
-            services: services.collect(),
+            service_cors: service_cors(headers),
+            services,
             routes,
             common,
             notes_requests,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             addresses: AddressRules::new(&settings.allow, &settings.deny),
-            request_limits: HeadLimits {
-                head_bytes: settings.limits.head_bytes,
-                request_line_bytes: settings.limits.request_line_bytes,
-                fields: settings.limits.fields,
-            },
+            request_limits: head_limits(&settings),
             bounds,
             state,
             settings,
@@ -197,7 +202,8 @@ impl Rules {
     pub(super) fn admission(&self) -> AdmissionRules<'_> {
         AdmissionRules {
             addresses: &self.addresses,
-            cors: self.common.cors.as_ref(),
+            cors: self.common.headers.cors.as_deref(),
+            service_cors: self.service_cors.as_deref(),
             routes: &self.routes,
             body_bytes: self.settings.limits.body_bytes,
         }
@@ -253,21 +259,22 @@ impl ServiceRules {
                 health_check: None,
                 edits: None,
                 auth: ServiceAuth::default(),
+                headers: HeaderPolicies::default(),
                 ..self.service.clone()
             },
             route: Rc::clone(&self.route),
             id: self.id,
             destinations: destination.into_iter().collect(),
             rate_table: None,
+            headers: HeaderRules::default(),
             rate_lines: None,
             providers: Rc::new([]),
             gateway_headers: Vec::new(),
             credential_headers: Vec::new(),
             common: Rc::new(CommonRules {
                 edition: u64::MAX,
-                cors: None,
+                headers: HeaderRules::default(),
                 rate_lines: None,
-                security: None,
                 edits: None,
                 ..*self.common
             }),
@@ -295,6 +302,20 @@ impl ServiceRules {
             headers if by_authorization => headers,
             [headers @ .., _] => headers,
         }
+    }
+}
+
+/// Returns the rate limit fields of services that share the limit of the top level.
+fn default_lines(settings: &Settings, exposed: bool) -> Option<Rc<RateLines>> {
+    let limit = settings.rate_limit.as_ref()?;
+    limit.lines("default", exposed).map(Rc::new)
+}
+
+fn head_limits(settings: &Settings) -> HeadLimits {
+    HeadLimits {
+        head_bytes: settings.limits.head_bytes,
+        request_line_bytes: settings.limits.request_line_bytes,
+        fields: settings.limits.fields,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::policy::edits::Edits;
 pub use crate::policy::fixed::{FixedReply, Redirect, Respond};
 pub use crate::policy::forward::{Network, PeerSet};
 use crate::policy::guard::{GuardId, OPEN};
+use crate::policy::of_service::HeaderPolicies;
 use crate::policy::rate::RateLimit;
 use crate::policy::router::{Router, Rule};
 use crate::policy::security::SecurityHeaders;
@@ -19,7 +20,7 @@ use crate::sort::Index;
 use crate::time::Duration;
 pub use crate::upstream::balance::Strategy;
 pub use crate::upstream::health::{Hysteresis, PassiveHealth};
-pub use crate::upstream::rules::Role;
+pub use crate::upstream::rules::{HealthCheck, Role};
 
 /// All settings of the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -220,6 +221,8 @@ pub struct Service {
     pub keeps_encoded_slashes: bool,
     /// `requestHeaders` and `responseHeaders`, merged with those of the top level; `None`: none.
     pub edits: Option<Arc<Edits>>,
+    /// Policies for the headers of responses.
+    pub headers: HeaderPolicies,
     /// `rateLimit` of the service.
     pub rate_limit: ServiceRateLimit,
     /// Timeouts of the service, with defaults filled in.
@@ -263,21 +266,6 @@ pub struct Destination {
     pub path: String,
     /// `weight`, `backup` and `maxInFlight`.
     pub role: Role,
-}
-
-/// `healthCheck`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HealthCheck {
-    /// Path of the health check requests, sent as configured.
-    pub path: String,
-    /// Time from one check to the next.
-    pub interval: Duration,
-    /// Time for the response, including the connect.
-    pub timeout: Duration,
-    /// `rise` and `fall`.
-    pub rule: Hysteresis,
-    /// Statuses of a healthy endpoint.
-    pub status: RangeInclusive<u16>,
 }
 
 impl Service {

@@ -1,10 +1,26 @@
 //! Rules of a group of endpoints, and the values that go into it and come out of it.
 
 use core::net::IpAddr;
+use core::ops::RangeInclusive;
 
 use super::balance::Strategy;
 use super::health::{Hysteresis, PassiveHealth};
 use crate::time::Duration;
+
+/// `healthCheck`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthCheck {
+    /// Path of the health check requests, sent as configured.
+    pub path: String,
+    /// Time from one check to the next.
+    pub interval: Duration,
+    /// Time for the response, including the connect.
+    pub timeout: Duration,
+    /// `rise` and `fall`.
+    pub rule: Hysteresis,
+    /// Statuses of a healthy endpoint.
+    pub status: RangeInclusive<u16>,
+}
 
 /// Configured role of one of a service's targets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

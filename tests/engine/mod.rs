@@ -16,6 +16,7 @@ mod ends;
 mod entrances;
 mod exchanges;
 mod explanations;
+mod heads;
 mod ids;
 mod in_flight;
 mod memory;

@@ -1,6 +1,7 @@
 //! `cors`: origins, methods and headers that browsers may use.
 
 use crate::policy::cors::CorsPolicy;
+use crate::policy::of_service::OfService;
 use crate::time::Duration;
 
 use crate::config::syntax::document::Value;
@@ -57,6 +58,17 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
     }
     policy.forward_options = object.flag("forwardOptions", report);
     Some(policy)
+}
+
+/// Reads the `cors` of a service, which replaces that of the top level.
+pub(crate) fn service(
+    place: Option<&Located<'_>>,
+    report: &mut Report<'_>,
+) -> OfService<CorsPolicy> {
+    match place {
+        None => OfService::Inherited,
+        Some(_) => OfService::own(compile(place, report)),
+    }
 }
 
 /// Reads the origins; `None`: any.

@@ -60,10 +60,12 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     let auth = auth::compile(object.get("auth"), source, report);
     let policies = services::Policies::of_top(&object, auth.claims(), report);
     let edits = policies.edits();
+    let security_headers = security_headers::compile(object.get("securityHeaders"), report);
     let defaults = services::Defaults {
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,
         policies,
+        security_headers: security_headers.as_ref(),
         required: required(&object, &auth.known, report),
         providers: &auth.known,
     };
@@ -75,10 +77,9 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         .unwrap_or_default();
     let auth = auth.join(&mut targets);
     let listeners = listeners(&object, at("listen"), source, report);
-    let security_headers = security_headers::compile(object.get("securityHeaders"), report);
-    let names = (security_headers.as_ref(), &auth[..]);
-    let request_id = request_id::compile(object.get("requestId"), names, report);
+    let names = (&services[..], security_headers.as_ref(), &auth[..]);
     let settings = Settings {
+        request_id: request_id::compile(object.get("requestId"), names, report),
         services,
         targets: targets.targets,
         auth,
@@ -95,7 +96,6 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         deny: peers(&object, "deny", report),
         https_port: None,
         access_log: access_log(&object, report),
-        request_id,
         record: record::compile(object.get("record"), report),
     };
     Some(Config {

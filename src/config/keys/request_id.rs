@@ -4,17 +4,17 @@ use crate::http::field::Name;
 use crate::limits::REQUEST_ID_NAME_BYTES;
 use crate::policy::request_id::REQUEST_ID;
 use crate::policy::security::SecurityHeaders;
-use crate::proxy::settings::Provider;
+use crate::proxy::settings::{Provider, Service};
 
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::values::header_name::{is_no_request_field, is_own, is_token};
 
-/// Reads `requestId`; `None`: off. `security` and `providers` have headers that must have other
-/// names.
+/// Reads `requestId`; `None`: off. The security headers of `services` and of the top level, and the
+/// headers of `providers`, must have other names.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
-    (security, providers): (Option<&SecurityHeaders>, &[Provider]),
+    (services, security, providers): (&[Service], Option<&SecurityHeaders>, &[Provider]),
     report: &mut Report<'_>,
 ) -> Option<String> {
     let Some(place) = place.filter(|place| !place.is_null()) else {
@@ -24,7 +24,9 @@ pub(crate) fn compile(
         return None;
     }
     let name = place.text(report)?;
-    let security = security.map_or(&[][..], |headers| &headers.fields);
+    let own = services.iter();
+    let own = own.filter_map(|service| service.headers.security_headers.if_own());
+    let mut security = own.chain(security);
     let is_named = |other: &str| other.eq_ignore_ascii_case(name);
     let fault = if !is_token(name) {
         Some("is no header name; letters, digits and \"-\" are allowed")
@@ -32,7 +34,7 @@ pub(crate) fn compile(
         Some("is longer than 64 bytes; use a shorter name")
     } else if has_a_meaning(name) {
         Some("has a meaning of its own in HTTP; use a name such as \"X-Request-Id\"")
-    } else if security.iter().any(|(other, _)| is_named(other)) {
+    } else if security.any(|headers| headers.has(name)) {
         Some("is a name in \"securityHeaders\", too; use another name")
     } else if providers
         .iter()

@@ -1,5 +1,6 @@
 //! `securityHeaders`: changes to the headers that helmet sends.
 
+use crate::policy::of_service::OfService;
 use crate::policy::security::SecurityHeaders;
 
 use crate::config::syntax::located::{Entry, Located};
@@ -12,7 +13,7 @@ pub(crate) fn compile(
     place: Option<&Located<'_>>,
     report: &mut Report<'_>,
 ) -> Option<SecurityHeaders> {
-    let mut headers = SecurityHeaders::helmet_defaults();
+    let headers = SecurityHeaders::helmet_defaults();
     let Some(place) = place else {
         return Some(headers);
     };
@@ -21,6 +22,37 @@ pub(crate) fn compile(
         Some(true) => return Some(headers),
         None => {}
     }
+    Some(merged(place, headers, report))
+}
+
+/// Reads the `securityHeaders` of a service: changes to those of the top level, `top`. Where these
+/// are off, an object has all headers that are sent, and `true` stands for the defaults.
+pub(crate) fn service(
+    place: Option<&Located<'_>>,
+    top: Option<&SecurityHeaders>,
+    report: &mut Report<'_>,
+) -> OfService<SecurityHeaders> {
+    let Some(place) = place else {
+        return OfService::Inherited;
+    };
+    match (place.flag_value(), top) {
+        (Some(false), _) => OfService::Off,
+        (Some(true), Some(_)) => OfService::Inherited,
+        (Some(true), None) => OfService::own(Some(SecurityHeaders::helmet_defaults())),
+        (None, top) => {
+            let none = SecurityHeaders { fields: Vec::new() };
+            let headers = merged(place, top.cloned().unwrap_or(none), report);
+            OfService::own(Some(headers))
+        }
+    }
+}
+
+/// Returns the headers with the changes that an object says.
+fn merged(
+    place: &Located<'_>,
+    mut headers: SecurityHeaders,
+    report: &mut Report<'_>,
+) -> SecurityHeaders {
     let entries = place.entries(report);
     let mut seen: Vec<&str> = Vec::new();
     for entry in entries.unwrap_or_default() {
@@ -40,7 +72,7 @@ pub(crate) fn compile(
             headers.with_change(entry.name, value);
         }
     }
-    Some(headers)
+    headers
 }
 
 /// Returns the new value of one header; `Some(None)`: the header is not sent.
@@ -66,17 +98,13 @@ fn change<'a>(
         report.add(entry.name_at, &entry.place.path, message);
         return None;
     }
-    let known = headers
-        .fields
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case(entry.name));
+    let known = headers.has(entry.name);
     if entry.place.is_null() {
-        if !known {
-            let names = headers
-                .fields
-                .iter()
-                .map(|(name, _)| name.as_str())
-                .collect::<Vec<_>>();
+        // A header that the top level leaves out may be left out once more.
+        let defaults = SecurityHeaders::helmet_defaults();
+        if !known && !defaults.has(entry.name) {
+            let all = headers.fields.iter().chain(&defaults.fields);
+            let names = all.map(|(name, _)| name.as_str()).collect::<Vec<_>>();
             let hint = suggestions::nearest(entry.name, &names)
                 .map(|name| format!(", did you mean {name:?}?"));
             let hint = hint.unwrap_or("; remove it".to_owned());

@@ -4,6 +4,7 @@ use crate::limits as bound;
 use crate::time::Duration;
 
 use super::fixed::{REDIRECT_KEY, RESPOND_KEY};
+use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMIT, SERVICE_LIMITS, TIMEOUTS};
 
@@ -57,14 +58,6 @@ pub(super) const STRIP_PREFIX_KEY: Key = Key {
     kind: Kind::Flag,
     default: Fallback::Flag(true),
     about: "Whether the route is removed from the path that is sent upstream.",
-};
-
-/// `preserveHost`: a default at the top level, and a key of a service.
-pub(super) const PRESERVE_HOST_KEY: Key = Key {
-    name: "preserveHost",
-    kind: Kind::Flag,
-    default: Fallback::Flag(false),
-    about: "Whether the client's Host is sent upstream in place of the target's.",
 };
 
 /// `encodedSlashes`: a default at the top level, and a key of a service.
@@ -157,6 +150,8 @@ pub static SERVICE: Table = Table {
         inherited(ENCODED_SLASHES_KEY),
         inherited(REQUEST_HEADERS_KEY),
         inherited(RESPONSE_HEADERS_KEY),
+        inherited(CORS_KEY),
+        inherited(SECURITY_HEADERS_KEY),
         Key {
             name: "tls",
             kind: Kind::Object(&UPSTREAM_TLS),

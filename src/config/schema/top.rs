@@ -1,15 +1,13 @@
 //! Keys of the top level, and of the objects that stand there.
 
-use crate::time::Duration;
-
 use super::auth::PROVIDER;
+use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
 use super::listener::{ADDRESS_EXPECTED, LISTEN};
 use super::services::{
-    BALANCE_KEY, ENCODED_SLASHES_KEY, HEALTH_CHECK_KEY, PASSIVE_HEALTH_KEY, PRESERVE_HOST_KEY,
-    PROVIDERS_EXPECTED, REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY, RETRIES_KEY, SERVICE,
-    STRIP_PREFIX_KEY,
+    BALANCE_KEY, ENCODED_SLASHES_KEY, HEALTH_CHECK_KEY, PASSIVE_HEALTH_KEY, PROVIDERS_EXPECTED,
+    REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY, RETRIES_KEY, SERVICE, STRIP_PREFIX_KEY,
 };
 
 /// The whole file.
@@ -145,33 +143,8 @@ pub static TOP: Table = Table {
             default: Fallback::Flag(false),
             about: "Whether a client that ended its direction still gets its response.",
         },
-        Key {
-            name: "cors",
-            kind: Kind::Any(
-                "true, false or an object",
-                &[Kind::Flag, Kind::Object(&CORS)],
-            ),
-            default: Fallback::Flag(true),
-            about: "Answers to preflights, and the CORS headers of responses.",
-        },
-        Key {
-            name: "securityHeaders",
-            kind: Kind::Any(
-                r#"true, false or an object such as { "X-Frame-Options": "DENY" }"#,
-                &[
-                    Kind::Flag,
-                    Kind::Map(
-                        r#"true, false or an object such as { "X-Frame-Options": "DENY" }"#,
-                        &Kind::Any(
-                            "a string, or null to leave the header out",
-                            &[Kind::Text("a string"), Kind::Null],
-                        ),
-                    ),
-                ],
-            ),
-            default: Fallback::Flag(true),
-            about: "Headers that helmet sends, or changes to them.",
-        },
+        CORS_KEY,
+        SECURITY_HEADERS_KEY,
         Key {
             name: "accessLog",
             kind: Kind::Word(&["combined", "json", "off"]),
@@ -254,77 +227,6 @@ pub static ADMIN: Table = Table {
             ),
             default: Fallback::Json("[]"),
             about: "Names in Host that are accepted over TCP, beside localhost and addresses.",
-        },
-    ],
-};
-
-/// Keys of `cors`.
-pub static CORS: Table = Table {
-    name: "cors",
-    expected: "true, false or an object",
-    keys: &[
-        Key {
-            name: "origins",
-            kind: Kind::List(
-                r#"a list such as ["https://app.example"], or ["*"] for any"#,
-                &Kind::Text(r#"an origin such as "https://app.example""#),
-            ),
-            default: Fallback::Json(r#"["*"]"#),
-            about: "Origins whose scripts may read responses.",
-        },
-        Key {
-            name: "methods",
-            kind: Kind::List(
-                r#"a list such as ["GET", "POST"]"#,
-                &Kind::Text("a method name"),
-            ),
-            default: Fallback::Json(r#"["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]"#),
-            about: "Methods that preflights allow.",
-        },
-        Key {
-            name: "headers",
-            kind: Kind::Any(
-                r#""reflect" or a list such as ["X-Token"]"#,
-                &[
-                    Kind::Word(&["reflect"]),
-                    Kind::List(
-                        r#""reflect" or a list such as ["X-Token"]"#,
-                        &Kind::Text("a header name"),
-                    ),
-                ],
-            ),
-            default: Fallback::Json(r#""reflect""#),
-            about: "Request headers that preflights allow; \"reflect\" allows those that are asked for.",
-        },
-        Key {
-            name: "exposeHeaders",
-            kind: Kind::List(
-                r#"a list such as ["X-Total"]"#,
-                &Kind::Text("a header name"),
-            ),
-            default: Fallback::Json("[]"),
-            about: "Response headers that scripts may read.",
-        },
-        Key {
-            name: "credentials",
-            kind: Kind::Flag,
-            default: Fallback::Flag(false),
-            about: "Whether scripts may send cookies and the like; origins must be named then.",
-        },
-        Key {
-            name: "maxAge",
-            kind: Kind::Any(
-                "a duration, or null",
-                &[Kind::Duration(Duration::ZERO), Kind::Null],
-            ),
-            default: Fallback::Nothing,
-            about: "Whole seconds for which browsers remember a preflight; without it they decide.",
-        },
-        Key {
-            name: "forwardOptions",
-            kind: Kind::Flag,
-            default: Fallback::Flag(false),
-            about: "Whether OPTIONS requests are passed on that are no preflights.",
         },
     ],
 };

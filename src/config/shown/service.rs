@@ -1,9 +1,12 @@
 //! Values of a service's keys, as text.
 
 use crate::config::schema::units::show_duration;
+use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::{Edits, HeaderEdits};
+use crate::policy::of_service::OfService;
 use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
+use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{
     Destination, ExchangeTimeouts, FixedReply, HealthCheck, PassiveHealth, Role, Service,
     ServiceRateLimit, Settings, Strategy,
@@ -19,6 +22,10 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         "timeouts" => return exchange_timeouts(&service.timeouts),
         "limits" => return limits(service),
         "healthCheck" => return service.health_check.as_ref().map_or_else(off, health_check),
+        "cors" if service.headers.cors.is_inherited() => {
+            return one("that of the top level".to_owned());
+        }
+        "cors" => return service.headers.cors.if_own().map_or_else(off, cors),
         "passiveHealth" => return service.passive_health.map_or_else(off, passive_health),
         _ => {}
     }
@@ -37,6 +44,11 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         "encodedSlashes" => "reject".to_owned(),
         "requestHeaders" => edits(service.edits.as_deref(), |edits| &edits.request),
         "responseHeaders" => edits(service.edits.as_deref(), |edits| &edits.response),
+        "securityHeaders" => match &service.headers.security_headers {
+            OfService::Inherited => "those of the top level".to_owned(),
+            OfService::Off => "off".to_owned(),
+            OfService::Own(headers) => security_headers(headers),
+        },
         "rateLimit" => match &service.rate_limit {
             ServiceRateLimit::Inherited => "that of the top level".to_owned(),
             ServiceRateLimit::Off => "off".to_owned(),
@@ -206,6 +218,37 @@ fn passive_health(health: PassiveHealth) -> Parts {
         ("window", show_duration(window)),
         ("eject", show_duration(eject)),
     ]
+}
+
+pub(super) fn cors(policy: &CorsPolicy) -> Parts {
+    let CorsPolicy {
+        origins,
+        methods,
+        headers,
+        expose_headers,
+        credentials,
+        max_age,
+        forward_options,
+    } = policy;
+    let any = |items: &Option<Vec<String>>, any: &str| {
+        items.as_ref().map_or_else(|| any.to_owned(), list)
+    };
+    vec![
+        ("origins", any(origins, "*")),
+        ("methods", list(methods)),
+        ("headers", any(headers, "as asked for")),
+        ("exposeHeaders", list(expose_headers)),
+        ("credentials", credentials.to_string()),
+        ("maxAge", span(*max_age)),
+        ("forwardOptions", forward_options.to_string()),
+    ]
+}
+
+fn security_headers(headers: &SecurityHeaders) -> String {
+    let fields = headers.fields.iter();
+    let lines = fields.map(|(name, value)| format!("{name}: {value}"));
+    let lines = lines.collect::<Vec<_>>();
+    list(&lines)
 }
 
 fn strategy(strategy: Strategy) -> &'static str {

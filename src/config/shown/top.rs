@@ -1,10 +1,9 @@
 //! Values of the top-level keys, as text. No text has a secret in it.
 
-use super::service::{Parts, edits, list, off, one, rate, span};
+use super::service::{Parts, cors, edits, list, off, one, rate, span};
 use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::{Config, ListenKind};
-use crate::policy::cors::CorsPolicy;
 use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{AccessLogFormat, Limits, PeerSet};
 
@@ -127,30 +126,6 @@ fn limits(limits: &Limits) -> Parts {
             "bodyBytes",
             body_bytes.map_or("any size".to_owned(), show_size),
         ),
-    ]
-}
-
-fn cors(policy: &CorsPolicy) -> Parts {
-    let CorsPolicy {
-        origins,
-        methods,
-        headers,
-        expose_headers,
-        credentials,
-        max_age,
-        forward_options,
-    } = policy;
-    let any = |items: &Option<Vec<String>>, any: &str| {
-        items.as_ref().map_or_else(|| any.to_owned(), list)
-    };
-    vec![
-        ("origins", any(origins, "*")),
-        ("methods", list(methods)),
-        ("headers", any(headers, "as asked for")),
-        ("exposeHeaders", list(expose_headers)),
-        ("credentials", credentials.to_string()),
-        ("maxAge", span(*max_age)),
-        ("forwardOptions", forward_options.to_string()),
     ]
 }
 

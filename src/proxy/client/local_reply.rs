@@ -93,18 +93,15 @@ impl Clients {
         let Some(client) = self.connections.get_mut(id) else {
             return;
         };
-        let common = match &entry.service {
-            Some(rules) => &rules.common,
-            None => &ctx.rules.common,
-        };
-        let rate_lines = match &entry.service {
-            Some(rules) => rules.rate_lines.as_deref(),
-            None => common.rate_lines.as_deref(),
+        let common = &ctx.rules.common;
+        let (headers, rate_lines) = match &entry.service {
+            Some(rules) => (&rules.headers, rules.rate_lines.as_deref()),
+            None => (&common.headers, common.rate_lines.as_deref()),
         };
         let parts = ReplyParts {
             blocks: Blocks {
-                cors: common.cors.as_ref(),
-                security: common.security.as_ref(),
+                cors: headers.cors.as_deref(),
+                security: headers.security.as_deref(),
                 origin,
             },
             date: ctx.access_log.date(ctx.now),

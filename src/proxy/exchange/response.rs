@@ -200,8 +200,8 @@ impl Relay<'_> {
         let parts = ResponseParts {
             connection,
             blocks: Blocks {
-                cors: exchange.rules.common.cors.as_ref(),
-                security: exchange.rules.common.security.as_ref(),
+                cors: exchange.rules.headers.cors.as_deref(),
+                security: exchange.rules.headers.security.as_deref(),
                 origin,
             },
             date: self.ctx.access_log.date(self.ctx.now),

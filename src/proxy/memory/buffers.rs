@@ -22,7 +22,7 @@ use crate::limits::{
 use crate::policy::cors::Cors;
 use crate::policy::edits::{Edits, HeaderEdits};
 use crate::policy::request_id::LINE_BYTES;
-use crate::policy::security::SecurityBlock;
+use crate::policy::security::SecurityHeaders;
 
 /// Bytes a head of ours adds at most beside what its parts bring: see the bounds in `forward`.
 pub(super) const ADDED: usize = 512 + LINE_BYTES;
@@ -128,15 +128,16 @@ fn fixed_replies(settings: &Settings) -> usize {
     replies.map(|reply| reply.bytes()).max().unwrap_or(0)
 }
 
+/// Bytes of the longest CORS and security blocks of a response.
 fn blocks(settings: &Settings) -> usize {
-    let cors = settings
-        .cors
-        .as_ref()
-        .map_or(0, |policy| Cors::new(policy).bound());
-    let security = settings
-        .security_headers
-        .as_ref()
-        .map_or(0, |headers| SecurityBlock::new(headers).whole().len());
+    let services = settings.services.iter();
+    let own = services.clone().filter_map(|one| one.headers.cors.if_own());
+    let cors = own.chain(&settings.cors);
+    let cors = cors.map(|policy| Cors::new(policy).bound()).max();
+    let own = services.filter_map(|one| one.headers.security_headers.if_own());
+    let security = own.chain(&settings.security_headers);
+    let security = security.map(SecurityHeaders::bytes).max();
+    let [cors, security] = [cors, security].map(Option::unwrap_or_default);
     let edits = edits(settings, |edits| &edits.response);
     total([cors, security, rate_fields(settings), edits])
 }

@@ -4,9 +4,11 @@
 //! connection, or a table with a bound of its own. There are never more upstream connections than
 //! client connections may be served.
 //!
-//! The buffers of a connection are counted in `buffers.rs`.
+//! The buffers of a connection are counted in `buffers.rs`, the header policies of services in
+//! `headers.rs`.
 
 mod buffers;
+mod headers;
 
 use std::sync::Arc;
 
@@ -229,16 +231,17 @@ pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
         .chain(own)
 }
 
-/// Bytes of the header edits of a service that are not those of the top level. All copies of an
-/// edition share them.
-fn own_edits(service: &Service, settings: &Settings) -> usize {
+/// Bytes of the header policies and edits of a service that are not those of the top level. All
+/// copies of an edition share them.
+fn own_headers(service: &Service, settings: &Settings) -> usize {
     let is_shared = |edits: &Arc<Edits>| {
         let top = settings.edits.as_ref();
         top.is_some_and(|top| Arc::ptr_eq(top, edits))
     };
     let own = service.edits.as_ref().filter(|edits| !is_shared(edits));
     let bytes = own.map_or(0, |edits| edits.bytes());
-    bytes.saturating_mul(EDITIONS_MAX.saturating_add(2))
+    let edits = bytes.saturating_mul(EDITIONS_MAX.saturating_add(2));
+    total([edits, headers::held(service)])
 }
 
 /// Bytes of the routes, the targets and who is connected to them or waits for their names.
@@ -278,7 +281,7 @@ pub fn routes(settings: &Settings) -> usize {
         ]);
         total([
             row.saturating_mul(COPIES_MAX),
-            own_edits(service, settings),
+            own_headers(service, settings),
             size_of::<ServiceState>(),
             reply,
             members,

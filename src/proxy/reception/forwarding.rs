@@ -126,6 +126,7 @@ impl Reception<'_> {
         for_client: Option<Arc<Grant>>,
         log_entry: Box<AccessLogEntry>,
     ) -> Exchange {
+        let origin = kept_origin(&rules, request.head);
         let upload = upload_of(&request.body, is_websocket);
         let traits = traits_of(request, matches!(upload, Upload::NotStarted));
         let sharing = if authenticates_connection(&request.head.fields) {
@@ -151,7 +152,7 @@ impl Reception<'_> {
             variant,
             interim: 0,
             interim_bytes: 0,
-            origin: self.kept_origin(request.head),
+            origin,
             for_client,
         }
     }
@@ -189,13 +190,13 @@ impl Reception<'_> {
         let step = relay.begin(selection, outbox, &request.body, behind);
         Received::Exchange(id, step)
     }
+}
 
-    /// Returns the `Origin` where the response needs it again: only where it is echoed.
-    fn kept_origin(&self, head: &RequestHead<'_>) -> Box<[u8]> {
-        match &self.ctx.rules.common.cors {
-            Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().into(),
-            _ => Box::default(),
-        }
+/// Returns the `Origin` where the response needs it again: only where it is echoed.
+fn kept_origin(rules: &ServiceRules, head: &RequestHead<'_>) -> Box<[u8]> {
+    match &rules.headers.cors {
+        Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().into(),
+        _ => Box::default(),
     }
 }
 

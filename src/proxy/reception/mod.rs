@@ -190,7 +190,10 @@ impl Reception<'_> {
     ) -> Received {
         let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
         let reply = match answer {
-            Answer::Options => LocalReply::with(Content::Options(asked), Outcome::Ok),
+            Answer::Options(service) => {
+                entry.service = service.and_then(|service| self.ctx.rules.service(service));
+                LocalReply::with(Content::Options(asked), Outcome::Ok)
+            }
             Answer::Redirect => redirect_reply(request, self.ctx.rules.settings.https_port),
             Answer::MethodNotAllowed { service, group } => {
                 entry.service = self.ctx.rules.service(service);

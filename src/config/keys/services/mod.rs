@@ -5,6 +5,7 @@ pub(crate) mod auth;
 pub(crate) mod balance;
 mod fixed;
 mod header_edits;
+mod headers;
 mod health_check;
 mod limits;
 mod matching;
@@ -16,6 +17,7 @@ mod targets;
 mod tests;
 
 use crate::policy::rate::RateLimit;
+use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{Destination, ExchangeTimeouts, Service};
 
 use crate::config::keys::target_list::TargetList;
@@ -35,6 +37,8 @@ pub(crate) struct Defaults<'d> {
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) timeouts: ExchangeTimeouts,
     pub(crate) policies: Policies,
+    /// `securityHeaders`; `None`: off.
+    pub(crate) security_headers: Option<&'d SecurityHeaders>,
     /// Providers of the top-level `auth`.
     pub(crate) providers: &'d [Known],
     /// `requireAuth`: the providers, by their places in that list, of services without `auth`.
@@ -85,14 +89,10 @@ pub(crate) fn compile(
 
 impl Compiler<'_> {
     fn service(&mut self, place: &Located<'_>, object: &Object<'_>, report: &mut Report<'_>) {
-        let hosts = object
-            .get("hosts")
-            .map(|place| matching::hosts(place, report))
-            .unwrap_or_default();
-        let methods = object
-            .get("methods")
-            .map(|place| matching::methods(place, report))
-            .unwrap_or_default();
+        let hosts = object.get("hosts");
+        let hosts = hosts.map_or_else(Vec::new, |place| matching::hosts(place, report));
+        let methods = object.get("methods");
+        let methods = methods.map_or_else(Vec::new, |place| matching::methods(place, report));
         let route = self.route(place, object, (&hosts, &methods), report);
         let listed = targets::compile(place, object, report);
         let reply = fixed::compile(object, self.trust.source, report);
@@ -113,6 +113,7 @@ impl Compiler<'_> {
             keeps_encoded_slashes,
             edits,
         } = self.defaults.policies.of_service(object, report);
+        let headers = headers::compile(object, self.defaults, report);
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = rate_limit::service(object.get("rateLimit"), top, report);
         let in_flight = limits::in_flight(object.get("limits"), report);
@@ -137,6 +138,7 @@ impl Compiler<'_> {
             preserve_host,
             keeps_encoded_slashes,
             edits: edits.compiled(),
+            headers,
             rate_limit,
             timeouts,
             auth,

@@ -1,6 +1,7 @@
 //! Several targets, their balance and their health, as a service has them.
 
 use crate::config::{Config, check, load};
+use crate::policy::of_service::OfService;
 use crate::proxy::settings::{Hysteresis, PassiveHealth, Service, Strategy};
 use crate::time::Duration;
 
@@ -444,6 +445,113 @@ fn every_mistake_is_named() {
         4,
         "all in one run"
     );
+}
+
+/// `cors` of a service replaces that of the top level, `securityHeaders` are merged with those of the
+/// top level by name.
+#[test]
+fn headers_of_a_service() {
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let load = |top: &str, service: &str| {
+        let text = format!(
+            r#"{{ {top} "services": [{{ "route": "/a", "target": "http://b", {service} }}] }}"#
+        );
+        load(text.as_bytes(), "t.json", &|_| None, &read).map_err(|errors| {
+            let line =
+                |error: &crate::config::ConfigError| format!("{}: {}", error.path, error.message);
+            errors.iter().map(line).collect::<Vec<_>>()
+        })
+    };
+    let service = |top: &str, service: &str| {
+        let config = load(top, service).unwrap_or_else(|errors| panic!("{service}: {errors:?}"));
+        config.settings.services.into_iter().next().expect("one")
+    };
+    let named = r#""cors": { "origins": ["https://a"], "credentials": true },"#;
+    assert!(
+        service(named, r#""retries": 0"#)
+            .headers
+            .cors
+            .is_inherited()
+    );
+    assert_eq!(
+        service(named, r#""cors": false"#).headers.cors,
+        OfService::Off
+    );
+    let whole = service(named, r#""cors": { "methods": ["PUT"] }"#)
+        .headers
+        .cors;
+    let whole = whole.if_own().expect("its own");
+    assert!(
+        whole.origins.is_none() && !whole.credentials,
+        "nothing is inherited"
+    );
+    let defaults = service(named, r#""cors": true"#).headers.cors;
+    assert_eq!(defaults.if_own().map(|cors| cors.methods.len()), Some(6));
+
+    let top = r#""securityHeaders": { "X-Top": "1", "Referrer-Policy": null },"#;
+    let own = |top, keys| {
+        service(top, &format!(r#""securityHeaders": {keys}"#))
+            .headers
+            .security_headers
+    };
+    assert!(
+        service(top, r#""retries": 0"#)
+            .headers
+            .security_headers
+            .is_inherited()
+    );
+    assert!(own(top, "true").is_inherited());
+    assert_eq!(own(top, "false"), OfService::Off);
+    let merged = own(
+        top,
+        r#"{ "x-top": "2", "X-Frame-Options": null, "Referrer-Policy": null, "X-Own": "3" }"#,
+    );
+    let fields = &merged.if_own().expect("its own").fields;
+    let value = |name: &str| {
+        let field = fields.iter().find(|(known, _)| known == name);
+        field.map(|(_, value)| value.as_str())
+    };
+    assert_eq!((value("X-Top"), value("X-Own")), (Some("2"), Some("3")));
+    assert_eq!(
+        (value("X-Frame-Options"), value("Referrer-Policy")),
+        (None, None)
+    );
+    assert_eq!(value("X-XSS-Protection"), Some("0"));
+    assert_eq!(fields.len(), 12);
+    let off = r#""securityHeaders": false,"#;
+    let alone = own(off, r#"{ "X-Own": "3" }"#);
+    assert_eq!(alone.if_own().map(|headers| headers.fields.len()), Some(1));
+    assert_eq!(
+        own(off, "true")
+            .if_own()
+            .map(|headers| headers.fields.len()),
+        Some(12)
+    );
+
+    for (top, service, error) in [
+        (
+            "",
+            r#""cors": { "origins": ["https://a/"] }"#,
+            "services[0].cors.origins[0]: \"https://a/\" has a path, which no origin has; write \"https://a\"",
+        ),
+        (
+            named,
+            r#""cors": { "credentials": true }"#,
+            "services[0].cors.credentials: true must be false where any origin (\"*\") is allowed, which browsers refuse; name the origins in \"origins\"",
+        ),
+        (
+            top,
+            r#""securityHeaders": { "X-Tap": null }"#,
+            "services[0].securityHeaders.X-Tap: is not sent by default, did you mean \"X-Top\"?",
+        ),
+        (
+            r#""requestId": "X-Own","#,
+            r#""securityHeaders": { "x-own": "1" }"#,
+            "requestId: \"X-Own\" is a name in \"securityHeaders\", too; use another name",
+        ),
+    ] {
+        assert_eq!(load(top, service).expect_err(service), [error], "{service}");
+    }
 }
 
 #[test]

@@ -1,0 +1,21 @@
+//! Changes of the header policies of a service.
+
+use crate::policy::of_service::HeaderPolicies;
+
+/// Returns the keys that changed.
+pub(super) fn keys(old: &HeaderPolicies, new: &HeaderPolicies) -> Vec<&'static str> {
+    // Every field has a line below.
+    let HeaderPolicies {
+        cors: _,
+        security_headers: _,
+    } = old;
+    let differs = [
+        (old.cors != new.cors, "cors"),
+        (
+            old.security_headers != new.security_headers,
+            "securityHeaders",
+        ),
+    ];
+    let differing = differs.iter().filter(|(differs, _)| *differs);
+    differing.map(|(_, name)| *name).collect()
+}
