@@ -7,7 +7,7 @@ use super::shown::service::providers;
 use super::{Config, ListenAddress};
 use crate::policy::edits::Edits;
 use crate::proxy::settings::{
-    Provider, Role, Service, ServiceAuth, Settings, Target, TargetIdentity,
+    Gate, Provider, Role, Service, ServiceAuth, Settings, Target, TargetIdentity,
 };
 use crate::sort::Index;
 
@@ -187,6 +187,8 @@ pub(crate) fn service_keys(
         methods: _,
         destinations: _,
         reply: _,
+        gate: _,
+        access_log: _,
         balance: _,
         health_check: _,
         passive_health: _,
@@ -223,7 +225,6 @@ pub(crate) fn service_keys(
         (old.health_check != new.health_check, "healthCheck"),
         (old.passive_health != new.passive_health, "passiveHealth"),
         (old.retries != new.retries, "retries"),
-        (old.in_flight != new.in_flight, "limits"),
         (old.strip_prefix != new.strip_prefix, "stripPrefix"),
         (old.preserve_host != new.preserve_host, "preserveHost"),
         (
@@ -241,9 +242,27 @@ pub(crate) fn service_keys(
             "forwardCredentials",
         ),
     ];
-    let mut names = names_of(&differs);
-    names.extend(changed_headers::keys(&old.headers, &new.headers));
-    names
+    let mut keys = names_of(&differs);
+    keys.extend(changed_headers::keys(&old.headers, &new.headers));
+    keys.extend(gate_keys(old, new));
+    keys
+}
+
+/// Returns the keys of a service that changed, of those about clients, maintenance, bodies and log
+/// lines.
+fn gate_keys(old: &Service, new: &Service) -> Vec<&'static str> {
+    let none = Gate::default();
+    let [before, after] = [old, new].map(|service| service.gate.as_deref().unwrap_or(&none));
+    names_of(&[
+        (before.allow != after.allow, "allow"),
+        (before.deny != after.deny, "deny"),
+        (before.maintenance != after.maintenance, "maintenance"),
+        (
+            before.body != after.body || old.in_flight != new.in_flight,
+            "limits",
+        ),
+        (old.access_log != new.access_log, "accessLog"),
+    ])
 }
 
 /// Returns where the requests of a service go.
@@ -345,6 +364,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         trusted_proxies: _,
         allow: _,
         deny: _,
+        maintenance: _,
         https_port: _,
         access_log: _,
         request_id: _,
@@ -380,6 +400,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         ),
         (before.allow != after.allow, "allow"),
         (before.deny != after.deny, "deny"),
+        (before.maintenance != after.maintenance, "maintenance"),
         (before.access_log != after.access_log, "accessLog"),
         (before.request_id != after.request_id, "requestId"),
         (before.record != after.record, "record"),

@@ -7,7 +7,8 @@ use core::fmt::Write;
 use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
-    Destination, ExchangeTimeouts, HealthCheck, Service, ServiceRateLimit, Settings, Strategy,
+    BodyLimit, Destination, ExchangeTimeouts, Gate, HealthCheck, OwnMaintenance, Service,
+    ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
 use crate::transport::server::{TlsFiles, TlsVersion};
@@ -161,6 +162,12 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     if let Some(most) = service.in_flight {
         notes.push(format!("at most {most} in flight in all"));
     }
+    if let Some(gate) = service.gate.as_deref() {
+        notes.extend(gate_notes(gate));
+    }
+    if let Some(format) = service.access_log {
+        notes.push(format!("access log {}", format.word()));
+    }
     if service.preserve_host {
         notes.push("Host preserved".to_owned());
     }
@@ -186,6 +193,30 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     }
     if !service.auth.scopes.is_empty() {
         notes.push(format!("scopes {}", service.auth.scopes.join(" ")));
+    }
+    notes
+}
+
+/// Returns notes about clients, maintenance and bodies of a service.
+fn gate_notes(gate: &Gate) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !gate.allow.is_empty() {
+        notes.push(format!("for {}", shown::service::peers(&gate.allow)));
+    }
+    if !gate.deny.is_empty() {
+        notes.push(format!("not for {}", shown::service::peers(&gate.deny)));
+    }
+    match &gate.maintenance {
+        OwnMaintenance::Inherited => {}
+        OwnMaintenance::Off => notes.push("no maintenance".to_owned()),
+        OwnMaintenance::On(on) => {
+            notes.push(format!("maintenance {}", shown::service::maintenance(on)));
+        }
+    }
+    match gate.body {
+        BodyLimit::Inherited => {}
+        BodyLimit::Off => notes.push("bodies of any size".to_owned()),
+        BodyLimit::Own(bytes) => notes.push(format!("bodies of at most {}", show_size(bytes))),
     }
     notes
 }
@@ -221,6 +252,9 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("timeouts", timeouts(settings)),
         ("limits", limits),
     ];
+    if let Some(on) = settings.maintenance.as_deref() {
+        facts.push(("maintenance", shown::service::maintenance(on)));
+    }
     if !config.admin.addresses.is_empty() {
         facts.push(("admin", admin(&config.admin)));
     }

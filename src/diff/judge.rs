@@ -13,7 +13,7 @@ use crate::policy::forward::{Peer, PeerSet};
 use crate::policy::reply::Reply;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
-use crate::proxy::settings::{FixedReply, Service, Settings};
+use crate::proxy::settings::{FixedReply, Gates, Service, Settings};
 
 /// Bytes and fields of the heads that are made of logged requests, beside their request lines.
 const HEAD_BYTES: usize = 64 << 10;
@@ -27,6 +27,7 @@ pub(super) struct Judge<'a> {
     /// CORS policies of the services; `None` if all have that of the top level.
     service_cors: Option<Vec<Option<Rc<Cors>>>>,
     addresses: AddressRules,
+    gates: Option<Box<Gates>>,
     /// Rules for a client that is not known.
     no_rules: AddressRules,
     limits: HeadLimits,
@@ -93,6 +94,7 @@ impl<'a> Judge<'a> {
             service_cors: service_cors(settings, cors.as_ref()),
             cors,
             addresses: AddressRules::new(&settings.allow, &settings.deny),
+            gates: settings.gates(),
             no_rules: AddressRules::new(&none, &none),
             limits: HeadLimits {
                 head_bytes: line.saturating_add(HEAD_BYTES),
@@ -132,6 +134,7 @@ impl<'a> Judge<'a> {
             service_cors: self.service_cors.as_deref(),
             routes: &self.routes,
             body_bytes: self.settings.limits.body_bytes,
+            gates: self.gates.as_deref(),
         };
         let client = logged.client.unwrap_or(Peer::Unix);
         let redirects = logged.was_redirected && self.has_redirects;
@@ -287,6 +290,7 @@ const fn reason(refusal: Refusal) -> &'static str {
         Refusal::MaxForwards => "Max-Forwards",
         Refusal::UnsafePath(_) => "unsafe path",
         Refusal::NoRoute => "no route",
+        Refusal::Maintenance(_) => "maintenance",
         Refusal::BodyTooLong => "body too long",
         Refusal::Loop => "loop",
     }

@@ -11,7 +11,7 @@ use crate::config::shown::service::parts;
 use crate::config::{Config, ListenKind, check};
 use crate::http::error::RequestError;
 use crate::policy::admission::{Answer, Decision, Refusal};
-use crate::proxy::settings::{Service, Settings};
+use crate::proxy::settings::{OwnMaintenance, Service, Settings};
 
 /// A policy, and what it says.
 pub(super) struct Check {
@@ -144,8 +144,9 @@ impl Order<'_> {
     ) -> bool {
         let (settings, facts) = (self.settings, self.facts);
         self.pass("client", policies::client(settings, arrival, facts));
-        let is_denied = refusal == Some(Refusal::AddressDenied);
-        let text = policies::addresses(settings, facts.client);
+        let is_denied = refusal == Some(Refusal::AddressDenied) && facts.service().is_none();
+        let lists = (&settings.allow, &settings.deny);
+        let text = policies::addresses(lists, facts.client);
         if self.put("allow, deny", verdict(is_denied), text) {
             return true;
         }
@@ -195,10 +196,41 @@ impl Order<'_> {
         }
     }
 
+    /// Adds what the service says about its clients, where it says something. Returns true if the
+    /// request ends there.
+    fn gate(&mut self, refusal: Option<Refusal>) -> bool {
+        let client = self.facts.client;
+        let gate = self.service.and_then(|service| service.gate.as_deref());
+        if let Some(gate) = gate.filter(|gate| !(gate.allow.is_empty() && gate.deny.is_empty())) {
+            let is_denied = refusal == Some(Refusal::AddressDenied);
+            let text = policies::addresses((&gate.allow, &gate.deny), client);
+            if self.put("allow, deny of the service", verdict(is_denied), text) {
+                return true;
+            }
+        }
+        let is_closed = matches!(refusal, Some(Refusal::Maintenance(_)));
+        let own = gate.map_or(&OwnMaintenance::Inherited, |gate| &gate.maintenance);
+        let on = match own {
+            OwnMaintenance::Inherited => self.settings.maintenance.as_deref(),
+            OwnMaintenance::Off => None,
+            OwnMaintenance::On(on) => Some(on),
+        };
+        let Some(on) = on else { return false };
+        let text = shown::service::maintenance(on);
+        self.put("maintenance", verdict(is_closed), text)
+    }
+
     /// Adds what decides behind the route. Returns true if the request ends there.
     fn behind_route(&mut self, run: &Run, refusal: Option<Refusal>) -> bool {
         let (settings, facts) = (self.settings, self.facts);
-        let body = policies::body(facts, settings.limits.body_bytes);
+        if self.gate(refusal) {
+            return true;
+        }
+        let most = settings.limits.body_bytes;
+        let most = self
+            .service
+            .map_or(most, |service| service.body_bytes(most));
+        let body = policies::body(facts, most);
         if self.put("body", verdict(refusal == Some(Refusal::BodyTooLong)), body) {
             return true;
         }

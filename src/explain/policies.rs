@@ -38,7 +38,7 @@ pub(super) fn client(settings: &Settings, arrival: &Arrival, facts: &Facts) -> S
     }
 }
 
-pub(super) fn addresses(settings: &Settings, client: Peer) -> String {
+pub(super) fn addresses((allow, deny): (&PeerSet, &PeerSet), client: Peer) -> String {
     let hit = |set: &PeerSet, key: &str| {
         let network = client.ip().and_then(|address| {
             let mut networks = set.networks.iter();
@@ -49,15 +49,15 @@ pub(super) fn addresses(settings: &Settings, client: Peer) -> String {
         hit.map(|hit| format!("\"{key}\" has {hit}"))
     };
     let who = shown(client);
-    if let Some(denied) = hit(&settings.deny, "deny") {
+    if let Some(denied) = hit(deny, "deny") {
         return format!("{denied}, which is {who}");
     }
-    match (settings.allow.is_empty(), hit(&settings.allow, "allow")) {
-        (true, _) if settings.deny.is_empty() => "neither is set".to_owned(),
+    match (allow.is_empty(), hit(allow, "allow")) {
+        (true, _) if deny.is_empty() => "neither is set".to_owned(),
         (true, _) => format!("\"deny\" does not have {who}"),
         (false, Some(allowed)) => format!("{allowed}, which is {who}"),
         (false, None) => {
-            let networks = settings.allow.networks.len();
+            let networks = allow.networks.len();
             format!("none of the {networks} networks of \"allow\" has {who}")
         }
     }
@@ -142,6 +142,7 @@ pub(super) fn route(
             )
         }
         Decision::Answer(Answer::Refuse(Refusal::NoRoute, _)) => reason.to_owned(),
+        _ if service.is_none() => "none".to_owned(),
         _ => name,
     }
 }

@@ -1,14 +1,16 @@
 //! Admission of a request: the ordered checks, as one pure decision.
 //!
 //! Order of the checks: the client's address, OPTIONS, redirect to the TLS listener, route and path
-//! safety, rate limit, missing route, body size, loops. The rate limit does not count a request
-//! that an earlier check refuses. Authentication follows after all of these.
+//! safety, rate limit, `allow` and `deny` of the service, maintenance, missing route, body size,
+//! loops. The rate limit does not count a request that an earlier check refuses. Authentication
+//! follows after all of these.
 
 use std::rc::Rc;
 
 use super::addresses::AddressRules;
 use super::cors::Cors;
 use super::forward::Peer;
+use super::gate::{Closed, Gates};
 use super::path::PathFault;
 use super::reply::Reply;
 use super::router::{Refusal as RouteRefusal, Router};
@@ -49,6 +51,8 @@ pub struct AdmissionRules<'a> {
     pub routes: &'a Router,
     /// Upper bound of a body's bytes; `None` if there is no limit.
     pub body_bytes: Option<u64>,
+    /// Rules of single services; `None`: there are none.
+    pub gates: Option<&'a Gates>,
 }
 
 /// Result of the admission checks.
@@ -121,6 +125,8 @@ pub enum Refusal {
     UnsafePath(PathFault),
     /// No route matches.
     NoRoute,
+    /// The service is in maintenance; the value are the seconds for `Retry-After`.
+    Maintenance(Option<u32>),
     /// The body is longer than the limit.
     BodyTooLong,
     /// `Via` shows that the request runs in a loop (RFC 9110 7.6.3).
@@ -134,6 +140,7 @@ impl Refusal {
             Refusal::AddressDenied => Reply::Forbidden,
             Refusal::MaxForwards | Refusal::UnsafePath(_) => Reply::BadRequest,
             Refusal::NoRoute => Reply::NotFound,
+            Refusal::Maintenance(_) => Reply::ServiceUnavailable,
             Refusal::BodyTooLong => Reply::PayloadTooLarge,
             Refusal::Loop => Reply::BadGateway,
         }
@@ -184,6 +191,16 @@ impl<'a> Request<'a> {
             && !fields
                 .iter()
                 .any(|field| field.name.eq_ignore_ascii_case(b"cookie"))
+    }
+}
+
+impl AdmissionRules<'_> {
+    /// Returns the bound of a body's bytes for a service; `None`: no limit.
+    fn body_limit(&self, service: usize) -> Option<u64> {
+        match self.gates {
+            None => self.body_bytes,
+            Some(gates) => gates.body_bytes(service),
+        }
     }
 }
 
@@ -261,7 +278,10 @@ pub fn decide(
     };
     Admission {
         counted: Counted::For(service),
-        decision,
+        decision: match rules.gates.and_then(|gates| gates.closed(service, client)) {
+            None => decision,
+            Some(closed) => refuse_closed(closed, service),
+        },
     }
 }
 
@@ -306,11 +326,23 @@ fn options_of_service(
     (is_ours, asked)
 }
 
+/// Refuses a request of a client that its service does not serve.
+#[cold]
+fn refuse_closed(closed: Closed, service: Option<usize>) -> Decision {
+    let refusal = match closed {
+        Closed::Denied => Refusal::AddressDenied,
+        Closed::Maintenance(wait) => Refusal::Maintenance(wait),
+    };
+    Decision::Answer(Answer::Refuse(refusal, service))
+}
+
 /// Decides about a request that has a route and is within the rate limit.
 #[inline(always)]
 fn check_routed(rules: &AdmissionRules<'_>, request: &Request<'_>, route: RouteMatch) -> Decision {
-    if let (RequestBody::Sized(bytes), Some(limit)) = (&request.body, rules.body_bytes)
-        && *bytes > limit
+    if let RequestBody::Sized(bytes) = &request.body
+        && rules
+            .body_limit(route.service)
+            .is_some_and(|limit| *bytes > limit)
     {
         return Decision::Answer(Answer::Refuse(Refusal::BodyTooLong, Some(route.service)));
     }
@@ -452,6 +484,7 @@ mod tests {
             service_cors: service_cors.as_ref().map(|policies| &policies[..]),
             routes: &router(),
             body_bytes: Some(BODY_LIMIT),
+            gates: None,
         };
         let text = format!("{}\r\n\r\n", head.replace('\n', "\r\n"));
         let (mut scan, mut fields) = (HeadScan::default(), FieldTable::default());

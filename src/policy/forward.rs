@@ -97,6 +97,11 @@ impl PeerSet {
         self.networks.is_empty() && !self.unix
     }
 
+    /// Returns the bytes of the networks.
+    pub fn bytes(&self) -> usize {
+        self.networks.len().saturating_mul(size_of::<Network>())
+    }
+
     /// Returns true if the peer is in the set.
     #[inline]
     pub fn contains(&self, peer: Peer) -> bool {

@@ -8,6 +8,7 @@ pub mod cors;
 pub mod edits;
 pub mod fixed;
 pub mod forward;
+pub mod gate;
 pub mod guard;
 pub mod of_service;
 pub mod path;

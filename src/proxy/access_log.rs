@@ -3,7 +3,8 @@
 use core::net::IpAddr;
 
 use super::log_entry::AccessLogEntry;
-use super::settings::{AccessLogFormat, Settings};
+use super::rules::Rules;
+use super::settings::AccessLogFormat;
 use crate::http::head::RequestHead;
 use crate::limits::ACCESS_LOG_BYTES;
 use crate::limits::LISTENER_NAMES_MAX;
@@ -13,10 +14,22 @@ use crate::policy::auth::grant::Grant;
 use crate::policy::request_id::RequestIds;
 use crate::time::{Instant, UnixTime};
 
+/// Format of the lines.
+#[derive(Clone, Copy)]
+enum LineFormat {
+    /// All lines have this format.
+    Same(AccessFormat),
+    /// Services differ.
+    ByService,
+}
+
 /// The access log.
 pub(super) struct AccessLog {
-    format: AccessFormat,
-    /// True if entries keep what is not in a combined line: for JSON lines, and for header edits.
+    format: LineFormat,
+    /// Format of requests without a service, and of services without their own.
+    top: AccessFormat,
+    /// True if entries keep what is not in a combined line: for JSON lines of any service, and for
+    /// header edits.
     keeps_details: bool,
     /// Whole lines that wait for the caller.
     lines: Vec<u8>,
@@ -38,13 +51,13 @@ pub(super) struct AccessLog {
 }
 
 impl AccessLog {
-    /// An empty log of this format. `notes_requests`: header edits need what a JSON line shows.
-    /// `key`: random bits for the ids of requests.
-    pub(super) fn new(settings: &Settings, notes_requests: bool, key: u64) -> AccessLog {
-        let format = line_format(settings.access_log);
+    /// An empty log of this format. `key`: random bits for the ids of requests.
+    pub(super) fn new(rules: &Rules, key: u64) -> AccessLog {
+        let (settings, (format, keeps_details)) = (&rules.settings, LineFormat::of(rules));
         AccessLog {
             format,
-            keeps_details: notes_requests || format == AccessFormat::Json,
+            top: line_format(settings.access_log),
+            keeps_details,
             ids: RequestIds::new(key, settings.request_id.as_deref()),
             listeners: Vec::new(),
             lines: Vec::new(),
@@ -57,9 +70,10 @@ impl AccessLog {
 
     /// Replaces the format, for requests that end from now on, and the name of the field with the
     /// id, for requests that come from now on.
-    pub(super) fn set(&mut self, settings: &Settings, notes_requests: bool) {
-        self.format = line_format(settings.access_log);
-        self.keeps_details = notes_requests || self.is_json();
+    pub(super) fn set(&mut self, rules: &Rules) {
+        let settings = &rules.settings;
+        (self.format, self.keeps_details) = LineFormat::of(rules);
+        self.top = line_format(settings.access_log);
         self.ids.set_name(settings.request_id.as_deref());
     }
 
@@ -124,12 +138,6 @@ impl AccessLog {
         }
     }
 
-    /// Returns true if lines are JSON.
-    #[inline]
-    pub(super) fn is_json(&self) -> bool {
-        self.format == AccessFormat::Json
-    }
-
     /// Returns the number of a listener's name for an [`Entrance`]; 0 without one.
     #[cold]
     pub(super) fn listener(&mut self, name: &str) -> u16 {
@@ -167,19 +175,30 @@ impl AccessLog {
         let (dates, lines) = (&mut self.dates, &mut self.lines);
         // A record of its own for each format: the compiler leaves out what a format does not show.
         match self.format {
-            AccessFormat::Combined => {
+            LineFormat::Same(AccessFormat::Combined) => {
                 let record = entry.record(false, None, outcome, now, wall);
                 render(&record, AccessFormat::Combined, dates, lines);
             }
-            AccessFormat::Json => {
+            LineFormat::Same(AccessFormat::Json) => {
                 let number = usize::from(entry.listener());
                 let listener = number.checked_sub(1).and_then(|at| self.listeners.get(at));
                 let listener = listener.map(|name| &**name);
                 let record = entry.record(true, listener, outcome, now, wall);
                 render(&record, AccessFormat::Json, dates, lines);
             }
-            AccessFormat::Off => {}
+            LineFormat::Same(AccessFormat::Off) => {}
+            LineFormat::ByService => self.record_by_service(entry, outcome, now),
         }
+    }
+
+    /// Writes the line in the format of its service.
+    #[cold]
+    fn record_by_service(&mut self, entry: &AccessLogEntry, outcome: Outcome, now: Instant) {
+        let rules = entry.service.as_deref();
+        let own = rules.and_then(|rules| rules.service.access_log);
+        self.format = LineFormat::Same(own.map_or(self.top, line_format));
+        self.record(entry, outcome, now);
+        self.format = LineFormat::ByService;
     }
 
     /// Whole lines that wait; the caller takes what it can.
@@ -200,6 +219,28 @@ impl AccessLog {
     /// Returns the number of lines that found no room since this was called last.
     pub(super) fn take_dropped(&mut self) -> u64 {
         core::mem::take(&mut self.dropped)
+    }
+}
+
+impl LineFormat {
+    /// Returns the format, and whether entries keep what is not in a combined line.
+    fn of(rules: &Rules) -> (LineFormat, bool) {
+        let top = rules.settings.access_log;
+        let (mut is_same, mut keeps_details) = (true, rules.notes_requests);
+        keeps_details |= top == AccessLogFormat::Json;
+        for own in rules
+            .services
+            .iter()
+            .filter_map(|one| one.service.access_log)
+        {
+            is_same &= own == top;
+            keeps_details |= own == AccessLogFormat::Json;
+        }
+        let format = match is_same {
+            true => LineFormat::Same(line_format(top)),
+            false => LineFormat::ByService,
+        };
+        (format, keeps_details)
     }
 }
 

@@ -117,7 +117,7 @@ impl Context {
         Context {
             now: Instant::ZERO,
             peaks: rules.bounds,
-            access_log: AccessLog::new(&rules.settings, rules.notes_requests, key),
+            access_log: AccessLog::new(&rules, key),
             recorder: Recorder::new(&rules.settings),
             rules,
             commands: VecDeque::new(),

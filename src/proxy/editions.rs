@@ -133,9 +133,7 @@ impl Proxy {
         let (rules, resolved) = compile(parts, prepared, Some(&before), live);
         let rules = Rc::new(rules);
         self.ctx.peaks = self.ctx.peaks.max(&rules.bounds);
-        self.ctx
-            .access_log
-            .set(&rules.settings, rules.notes_requests);
+        self.ctx.access_log.set(&rules);
         self.ctx.decisions.end_edition(&before);
         self.ctx.rules = Rc::clone(&rules);
         self.ctx.messages.begin_edition();

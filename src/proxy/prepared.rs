@@ -1,6 +1,6 @@
 //! The part of the rules that a helper thread can make.
 
-use super::settings::Settings;
+use super::settings::{Gates, Settings};
 use crate::policy::router::Router;
 
 /// Settings, and what is compiled of them without the state: a helper thread can do that.
@@ -8,6 +8,7 @@ pub struct Prepared {
     /// The settings. Routes, hosts, methods and providers of the services stay as they are.
     pub settings: Settings,
     pub(super) routes: Router,
+    pub(super) gates: Option<Box<Gates>>,
 }
 
 impl From<Settings> for Prepared {
@@ -15,6 +16,7 @@ impl From<Settings> for Prepared {
     fn from(settings: Settings) -> Prepared {
         Prepared {
             routes: settings.router(),
+            gates: settings.gates(),
             settings,
         }
     }

@@ -130,6 +130,7 @@ pub(super) fn of_outcome(outcome: Outcome, status: Option<u16>) -> Option<&'stat
     match (outcome, status) {
         (Outcome::NoRoute, Some(405)) => Some("no service of this route takes the method"),
         (Outcome::NoRoute, _) => Some("no service has a route for this host and path"),
+        (Outcome::Maintenance, _) => Some("the service is in maintenance"),
         (Outcome::RateLimited, _) => Some("more requests than rateLimit allows"),
         _ => None,
     }

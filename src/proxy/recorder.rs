@@ -215,6 +215,7 @@ fn is_outside(outcome: Outcome, status: Option<u16>) -> bool {
     match outcome {
         Outcome::RateLimited
         | Outcome::Unauthorized
+        | Outcome::Maintenance
         | Outcome::NoRoute
         | Outcome::NoTargetUp
         | Outcome::LoopDetected

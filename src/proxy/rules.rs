@@ -12,7 +12,7 @@ use super::bounds::Bounds;
 use super::header_rules::{HeaderRules, ServiceCors, service_cors};
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
 use super::prepared::Prepared;
-use super::settings::{Service, ServiceAuth, ServiceRateLimit, Settings, Target};
+use super::settings::{Gates, Service, ServiceAuth, ServiceRateLimit, Settings, Target};
 use super::state_keys::{ServiceKeys, StateKeys};
 use crate::buffer::total;
 use crate::http::head::HeadLimits;
@@ -52,6 +52,8 @@ pub(super) struct Rules {
     pub(super) notes_requests: bool,
     /// Rules for client addresses.
     pub(super) addresses: AddressRules,
+    /// Rules of single services about clients, maintenance and bodies; `None`: there are none.
+    gates: Option<Box<Gates>>,
     /// Limits of a request's head.
     pub(super) request_limits: HeadLimits,
     /// Bounds of the engine's memory, in counts and bytes.
@@ -77,8 +79,6 @@ pub(super) struct CommonRules {
     pub(super) head_timeout: Option<Duration>,
     /// Upper bound of the bytes of such a body.
     pub(super) gathered_bytes: u64,
-    /// Upper bound of a request body's bytes; `None` if there is no limit.
-    pub(super) body_bytes: Option<u64>,
 }
 
 /// Rules of a service, and the names of its state.
@@ -103,6 +103,8 @@ pub(super) struct ServiceRules {
     /// Headers of [`dropped`](Self::dropped), and at the end `Authorization`; empty if credentials
     /// are forwarded.
     credential_headers: Vec<String>,
+    /// Upper bound of a request body's bytes; `None` if there is no limit.
+    pub(super) body_bytes: Option<u64>,
     /// Rules that all services share.
     pub(super) common: Rc<CommonRules>,
 }
@@ -123,6 +125,7 @@ impl Rules {
         let Prepared {
             mut settings,
             routes,
+            gates,
         } = prepared;
         let exposed = settings.cors.is_some();
         // For services whose CORS is on where that of the top level is off, or the reverse.
@@ -135,13 +138,8 @@ impl Rules {
             half_close: settings.half_close,
             head_timeout: settings.timeouts.head,
             gathered_bytes: settings.limits.gathered_bytes,
-            body_bytes: settings.limits.body_bytes,
         });
-        let of_services = settings.services.iter().map(|service| &service.edits);
-        let notes_requests = of_services
-            .chain([&settings.edits])
-            .flatten()
-            .any(|edits| edits.response.needs_request());
+        let notes_requests = notes_requests(&settings);
         let targets = settings.targets.iter().cloned().map(Rc::new);
         let targets = targets.collect::<Vec<_>>();
         // A copy of thousands of services would hold the event loop up.
@@ -166,6 +164,7 @@ impl Rules {
                 providers: providers(&service.auth, &state),
                 gateway_headers: gateway_headers(&settings, &service.auth.providers),
                 credential_headers: credential_headers(&settings, &service.auth),
+                body_bytes: service.body_bytes(settings.limits.body_bytes),
                 common: Rc::clone(&common),
                 route: Rc::from(service.route.as_str()),
                 service,
@@ -178,6 +177,7 @@ impl Rules {
             service_cors: service_cors(headers),
             services,
             routes,
+            gates,
             common,
             notes_requests,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
@@ -206,6 +206,7 @@ impl Rules {
             service_cors: self.service_cors.as_deref(),
             routes: &self.routes,
             body_bytes: self.settings.limits.body_bytes,
+            gates: self.gates.as_deref(),
         }
     }
 
@@ -256,6 +257,7 @@ impl ServiceRules {
                 methods: Vec::new(),
                 destinations: Vec::new(),
                 reply: None,
+                gate: None,
                 health_check: None,
                 edits: None,
                 auth: ServiceAuth::default(),
@@ -271,6 +273,7 @@ impl ServiceRules {
             providers: Rc::new([]),
             gateway_headers: Vec::new(),
             credential_headers: Vec::new(),
+            body_bytes: self.body_bytes,
             common: Rc::new(CommonRules {
                 edition: u64::MAX,
                 headers: HeaderRules::default(),
@@ -317,6 +320,13 @@ fn head_limits(settings: &Settings) -> HeadLimits {
         request_line_bytes: settings.limits.request_line_bytes,
         fields: settings.limits.fields,
     }
+}
+
+/// Returns true if a response may get header edits that say something about its request.
+fn notes_requests(settings: &Settings) -> bool {
+    let of_services = settings.services.iter().map(|service| &service.edits);
+    let mut all = of_services.chain([&settings.edits]).flatten();
+    all.any(|edits| edits.response.needs_request())
 }
 
 fn destinations(

@@ -11,6 +11,7 @@ use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::Edits;
 pub use crate::policy::fixed::{FixedReply, Redirect, Respond};
 pub use crate::policy::forward::{Network, PeerSet};
+pub use crate::policy::gate::{BodyLimit, Gate, Gates, Maintenance, OwnMaintenance};
 use crate::policy::guard::{GuardId, OPEN};
 use crate::policy::of_service::HeaderPolicies;
 use crate::policy::rate::RateLimit;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub allow: PeerSet,
     /// `deny`: clients that are refused, even if `allow` contains them.
     pub deny: PeerSet,
+    /// `maintenance` of services without their own, and of requests without a route; `None`: off.
+    pub maintenance: Option<Arc<Maintenance>>,
     /// Port for the redirects of a `redirectToHttps` listener: that of the first TLS listener.
     pub https_port: Option<u16>,
     /// `accessLog`.
@@ -114,6 +117,13 @@ impl Settings {
         Router::new(rules.collect())
     }
 
+    /// Compiles what single services say about clients, maintenance and bodies. `None`: nothing, and
+    /// the gateway is not in maintenance.
+    pub fn gates(&self) -> Option<Box<Gates>> {
+        let services = self.services.iter().map(|service| service.gate.as_ref());
+        Gates::new(services, self.maintenance.as_ref(), self.limits.body_bytes)
+    }
+
     /// Returns the limit for forged credentials, if there are providers.
     pub fn counted_failures(&self) -> Option<&RateLimit> {
         self.auth_failures
@@ -131,6 +141,17 @@ pub enum AccessLogFormat {
     Json,
     /// No access log.
     Off,
+}
+
+impl AccessLogFormat {
+    /// Returns the word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            AccessLogFormat::Combined => "combined",
+            AccessLogFormat::Json => "json",
+            AccessLogFormat::Off => "off",
+        }
+    }
 }
 
 /// Sizes and counts (`limits`).
@@ -200,6 +221,11 @@ pub struct Service {
     pub methods: Vec<String>,
     /// Destinations of the requests; at least one is not a backup. Empty if there is a `reply`.
     pub destinations: Vec<Destination>,
+    /// `allow`, `deny`, `maintenance` and `limits.bodyBytes` of the service; `None`: those of the top
+    /// level alone.
+    pub gate: Option<Arc<Gate>>,
+    /// `accessLog` of the service; `None`: that of the top level.
+    pub access_log: Option<AccessLogFormat>,
     /// `redirect` or `respond`: the reply to all requests, in place of destinations.
     pub reply: Option<Arc<FixedReply>>,
     /// `balance`: strategy that selects a destination.
@@ -272,6 +298,12 @@ impl Service {
     /// Returns what makes it the same in two configurations.
     pub fn identity(&self) -> ServiceIdentity<'_> {
         (&self.route, &self.hosts, &self.methods)
+    }
+
+    /// Returns the bound of a body's bytes; `None`: no limit. `top`: that of the top level.
+    pub fn body_bytes(&self, top: Option<u64>) -> Option<u64> {
+        let own = self.gate.as_ref().map(|gate| gate.body);
+        own.unwrap_or_default().or(top)
     }
 
     /// Returns true if the service needs a group of endpoints: it has several targets, a name that

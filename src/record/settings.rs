@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use crate::config::check::strategy;
-use crate::proxy::settings::{FixedReply, Service, Settings};
+use crate::proxy::settings::{BodyLimit, FixedReply, Service, Settings};
 use crate::time::Duration;
 
 /// Returns a configuration with these settings, in one line.
@@ -37,19 +37,7 @@ pub(super) fn json(settings: &Settings) -> String {
 fn write_service(service: &Service, settings: &Settings, out: &mut String) {
     if let Some(reply) = &service.reply {
         let _ = write!(out, "{{\"route\":{:?},", service.route);
-        // A body is no input of a request that failed.
-        let _ = match &**reply {
-            FixedReply::Redirect(redirect) => write!(
-                out,
-                "\"redirect\":{{\"to\":{:?},\"status\":{},\"keepPath\":{}}}}}",
-                redirect.to(),
-                redirect.status,
-                redirect.keeps_path
-            ),
-            FixedReply::Respond(respond) => {
-                write!(out, "\"respond\":{{\"status\":{}}}}}", respond.status)
-            }
-        };
+        write_reply(reply, out);
         return;
     }
     let _ = write!(
@@ -82,7 +70,9 @@ fn write_service(service: &Service, settings: &Settings, out: &mut String) {
         );
     }
     let timeouts = &service.timeouts;
-    out.push_str("],\"timeouts\":{");
+    out.push(']');
+    write_body_limit(service, out);
+    out.push_str(",\"timeouts\":{");
     for (place, (name, time)) in [
         ("connect", timeouts.connect),
         ("response", timeouts.response),
@@ -98,6 +88,32 @@ fn write_service(service: &Service, settings: &Settings, out: &mut String) {
         let _ = write!(out, "{comma}\"{name}\":{}", span(time));
     }
     out.push_str("}}");
+}
+
+fn write_body_limit(service: &Service, out: &mut String) {
+    match service.gate.as_ref().map(|gate| gate.body) {
+        Some(BodyLimit::Own(bytes)) => {
+            let _ = write!(out, ",\"limits\":{{\"bodyBytes\":{bytes}}}");
+        }
+        Some(BodyLimit::Off) => out.push_str(",\"limits\":{\"bodyBytes\":false}"),
+        Some(BodyLimit::Inherited) | None => {}
+    }
+}
+
+/// Writes a reply that stands in place of targets. A body is no input of a request that failed.
+fn write_reply(reply: &FixedReply, out: &mut String) {
+    let _ = match reply {
+        FixedReply::Redirect(redirect) => write!(
+            out,
+            "\"redirect\":{{\"to\":{:?},\"status\":{},\"keepPath\":{}}}}}",
+            redirect.to(),
+            redirect.status,
+            redirect.keeps_path
+        ),
+        FixedReply::Respond(respond) => {
+            write!(out, "\"respond\":{{\"status\":{}}}}}", respond.status)
+        }
+    };
 }
 
 fn span(time: Option<Duration>) -> String {

@@ -22,7 +22,8 @@ pub const CONFIG: &str = r#"{ "requestId": false, "accessLog": "json", "rateLimi
         { "route": "/checked", "target": "http://10.0.0.4",
           "healthCheck": { "path": "/", "interval": "1s", "fall": 1 } },
         { "route": "/secure", "target": "https://10.0.0.5" },
-        { "route": "/named", "target": "http://up.internal" } ] }"#;
+        { "route": "/named", "target": "http://up.internal" },
+        { "route": "/closed", "target": "http://10.0.0.6", "maintenance": true } ] }"#;
 
 /// The lines that the operator reads on stderr, each with its level.
 pub fn lines(world: &mut World) -> Vec<String> {
@@ -193,6 +194,15 @@ pub const ENDINGS: &[Ending] = &[
         |world| {
             ask(world, "GET /limited");
             ask(world, "GET /limited");
+        },
+    ),
+    (
+        "maintenance",
+        Some(503),
+        Some("the service is in maintenance"),
+        "",
+        |world| {
+            ask(world, "GET /closed");
         },
     ),
     (

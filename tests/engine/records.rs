@@ -10,7 +10,8 @@ const RECORD: &str = r#"{ "record": { "dir": "/records", "on": ["4xx", "5xx", "c
     "client_timeout", "upstream_malformed"] },"#;
 
 /// Ends whose cause lies outside of a request.
-const OUTSIDE: [&str; 6] = [
+const OUTSIDE: [&str; 7] = [
+    "maintenance",
     "no_target_up",
     "rate_limited",
     "no_route",

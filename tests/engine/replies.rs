@@ -329,3 +329,253 @@ fn the_longest_replies_are_within_the_bounds() {
     assert_eq!(text.matches("200 OK").count(), 3);
     world.expect_quiet();
 }
+
+/// Lists of a service narrow what the top level admits. They are judged behind the rate limit, and
+/// before the body and authentication.
+#[test]
+fn clients_of_a_service() {
+    let config = r#"{ "cors": false, "securityHeaders": false, "rateLimit": { "requests": 4 },
+        "trustedProxies": ["10.0.0.9"], "deny": ["203.0.113.0/24"], "limits": { "bodyBytes": 10 },
+        "auth": { "f": { "type": "forward", "url": "http://10.9.9.9/" } },
+        "services": [
+            { "route": "/lan", "target": "http://10.0.0.1", "allow": ["192.168.0.0/16", "203.0.113.7"] },
+            { "route": "/not", "target": "http://10.0.0.1", "deny": ["192.0.2.0/24"], "auth": "f" },
+            { "route": "/all", "target": "http://10.0.0.1" } ] }"#;
+    let from = |address: &str| address.parse().expect("an address");
+    for (client, path, status) in [
+        ("192.0.2.1", "/lan", 403),
+        ("192.168.3.4", "/lan/x", 200),
+        ("192.0.2.1", "/not", 403),
+        ("192.0.2.1", "/all", 200),
+        ("192.0.2.1", "/none", 404),
+        // The service allows it, the top level does not.
+        ("203.0.113.7", "/lan", 403),
+    ] {
+        let mut world = World::with(config);
+        let client = world.connect_from(from(client));
+        world.send(client, format!("GET {path} HTTP/1.1\r\nHost: g\r\n\r\n"));
+        if status == 200 {
+            let origin = world.accept();
+            world.received_upstream(origin);
+            world.reply(origin, OK);
+        }
+        world.expect_status(client, status);
+        world.expect_no_dial();
+        world.expect_quiet();
+    }
+    let mut world = World::with(config);
+    let client = world.connect_from(from("10.0.0.9"));
+    let head = "POST /not HTTP/1.1\r\nHost: g\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: 11\r\n\r\nhello world";
+    for status in [403, 403, 403, 403, 429] {
+        world.send(client, head);
+        world.expect_status(client, status);
+    }
+    world.expect_open(client);
+    let log = world.log();
+    assert!(
+        log[0].starts_with("192.0.2.1 ") && log[0].contains(" 403 "),
+        "{log:?}"
+    );
+    world.expect_quiet();
+}
+
+const CLOSED: &str = r#""maintenance": { "allow": ["192.168.0.0/16"], "retryAfter": "10m" }"#;
+
+/// Maintenance answers before authentication, and not the networks that it allows.
+#[test]
+fn maintenance_of_a_service_and_of_all() {
+    let services = |first: &str, second: &str| {
+        format!(
+            r#""services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth"{first} }},
+            {{ "route": "/g", "target": "http://10.0.0.2", "auth": "f"{second} }} ]"#
+        )
+    };
+    let file = |top: &str, services: &str| {
+        format!(
+            r#"{{ "rateLimit": {{ "requests": 9 }}, "cors": true, "securityHeaders": false, {top}
+            "auth": {{ "f": {{ "type": "forward", "url": "http://10.9.9.9/" }} }}, {services} }}"#
+        )
+    };
+    let of_service = file(
+        "",
+        &services(&format!(", {CLOSED}"), ", \"maintenance\": true"),
+    );
+    let of_all = file(
+        &format!("{CLOSED},"),
+        &services("", ", \"maintenance\": true"),
+    );
+    let closed = |head: &str| {
+        format!(
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n{DATE}{head}\
+             Access-Control-Allow-Origin: *\r\nContent-Length: 74\r\n\r\n{{\"code\":503,\"status\":\"Error\",\"message\":\
+             \"Service unavailable.\",\"data\":null}}"
+        )
+    };
+    for config in [&of_service, &of_all] {
+        let mut world = World::with(config);
+        let client = world.connect();
+        world.send(client, GET);
+        world.expect(client, closed("Retry-After: 600\r\n"));
+        world.send(
+            client,
+            "POST /g HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n\r\nhi",
+        );
+        world.expect(client, closed(""));
+        world.send(client, "OPTIONS /g HTTP/1.1\r\nHost: g\r\n\r\n");
+        world.expect_status(client, 204);
+        world.send(client, "GET /none HTTP/1.1\r\nHost: g\r\n\r\n");
+        world.expect_status(client, if *config == of_all { 503 } else { 404 });
+        world.expect_open(client);
+        world.expect_no_dial();
+        let log = world.log();
+        assert!(log[0].contains(" 503 74 "), "{log:?}");
+        let inside = world.connect_from("192.168.1.1".parse().expect("an address"));
+        world.send(inside, GET);
+        let origin = world.accept();
+        assert!(world.received_upstream(origin).starts_with("GET /auth "));
+        world.reply(origin, OK);
+        world.expect_status(inside, 200);
+        world.expect_quiet();
+    }
+    // A service that stays open.
+    let open = file(
+        "\"maintenance\": true,",
+        &services(", \"maintenance\": false", ""),
+    );
+    let mut world = World::with(&open);
+    let client = world.connect();
+    world.send(client, "GET /g HTTP/1.1\r\nHost: g\r\n\r\n");
+    world.expect_status(client, 503);
+    world.send(client, GET);
+    let origin = world.accept();
+    world.received_upstream(origin);
+    world.reply(origin, OK);
+    world.expect_status(client, 200);
+    world.expect_quiet();
+}
+
+/// A reload begins and ends maintenance. A response in flight and a connection are not cut.
+#[test]
+fn a_reload_begins_and_ends_maintenance() {
+    let closed = PLAIN.replacen('{', r#"{ "maintenance": true,"#, 1);
+    let mut world = World::with(PLAIN);
+    let (first, second) = (world.connect(), world.connect());
+    world.send(first, GET);
+    let origin = world.accept();
+    world.received_upstream(origin);
+    world.reload(&closed);
+    world.send(second, GET);
+    world.expect_status(second, 503);
+    world.reply(origin, OK);
+    world.expect(first, OK);
+    world.send(first, GET);
+    world.expect_status(first, 503);
+    world.reload(PLAIN);
+    for client in [first, second] {
+        world.send(client, GET);
+        assert!(world.received_upstream(origin).starts_with("GET /auth "));
+        world.reply(origin, OK);
+        world.expect(client, OK);
+    }
+    world.expect_quiet();
+}
+
+/// The limit of a service stands in the place of the top level's, for bodies with a length and for
+/// those in chunks.
+#[test]
+fn bodies_of_a_service() {
+    let config = r#"{ "rateLimit": false, "cors": false, "securityHeaders": false, "limits": { "bodyBytes": 10 },
+        "services": [ { "route": "/top", "target": "http://10.0.0.1" },
+            { "route": "/small", "target": "http://10.0.0.1", "limits": { "bodyBytes": 5 } },
+            { "route": "/large", "target": "http://10.0.0.1", "limits": { "bodyBytes": 15 } },
+            { "route": "/any", "target": "http://10.0.0.1", "limits": { "bodyBytes": false } },
+            { "route": "/null", "target": "http://10.0.0.1", "limits": { "bodyBytes": null } } ] }"#;
+    for (path, bytes, is_good) in [
+        ("/top", 10, true),
+        ("/top", 11, false),
+        ("/small", 5, true),
+        ("/small", 6, false),
+        ("/large", 15, true),
+        ("/large", 16, false),
+        ("/any", 5000, true),
+        ("/null", 10, true),
+        ("/null", 11, false),
+    ] {
+        for is_chunked in [false, true] {
+            let mut world = World::with(config);
+            let client = world.connect();
+            let body = "x".repeat(bytes);
+            let (framing, body) = match is_chunked {
+                false => (format!("Content-Length: {bytes}"), body),
+                true => (
+                    "Transfer-Encoding: chunked".to_owned(),
+                    format!("{bytes:x}\r\n{body}\r\n0\r\n\r\n"),
+                ),
+            };
+            let head = format!("POST {path} HTTP/1.1\r\nHost: g\r\n{framing}\r\n\r\n");
+            world.send(client, format!("{head}{body}"));
+            if is_good {
+                let origin = world.accept();
+                let seen = world.received_upstream(origin);
+                assert!(seen.contains("xxxxx"), "{path} {bytes}: {seen}");
+                world.reply(origin, OK);
+            }
+            let status = if is_good { 200 } else { 413 };
+            world.expect_status(client, status);
+            world.expect_no_dial();
+            world.expect_quiet();
+        }
+    }
+}
+
+/// Each service has the lines that it asks for; requests without a service have those of the top
+/// level.
+#[test]
+fn lines_of_a_service() {
+    let config = |top: &str, own: &str| {
+        format!(
+            r#"{{ "rateLimit": false, "cors": false, "securityHeaders": false, "accessLog": "{top}", "services": [
+            {{ "route": "/own", "respond": {{}}, "accessLog": "{own}" }}, {{ "route": "/top", "respond": {{}} }} ] }}"#
+        )
+    };
+    let ask = |world: &mut World, path: &str| {
+        let client = world.connect();
+        world.send(
+            client,
+            format!("GET {path} HTTP/1.1\r\nHost: g.test\r\n\r\n"),
+        );
+        world.take(client);
+        world.log()
+    };
+    for (top, own, of_own, of_top) in [
+        ("combined", "json", "{", "192"),
+        ("combined", "off", "", "192"),
+        ("json", "combined", "192", "{"),
+        ("off", "json", "{", ""),
+        ("off", "off", "", ""),
+        ("json", "json", "{", "{"),
+    ] {
+        let mut world = World::with(&config(top, own));
+        for (path, start) in [("/own", of_own), ("/top", of_top), ("/none", of_top)] {
+            let log = ask(&mut world, path);
+            assert_eq!(
+                log.len(),
+                usize::from(!start.is_empty()),
+                "{top} {own} {path}"
+            );
+            for line in log {
+                assert!(line.starts_with(start), "{line}");
+                assert!(
+                    start != "{" || line.contains(r#""host":"g.test""#),
+                    "{line}"
+                );
+            }
+        }
+        world.expect_quiet();
+    }
+    let mut world = World::with(&config("combined", "json"));
+    assert!(ask(&mut world, "/own")[0].starts_with('{'));
+    world.reload(&config("json", "combined"));
+    assert!(ask(&mut world, "/own")[0].starts_with("192"));
+    assert!(ask(&mut world, "/top")[0].contains("g.test"));
+}

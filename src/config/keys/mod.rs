@@ -9,6 +9,7 @@ mod auth_failures;
 mod cors;
 mod limits;
 mod listen;
+pub(crate) mod maintenance;
 mod rate_limit;
 mod record;
 mod request_id;
@@ -50,11 +51,8 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         Some(_) => Object::empty(&TOP),
         None => at("").object(report)?,
     };
-    read_schema(&object, report);
     let services = bare.as_ref().or(object.get("services"));
-    if services.is_none() {
-        report.add(root.at, "", MISSING_SERVICES);
-    }
+    read_rest(&object, services.map_or(Some(root.at), |_| None), report);
     let rate_limit = rate_limit::top(object.get("rateLimit"), report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
     let auth = auth::compile(object.get("auth"), source, report);
@@ -94,8 +92,9 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         trusted_proxies: peers(&object, "trustedProxies", report),
         allow: peers(&object, "allow", report),
         deny: peers(&object, "deny", report),
+        maintenance: maintenance::top(&object, report),
         https_port: None,
-        access_log: access_log(&object, report),
+        access_log: access_log(&object, report).unwrap_or(AccessLogFormat::Combined),
         record: record::compile(object.get("record"), report),
     };
     Some(Config {
@@ -109,8 +108,11 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     })
 }
 
-/// Reads `$schema`, from which nothing follows here.
-fn read_schema(object: &Object<'_>, report: &mut Report<'_>) {
+/// Reads `$schema`, from which nothing follows here. `missing`: the place where services should be.
+fn read_rest(object: &Object<'_>, missing: Option<usize>, report: &mut Report<'_>) {
+    if let Some(at) = missing {
+        report.add(at, "", MISSING_SERVICES);
+    }
     if let Some(place) = object.get("$schema") {
         let _ = place.text(report);
     }
@@ -139,8 +141,9 @@ fn required(
     })
 }
 
-fn access_log(object: &Object<'_>, report: &mut Report<'_>) -> AccessLogFormat {
-    word(object, "accessLog", &ACCESS_LOGS, report).unwrap_or(AccessLogFormat::Combined)
+/// Reads `accessLog`, of the top level or of a service.
+pub(crate) fn access_log(object: &Object<'_>, report: &mut Report<'_>) -> Option<AccessLogFormat> {
+    word(object, "accessLog", &ACCESS_LOGS, report)
 }
 
 fn log_level(object: &Object<'_>, report: &mut Report<'_>) -> LogLevel {

@@ -235,13 +235,24 @@ pub static LIMITS: Table = Table {
 pub static SERVICE_LIMITS: Table = Table {
     name: "services[].limits",
     expected: r#"an object such as { "inFlight": 100 }"#,
-    keys: &[Key {
-        name: "inFlight",
-        kind: Kind::Any(
-            "a whole number, or null",
-            &[Kind::Whole(1, bound::IN_FLIGHT_MAX as u64), Kind::Null],
-        ),
-        default: Fallback::Nothing,
-        about: "Requests at the targets of the service at once; then 503 with Retry-After.",
-    }],
+    keys: &[
+        Key {
+            name: "inFlight",
+            kind: Kind::Any(
+                "a whole number, or null",
+                &[Kind::Whole(1, bound::IN_FLIGHT_MAX as u64), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "Requests at the targets of the service at once; then 503 with Retry-After.",
+        },
+        Key {
+            name: "bodyBytes",
+            kind: Kind::Any(
+                "a size, or false for any size",
+                &[Kind::Size(1, bound::BODY_BYTES_MAX), Kind::Off, Kind::Null],
+            ),
+            default: Fallback::Inherited,
+            about: "Size of a request body, then 413; it may be greater than that of the top level.",
+        },
+    ],
 };

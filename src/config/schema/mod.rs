@@ -10,12 +10,12 @@
 
 mod auth;
 pub(crate) mod bridges;
-mod fixed;
 mod headers;
 pub mod json_schema;
 mod kind;
 mod limits;
 mod listener;
+mod replies;
 mod services;
 mod top;
 pub(crate) mod units;
@@ -24,23 +24,29 @@ pub(crate) mod units;
 mod tests;
 
 pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
-pub use self::fixed::{REDIRECT, RESPOND};
 pub use self::headers::CORS;
 pub use self::kind::{Fallback, Key, Kind, Table};
 pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, SERVICE_LIMITS, TIMEOUTS};
 pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS};
+pub use self::replies::{MAINTENANCE, NETWORK_EXPECTED, REDIRECT, RESPOND};
 pub use self::services::{HEALTH_CHECK, PASSIVE_HEALTH, SERVICE, TARGET, UPSTREAM_TLS};
-pub use self::top::{ADMIN, ADMIN_EXPECTED, NETWORK_EXPECTED, ROOT, TOP};
+pub use self::top::{ADMIN, ADMIN_EXPECTED, ROOT, TOP};
 
-/// Returns where a key of this name stands, as words: the first place in the order of the tables.
+/// Returns where a key of this name stands, as words: the first place in the order of the tables. A
+/// table that overrides one of the top level comes behind that.
 fn home_of(name: &str) -> Option<String> {
-    let mut home = None;
+    let mut homes = Vec::new();
     ROOT.tables(&mut |table| {
-        if home.is_none() && table.key(name).is_some() {
-            home = Some(place_of(table.name));
+        if table.key(name).is_some() {
+            homes.push(table.name);
         }
     });
-    home
+    let is_override = |home: &&&str| {
+        home.strip_prefix("services[].")
+            .is_some_and(|name| homes.contains(&name))
+    };
+    let home = homes.iter().find(|home| !is_override(home))?;
+    Some(place_of(home))
 }
 
 /// Returns the place of a table, by its name, as words.

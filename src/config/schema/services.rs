@@ -3,10 +3,10 @@
 use crate::limits as bound;
 use crate::time::Duration;
 
-use super::fixed::{REDIRECT_KEY, RESPOND_KEY};
 use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMIT, SERVICE_LIMITS, TIMEOUTS};
+use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS, REDIRECT_KEY, RESPOND_KEY};
 
 /// Words after "must be" of providers.
 pub(super) const PROVIDERS_EXPECTED: &str = "the name of a provider, a list of names, or false";
@@ -176,9 +176,23 @@ pub static SERVICE: Table = Table {
         Key {
             name: "limits",
             kind: Kind::Object(&SERVICE_LIMITS),
-            default: Fallback::Nothing,
-            about: "Limits of this service.",
+            default: Fallback::Inherited,
+            about: "Limits of this service; missing keys are the top level's.",
         },
+        Key {
+            name: "allow",
+            kind: NETWORKS,
+            default: Fallback::Json("[]"),
+            about: "Networks whose clients this service serves, of those that the top level serves.",
+        },
+        Key {
+            name: "deny",
+            kind: NETWORKS,
+            default: Fallback::Json("[]"),
+            about: "Networks whose clients this service refuses with 403, beside those of the top level.",
+        },
+        inherited(MAINTENANCE_KEY),
+        inherited(ACCESS_LOG_KEY),
         Key {
             name: "auth",
             kind: Kind::Any(

@@ -5,6 +5,7 @@ use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
 use super::listener::{ADDRESS_EXPECTED, LISTEN};
+use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS};
 use super::services::{
     BALANCE_KEY, ENCODED_SLASHES_KEY, HEALTH_CHECK_KEY, PASSIVE_HEALTH_KEY, PROVIDERS_EXPECTED,
     REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY, RETRIES_KEY, SERVICE, STRIP_PREFIX_KEY,
@@ -39,15 +40,6 @@ const ADMIN_ADDRESS: Kind = Kind::Text(ADMIN_EXPECTED);
 const ADMIN_ADDRESSES: Kind = Kind::Any(
     ADMIN_EXPECTED,
     &[ADMIN_ADDRESS, Kind::List(ADMIN_EXPECTED, &ADMIN_ADDRESS)],
-);
-
-/// Words after "must be" of a network.
-pub const NETWORK_EXPECTED: &str =
-    r#"a network such as "10.0.0.0/8" or "fd00::/8", an address such as "10.0.0.1", or "unix""#;
-
-const NETWORKS: Kind = Kind::List(
-    r#"a list of networks such as ["10.0.0.0/8"]"#,
-    &Kind::Text(NETWORK_EXPECTED),
 );
 
 /// Keys of the file.
@@ -145,12 +137,7 @@ pub static TOP: Table = Table {
         },
         CORS_KEY,
         SECURITY_HEADERS_KEY,
-        Key {
-            name: "accessLog",
-            kind: Kind::Word(&["combined", "json", "off"]),
-            default: Fallback::Json(r#""combined""#),
-            about: "Form of the access log on stdout.",
-        },
+        ACCESS_LOG_KEY,
         Key {
             name: "requestId",
             kind: Kind::Any(
@@ -184,6 +171,7 @@ pub static TOP: Table = Table {
             default: Fallback::Json("[]"),
             about: "Networks whose clients get 403, also where \"allow\" has them.",
         },
+        MAINTENANCE_KEY,
         Key {
             name: "logLevel",
             kind: Kind::Word(&["error", "warn", "info", "debug", "trace"]),

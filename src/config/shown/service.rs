@@ -1,6 +1,6 @@
 //! Values of a service's keys, as text.
 
-use crate::config::schema::units::show_duration;
+use crate::config::schema::units::{show_duration, show_size};
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::{Edits, HeaderEdits};
 use crate::policy::of_service::OfService;
@@ -8,8 +8,8 @@ use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{
-    Destination, ExchangeTimeouts, FixedReply, HealthCheck, PassiveHealth, Role, Service,
-    ServiceRateLimit, Settings, Strategy,
+    BodyLimit, Destination, ExchangeTimeouts, FixedReply, HealthCheck, Maintenance, OwnMaintenance,
+    PassiveHealth, PeerSet, Role, Service, ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         "passiveHealth" => return service.passive_health.map_or_else(off, passive_health),
         _ => {}
     }
+    let gate = service.gate.as_deref();
+    let top = "that of the top level".to_owned();
     one(match key {
         "target" | "targets" if service.destinations.is_empty() => "none".to_owned(),
         "target" | "targets" => destinations(service, settings),
@@ -50,11 +52,21 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
             OfService::Own(headers) => security_headers(headers),
         },
         "rateLimit" => match &service.rate_limit {
-            ServiceRateLimit::Inherited => "that of the top level".to_owned(),
+            ServiceRateLimit::Inherited => top,
             ServiceRateLimit::Off => "off".to_owned(),
             ServiceRateLimit::Own(limit) => rate(limit),
         },
         "auth" => list(providers(service, settings)),
+        "allow" => allowed(gate.map_or(&PeerSet::default(), |gate| &gate.allow)),
+        "deny" => gate.map_or("none".to_owned(), |gate| peers(&gate.deny)),
+        "maintenance" => match gate.map(|gate| &gate.maintenance) {
+            None | Some(OwnMaintenance::Inherited) => top,
+            Some(OwnMaintenance::Off) => "off".to_owned(),
+            Some(OwnMaintenance::On(own)) => maintenance(own),
+        },
+        "accessLog" => service
+            .access_log
+            .map_or(top, |format| format.word().to_owned()),
         "scopes" => list(&service.auth.scopes),
         "forwardCredentials" => (!service.auth.strips_credentials).to_string(),
         _ => String::new(),
@@ -83,6 +95,35 @@ pub(crate) fn destinations(service: &Service, settings: &Settings) -> String {
         })
     });
     shown.collect::<Vec<_>>().join(" or ")
+}
+
+/// Returns the networks of an `allow`.
+pub(crate) fn allowed(set: &PeerSet) -> String {
+    match set.is_empty() {
+        true => "all".to_owned(),
+        false => peers(set),
+    }
+}
+
+/// Returns a set of peers.
+pub(crate) fn peers(peers: &PeerSet) -> String {
+    let networks = peers.networks.iter();
+    let networks = networks.map(|network| format!("{}/{}", network.address, network.prefix));
+    let unix = peers.unix.then(|| "unix".to_owned());
+    let all = networks.chain(unix).collect::<Vec<_>>();
+    list(&all)
+}
+
+/// Returns a `maintenance` that is on.
+pub(crate) fn maintenance(maintenance: &Maintenance) -> String {
+    let mut text = "on".to_owned();
+    if let Some(seconds) = maintenance.retry_after {
+        text = format!("{text}, Retry-After {seconds} s");
+    }
+    if !maintenance.allow.is_empty() {
+        text = format!("{text}, not for {}", peers(&maintenance.allow));
+    }
+    text
 }
 
 /// Returns a reply that stands in place of targets, such as `308 to /new`.
@@ -186,7 +227,15 @@ fn exchange_timeouts(timeouts: &ExchangeTimeouts) -> Parts {
 
 fn limits(service: &Service) -> Parts {
     let in_flight = service.in_flight.map(|most| most.to_string());
-    vec![("inFlight", in_flight.unwrap_or_else(|| "off".to_owned()))]
+    let body = match service.gate.as_ref().map(|gate| gate.body) {
+        None | Some(BodyLimit::Inherited) => "that of the top level".to_owned(),
+        Some(BodyLimit::Off) => "any size".to_owned(),
+        Some(BodyLimit::Own(bytes)) => show_size(bytes),
+    };
+    vec![
+        ("inFlight", in_flight.unwrap_or_else(|| "off".to_owned())),
+        ("bodyBytes", body),
+    ]
 }
 
 fn health_check(check: &HealthCheck) -> Parts {

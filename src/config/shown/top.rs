@@ -1,11 +1,11 @@
 //! Values of the top-level keys, as text. No text has a secret in it.
 
-use super::service::{Parts, cors, edits, list, off, one, rate, span};
+use super::service::{Parts, allowed, cors, edits, maintenance, off, one, peers, rate, span};
 use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::{Config, ListenKind};
 use crate::policy::security::SecurityHeaders;
-use crate::proxy::settings::{AccessLogFormat, Limits, PeerSet};
+use crate::proxy::settings::Limits;
 
 /// Returns the value of a key by the name that [`changes`](crate::config::changes) has for it. A
 /// part may occur several times.
@@ -57,16 +57,15 @@ fn word(key: &str, config: &Config) -> String {
     match key {
         "halfClose" => settings.half_close.to_string(),
         "trustedProxies" => peers(&settings.trusted_proxies),
-        "allow" if settings.allow.is_empty() => "all".to_owned(),
-        "allow" => peers(&settings.allow),
+        "allow" => allowed(&settings.allow),
         "deny" => peers(&settings.deny),
-        "accessLog" => match settings.access_log {
-            AccessLogFormat::Combined => "combined".to_owned(),
-            AccessLogFormat::Json => "json".to_owned(),
-            AccessLogFormat::Off => "off".to_owned(),
-        },
         "requestHeaders" => edits(settings.edits.as_deref(), |edits| &edits.request),
         "responseHeaders" => edits(settings.edits.as_deref(), |edits| &edits.response),
+        "accessLog" => settings.access_log.word().to_owned(),
+        "maintenance" => {
+            let on = settings.maintenance.as_deref();
+            on.map_or("off".to_owned(), maintenance)
+        }
         "requestId" => settings.request_id.clone().unwrap_or("off".to_owned()),
         "record" => match &settings.record {
             None => "off".to_owned(),
@@ -127,12 +126,4 @@ fn limits(limits: &Limits) -> Parts {
             body_bytes.map_or("any size".to_owned(), show_size),
         ),
     ]
-}
-
-pub(crate) fn peers(peers: &PeerSet) -> String {
-    let networks = peers.networks.iter();
-    let networks = networks.map(|network| format!("{}/{}", network.address, network.prefix));
-    let unix = peers.unix.then(|| "unix".to_owned());
-    let all = networks.chain(unix).collect::<Vec<_>>();
-    list(&all)
 }

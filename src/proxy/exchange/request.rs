@@ -99,7 +99,7 @@ impl Relay<'_> {
         {
             pace.hold_up();
         }
-        let limit = self.exchange.rules.common.body_bytes;
+        let limit = self.exchange.rules.body_bytes;
         if limit.is_some_and(|limit| moved > limit) {
             let failure = Failure::new(Outcome::OverLimit, Reason::BodyTooLong);
             return ExchangeStep::RefuseBody(failure);

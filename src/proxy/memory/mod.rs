@@ -244,6 +244,14 @@ fn own_headers(service: &Service, settings: &Settings) -> usize {
     total([edits, headers::held(service)])
 }
 
+/// Bytes that all copies of a service in one edition share, for all editions.
+fn shared(service: &Service) -> usize {
+    let reply = service.reply.as_ref().map_or(0, |reply| reply.bytes());
+    let gate = service.gate.as_ref().map_or(0, |gate| gate.bytes());
+    let shared = total([reply, gate, size_of::<usize>()]);
+    shared.saturating_mul(EDITIONS_MAX.saturating_add(2))
+}
+
 /// Bytes of the routes, the targets and who is connected to them or waits for their names.
 pub fn routes(settings: &Settings) -> usize {
     let service = |service: &Service| {
@@ -256,9 +264,6 @@ pub fn routes(settings: &Settings) -> usize {
             .as_ref()
             .map_or(0, |check| check.path.len());
         let lines = rate_lines(service);
-        // All copies of an edition share it.
-        let reply = service.reply.as_ref().map_or(0, |reply| reply.bytes());
-        let reply = reply.saturating_mul(EDITIONS_MAX.saturating_add(2));
         let row = total(paths.chain([service.route.len(), check, size_of::<Service>(), lines]));
         let members = if service.has_group(&settings.targets) {
             endpoints_of(service, settings)
@@ -283,7 +288,7 @@ pub fn routes(settings: &Settings) -> usize {
             row.saturating_mul(COPIES_MAX),
             own_headers(service, settings),
             size_of::<ServiceState>(),
-            reply,
+            shared(service),
             members,
         ])
     };

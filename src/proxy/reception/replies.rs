@@ -27,6 +27,10 @@ pub(super) fn refused_reply(refused: Refused) -> LocalReply<'static> {
         Refused::AddressDenied => refuse(Outcome::Unauthorized, Reason::AddressDenied),
         Refused::MaxForwards => refuse(Outcome::BadRequest, RequestFault::MaxForwards.into()),
         Refused::UnsafePath(fault) => refuse(Outcome::BadRequest, Reason::UnsafePath(fault)),
+        Refused::Maintenance(wait) => LocalReply {
+            retry_after: wait.map(u64::from),
+            ..LocalReply::last(refused.reply(), Outcome::Maintenance)
+        },
         Refused::NoRoute => LocalReply::last(refused.reply(), Outcome::NoRoute),
         Refused::BodyTooLong => refuse(Outcome::OverLimit, Reason::BodyTooLong),
         Refused::Loop => refuse(Outcome::LoopDetected, Reason::Loop),

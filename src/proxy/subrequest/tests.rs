@@ -53,6 +53,7 @@ fn gateway(host: TargetHost) -> Proxy {
         trusted_proxies: Default::default(),
         allow: Default::default(),
         deny: Default::default(),
+        maintenance: None,
         https_port: None,
         access_log: AccessLogFormat::Off,
         record: None,

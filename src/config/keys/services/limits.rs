@@ -1,13 +1,32 @@
 //! `limits` of a service, and `maxInFlight` of a target.
 
+use crate::proxy::settings::BodyLimit;
+
+use crate::config::schema::SERVICE_LIMITS;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
 
-/// Reads `limits.inFlight` of a service. `None`: no limit.
-pub(crate) fn in_flight(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<u32> {
-    let object = place?.object(report)?;
-    count(&object, "inFlight", report)
+/// Reads `limits` of a service: `inFlight`, where `None` is no limit, and `bodyBytes`.
+pub(crate) fn of_service(
+    place: Option<&Located<'_>>,
+    report: &mut Report<'_>,
+) -> (Option<u32>, BodyLimit) {
+    let object = place.and_then(|place| place.object(report));
+    let object = object.unwrap_or(Object::empty(&SERVICE_LIMITS));
+    let in_flight = count(&object, "inFlight", report);
+    (in_flight, body_limit(&object, report))
+}
+
+fn body_limit(object: &Object<'_>, report: &mut Report<'_>) -> BodyLimit {
+    match object.get("bodyBytes") {
+        Some(place) if place.is_false() => BodyLimit::Off,
+        Some(place) if !place.is_null() => {
+            let bytes = scalars::number(place, report);
+            bytes.map_or(BodyLimit::Inherited, BodyLimit::Own)
+        }
+        _ => BodyLimit::Inherited,
+    }
 }
 
 /// Reads `maxInFlight` of a target. [`u32::MAX`]: no limit.

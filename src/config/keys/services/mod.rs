@@ -4,6 +4,7 @@
 pub(crate) mod auth;
 pub(crate) mod balance;
 mod fixed;
+mod gate;
 mod header_edits;
 mod headers;
 mod health_check;
@@ -22,7 +23,7 @@ use crate::proxy::settings::{Destination, ExchangeTimeouts, Service};
 
 use crate::config::keys::target_list::TargetList;
 use crate::config::keys::upstream_tls::{TlsSettings, Trust};
-use crate::config::keys::{rate_limit, timeouts};
+use crate::config::keys::{self, rate_limit, timeouts};
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
@@ -96,6 +97,9 @@ impl Compiler<'_> {
         let route = self.route(place, object, (&hosts, &methods), report);
         let listed = targets::compile(place, object, report);
         let reply = fixed::compile(object, self.trust.source, report);
+        let (in_flight, body) = limits::of_service(object.get("limits"), report);
+        let gate = gate::compile(object, body, report);
+        let access_log = keys::access_log(object, report);
         let is_tls = listed
             .as_ref()
             .map(|listed| listed.iter().any(|one| one.target.tls));
@@ -116,7 +120,6 @@ impl Compiler<'_> {
         let headers = headers::compile(object, self.defaults, report);
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = rate_limit::service(object.get("rateLimit"), top, report);
-        let in_flight = limits::in_flight(object.get("limits"), report);
         let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
         let auth = auth::compile(object, self.defaults, report);
         let (Some(route), Some(listed), Some(reply)) = (route, listed, reply) else {
@@ -130,6 +133,8 @@ impl Compiler<'_> {
             // Only targets are checked.
             health_check: health_check.filter(|_| reply.is_none()),
             reply,
+            gate,
+            access_log,
             balance,
             passive_health,
             retries,

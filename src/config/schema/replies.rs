@@ -1,4 +1,6 @@
-//! Keys of replies that a service gives in place of a target.
+//! Keys of the gateway's own replies, and of who gets them.
+
+use crate::time::Duration;
 
 use super::kind::{Fallback, Key, Kind, Table};
 
@@ -7,6 +9,55 @@ const REDIRECT_EXPECTED: &str = r#"an object such as { "to": "/new" }"#;
 
 /// Words after "must be" of `respond`.
 const RESPOND_EXPECTED: &str = r#"an object such as { "status": 200, "body": "ok" }"#;
+
+/// Words after "must be" of a network.
+pub const NETWORK_EXPECTED: &str =
+    r#"a network such as "10.0.0.0/8" or "fd00::/8", an address such as "10.0.0.1", or "unix""#;
+
+/// A list of networks.
+pub(super) const NETWORKS: Kind = Kind::List(
+    r#"a list of networks such as ["10.0.0.0/8"]"#,
+    &Kind::Text(NETWORK_EXPECTED),
+);
+
+/// `accessLog`: a default at the top level, and a key of a service.
+pub(super) const ACCESS_LOG_KEY: Key = Key {
+    name: "accessLog",
+    kind: Kind::Word(&["combined", "json", "off"]),
+    default: Fallback::Json(r#""combined""#),
+    about: "Form of the access log on stdout.",
+};
+
+/// `maintenance`: a default at the top level, and a key of a service.
+pub(super) const MAINTENANCE_KEY: Key = Key {
+    name: "maintenance",
+    kind: Kind::Any(
+        MAINTENANCE.expected,
+        &[Kind::Flag, Kind::Object(&MAINTENANCE)],
+    ),
+    default: Fallback::Flag(false),
+    about: "Whether requests are answered 503, before authentication.",
+};
+
+/// Keys of `maintenance`.
+pub static MAINTENANCE: Table = Table {
+    name: "maintenance",
+    expected: r#"true, false or an object such as { "allow": ["10.0.0.0/8"] }"#,
+    keys: &[
+        Key {
+            name: "allow",
+            kind: NETWORKS,
+            default: Fallback::Json("[]"),
+            about: "Networks whose clients are served all the same.",
+        },
+        Key {
+            name: "retryAfter",
+            kind: Kind::Duration(Duration::from_secs(1)),
+            default: Fallback::Nothing,
+            about: "Time that clients are asked to wait (Retry-After), in whole seconds.",
+        },
+    ],
+};
 
 /// `redirect` of a service.
 pub(super) const REDIRECT_KEY: Key = Key {
