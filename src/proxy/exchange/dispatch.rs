@@ -15,6 +15,7 @@ use super::super::outbox::Outbox;
 use super::super::reason::{Failure, Reason};
 use super::super::upstream::{ConnectTime, Dialed, NoEndpoint, Selection, Stage, Upstream};
 use super::relay::Relay;
+use super::retry::{FailedAttempt, Retry, Used};
 use super::settle::{ResponseEnd, UpstreamEnd};
 use super::traits::{Persistence, Sharing, Traits, WaitsFor};
 use super::{ExchangeStep, Response, Upload};
@@ -125,7 +126,8 @@ impl Relay<'_> {
         };
         let (upstreams, search, ctx) = self.search();
         upstreams.note_refusal(up, &search, fault, ctx);
-        self.next_endpoint(up, failure)
+        let retry = self.retry_after(Attempt::Failed, &failure);
+        self.next_endpoint(up, retry, failure)
     }
 
     /// Tries the same endpoint again, after a descriptor was freed for the connection.
@@ -144,7 +146,8 @@ impl Relay<'_> {
         let Some(up) = self.upstream_id() else {
             return ExchangeStep::Fail(failure);
         };
-        if attempt == Attempt::Lost && self.may_retry_same_endpoint() {
+        let retry = self.retry_after(attempt, &failure);
+        if retry == Retry::SameEndpoint {
             let attempts = &mut self.exchange.attempts;
             attempts.retried_same_endpoint = true;
             self.note_try(up, &failure);
@@ -154,33 +157,41 @@ impl Relay<'_> {
         }
         let (upstreams, search, ctx) = self.search();
         upstreams.note_failure(up, &search, failure.outcome, ctx);
-        self.next_endpoint(up, failure)
+        self.next_endpoint(up, retry, failure)
     }
 
-    /// Returns whether the whole request may be sent again on a fresh connection to the same
-    /// endpoint: the connection came from the pool, died before a byte of the answer, the request
-    /// may go again, and the rules of the moment have the target. At most once an endpoint.
-    fn may_retry_same_endpoint(&self) -> bool {
-        let attempts = &self.exchange.attempts;
-        let target = self.upstream().map(|upstream| upstream.target);
-        attempts.upstream.is_some_and(|upstream| upstream.reused)
-            && !attempts.retried_same_endpoint
-            && self.may_go_again()
-            && !target.is_some_and(|target| self.upstreams.is_retired(target))
-    }
-
-    /// Returns whether what went up may be sent again, there or elsewhere: not a byte of the answer
-    /// came, all of the request is still here, and the method is idempotent or nothing of it was
-    /// written (RFC 9110 9.2.2).
-    fn may_go_again(&self) -> bool {
+    /// Decides whether the request goes again after a failed attempt.
+    fn retry_after(&self, attempt: Attempt, failure: &Failure) -> Retry {
         let Some(upstream) = self.upstream() else {
-            return false;
+            return Retry::No;
         };
         let exchange = &self.exchange;
-        let is_safe = exchange.traits.has(Traits::IDEMPOTENT) || !upstream.outbox.any_sent();
-        let is_whole =
-            upstream.outbox.can_rewind() && !matches!(exchange.upload, Upload::Abandoned);
-        is_safe && is_whole && matches!(exchange.response, Response::Awaited)
+        let failed = FailedAttempt {
+            used: self.used(upstream, attempt, failure.outcome),
+            answered: !matches!(exchange.response, Response::Awaited),
+            whole: upstream.outbox.can_rewind() && !matches!(exchange.upload, Upload::Abandoned),
+            written: upstream.outbox.any_sent(),
+            idempotent: exchange.traits.has(Traits::IDEMPOTENT),
+        };
+        failed.decide()
+    }
+
+    fn used(&self, upstream: &Upstream, attempt: Attempt, outcome: Outcome) -> Used {
+        let attempts = &self.exchange.attempts;
+        let is_reused = attempts.upstream.is_some_and(|upstream| upstream.reused);
+        match (upstream.stage, attempt) {
+            (Stage::Open, Attempt::Lost)
+                if is_reused
+                    && !attempts.retried_same_endpoint
+                    && !self.upstreams.is_retired(upstream.target) =>
+            {
+                Used::LostFromPool
+            }
+            (Stage::Open, _) if is_reused => Used::FromPool,
+            (Stage::Open, _) => Used::Fresh,
+            _ if outcome == Outcome::UpstreamTimeout => Used::Silent,
+            _ => Used::Refused,
+        }
     }
 
     /// Sends the same request to the same endpoint, on a connection of its own.
@@ -210,18 +221,14 @@ impl Relay<'_> {
 
     // --- another endpoint ---
 
-    /// Carries the request on to another endpoint, when there is one and that cannot execute it
-    /// twice. The other addresses of a name cost no retry while the connection is being made: for
-    /// the operator they are one target.
-    fn next_endpoint(&mut self, up: UpstreamId, failure: Failure) -> ExchangeStep {
+    /// Carries the request on to another endpoint, when there is one. The other addresses of a name
+    /// cost no retry while the connection is being made: for the operator they are one target.
+    fn next_endpoint(&mut self, up: UpstreamId, retry: Retry, failure: Failure) -> ExchangeStep {
         self.note_try(up, &failure);
-        if !self.may_go_again() {
+        if retry == Retry::No {
             return ExchangeStep::Fail(failure);
         }
-        let is_made = self
-            .upstream()
-            .is_some_and(|upstream| upstream.stage == Stage::Open);
-        let is_failover = !is_made && failure.outcome != Outcome::UpstreamTimeout;
+        let is_failover = retry == Retry::OtherAddress;
         let Some(selection) = self.choose_next(up, is_failover) else {
             return ExchangeStep::Fail(failure);
         };

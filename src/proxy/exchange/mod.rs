@@ -20,6 +20,7 @@ mod pace;
 mod relay;
 mod request;
 mod response;
+mod retry;
 mod settle;
 mod splice;
 mod teardown;
