@@ -2,13 +2,10 @@
 
 use core::fmt::Write;
 
-use super::changed_headers;
-use super::shown::service::providers;
+pub(crate) use super::changed_service::service_keys;
+use super::changed_service::{edit_keys, names_of};
 use super::{Config, ListenAddress};
-use crate::policy::edits::Edits;
-use crate::proxy::settings::{
-    Gate, Provider, Role, Service, ServiceAuth, Settings, Target, TargetIdentity,
-};
+use crate::proxy::settings::{Provider, Service, Settings, Target, TargetIdentity};
 use crate::sort::Index;
 
 /// Changes from one configuration to another.
@@ -173,121 +170,6 @@ pub(crate) fn name(service: &Service) -> String {
         name.push_str(part);
     }
     name
-}
-
-/// Returns the keys of a service that changed.
-pub(crate) fn service_keys(
-    (old, of_old): (&Service, &Settings),
-    (new, of_new): (&Service, &Settings),
-) -> Vec<&'static str> {
-    // Every field has a line below, or makes the identity of the service.
-    let Service {
-        route: _,
-        hosts: _,
-        methods: _,
-        destinations: _,
-        reply: _,
-        gate: _,
-        access_log: _,
-        balance: _,
-        health_check: _,
-        passive_health: _,
-        retries: _,
-        in_flight: _,
-        strip_prefix: _,
-        preserve_host: _,
-        keeps_encoded_slashes: _,
-        edits: _,
-        headers: _,
-        rate_limit: _,
-        timeouts: _,
-        auth:
-            ServiceAuth {
-                providers: _,
-                scopes: _,
-                strips_credentials: _,
-            },
-    } = old;
-    let [request_edits, response_edits] = edit_keys(old.edits.as_deref(), new.edits.as_deref());
-    let several = old.destinations.len() > 1 || new.destinations.len() > 1;
-    let targets = if several { "targets" } else { "target" };
-    let reply = new.reply.as_ref().or(old.reply.as_ref());
-    let differs = [
-        (
-            destinations(old, of_old) != destinations(new, of_new),
-            targets,
-        ),
-        (
-            old.reply != new.reply,
-            reply.map_or("", |reply| reply.key()),
-        ),
-        (old.balance != new.balance, "balance"),
-        (old.health_check != new.health_check, "healthCheck"),
-        (old.passive_health != new.passive_health, "passiveHealth"),
-        (old.retries != new.retries, "retries"),
-        (old.strip_prefix != new.strip_prefix, "stripPrefix"),
-        (old.preserve_host != new.preserve_host, "preserveHost"),
-        (
-            old.keeps_encoded_slashes != new.keeps_encoded_slashes,
-            "encodedSlashes",
-        ),
-        request_edits,
-        response_edits,
-        (old.rate_limit != new.rate_limit, "rateLimit"),
-        (old.timeouts != new.timeouts, "timeouts"),
-        (providers(old, of_old).ne(providers(new, of_new)), "auth"),
-        (old.auth.scopes != new.auth.scopes, "scopes"),
-        (
-            old.auth.strips_credentials != new.auth.strips_credentials,
-            "forwardCredentials",
-        ),
-    ];
-    let mut keys = names_of(&differs);
-    keys.extend(changed_headers::keys(&old.headers, &new.headers));
-    keys.extend(gate_keys(old, new));
-    keys
-}
-
-/// Returns the keys of a service that changed, of those about clients, maintenance, bodies and log
-/// lines.
-fn gate_keys(old: &Service, new: &Service) -> Vec<&'static str> {
-    let none = Gate::default();
-    let [before, after] = [old, new].map(|service| service.gate.as_deref().unwrap_or(&none));
-    names_of(&[
-        (before.allow != after.allow, "allow"),
-        (before.deny != after.deny, "deny"),
-        (before.maintenance != after.maintenance, "maintenance"),
-        (
-            before.body != after.body || old.in_flight != new.in_flight,
-            "limits",
-        ),
-        (old.access_log != new.access_log, "accessLog"),
-    ])
-}
-
-/// Returns where the requests of a service go.
-fn destinations(service: &Service, settings: &Settings) -> Vec<(Option<Target>, String, Role)> {
-    let destinations = service.destinations.iter();
-    let known = destinations.map(|to| {
-        let target = settings.targets.get(to.target).cloned();
-        (target, to.path.clone(), to.role)
-    });
-    known.collect()
-}
-
-/// Returns whether each kind of header edits differs.
-fn edit_keys(old: Option<&Edits>, new: Option<&Edits>) -> [(bool, &'static str); 2] {
-    let none = Edits::default();
-    let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
-    [
-        (old.request != new.request, "requestHeaders"),
-        (old.response != new.response, "responseHeaders"),
-    ]
-}
-
-fn names_of(differs: &[(bool, &'static str)]) -> Vec<&'static str> {
-    let differing = differs.iter().filter(|(differs, _)| *differs);
-    differing.map(|(_, name)| *name).collect()
 }
 
 fn listeners(old: &Config, new: &Config) -> Changed {

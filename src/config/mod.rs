@@ -18,6 +18,7 @@
 
 mod advice;
 mod changed_headers;
+mod changed_service;
 pub mod changes;
 pub mod check;
 pub mod format;

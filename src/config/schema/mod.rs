@@ -11,6 +11,7 @@
 mod auth;
 pub(crate) mod bridges;
 mod headers;
+mod health;
 pub mod json_schema;
 mod kind;
 mod limits;
@@ -25,11 +26,12 @@ mod tests;
 
 pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
 pub use self::headers::CORS;
+pub use self::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 pub use self::kind::{Fallback, Key, Kind, Table};
 pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, SERVICE_LIMITS, TIMEOUTS};
 pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS};
 pub use self::replies::{MAINTENANCE, NETWORK_EXPECTED, REDIRECT, RESPOND};
-pub use self::services::{HEALTH_CHECK, PASSIVE_HEALTH, SERVICE, TARGET, UPSTREAM_TLS};
+pub use self::services::{SERVICE, TARGET, UPSTREAM_TLS};
 pub use self::top::{ADMIN, ADMIN_EXPECTED, ROOT, TOP};
 
 /// Returns where a key of this name stands, as words: the first place in the order of the tables. A
