@@ -36,9 +36,9 @@ pub(crate) fn service_keys(
                 providers: _,
                 scopes: _,
                 strips_credentials: _,
+                forwards_consumer: _,
             },
     } = old;
-    let [request_edits, response_edits] = edit_keys(old.edits.as_deref(), new.edits.as_deref());
     let several = old.destinations.len() > 1 || new.destinations.len() > 1;
     let targets = if several { "targets" } else { "target" };
     let differs = [
@@ -56,8 +56,6 @@ pub(crate) fn service_keys(
             old.keeps_encoded_slashes != new.keeps_encoded_slashes,
             "encodedSlashes",
         ),
-        request_edits,
-        response_edits,
         (old.rate_limit != new.rate_limit, "rateLimit"),
         (old.timeouts != new.timeouts, "timeouts"),
         (providers(old, of_old).ne(providers(new, of_new)), "auth"),
@@ -68,6 +66,7 @@ pub(crate) fn service_keys(
         ),
     ];
     let mut keys = names_of(&differs);
+    keys.extend(names_of(&service_edit_keys(old, new)));
     keys.extend(changed_headers::keys(&old.headers, &new.headers));
     keys.extend(gate_keys(old, new));
     keys
@@ -103,6 +102,19 @@ fn destinations(service: &Service, settings: &Settings) -> Vec<(Option<Target>, 
         (target, to.path.clone(), to.role)
     });
     known.collect()
+}
+
+/// Returns whether each key of a service differs that edits headers. `X-Consumer` is one of the
+/// compiled edits.
+fn service_edit_keys(old: &Service, new: &Service) -> [(bool, &'static str); 3] {
+    let [(is_request_changed, request), response] =
+        edit_keys(old.edits.as_deref(), new.edits.as_deref());
+    let is_consumer_changed = old.auth.forwards_consumer != new.auth.forwards_consumer;
+    [
+        (is_request_changed && !is_consumer_changed, request),
+        response,
+        (is_consumer_changed, "forwardConsumer"),
+    ]
 }
 
 /// Returns whether each kind of header edits differs.

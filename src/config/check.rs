@@ -191,6 +191,9 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     if service.auth.strips_credentials {
         notes.push("credentials not forwarded".to_owned());
     }
+    if service.auth.forwards_consumer {
+        notes.push("consumer as X-Consumer".to_owned());
+    }
     if !service.auth.scopes.is_empty() {
         notes.push(format!("scopes {}", service.auth.scopes.join(" ")));
     }

@@ -13,6 +13,9 @@ use crate::http::field::is_value_byte;
 use crate::http::target::is_authority;
 use crate::limits::{CONFIG_PATH_BYTES_MAX, HEADER_VARIABLE_BYTES};
 
+/// Header that tells an upstream the name of the consumer (`forwardConsumer`).
+pub const CONSUMER: &str = "X-Consumer";
+
 /// Variable in the value of an edit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "each variant is the variable of that name")]

@@ -1,6 +1,28 @@
 //! Path rewrite: upstream path = target path + the part of the path after the route. The caller
 //! appends the query, byte for byte.
 
+/// Start of the line that tells an upstream which prefix its paths have outside.
+pub const PREFIX: &str = "X-Forwarded-Prefix: ";
+
+/// Returns the prefix that stands before the upstream's path in the client's path; empty without
+/// one. A route that does not end with the target's path is replaced, and no prefix leads back.
+fn stripped_prefix<'r>(route: &'r str, target_path: &str, strip_prefix: bool) -> &'r str {
+    if !strip_prefix {
+        return "";
+    }
+    let route = route.strip_suffix('/').unwrap_or(route);
+    let stem = target_path.strip_suffix('/').unwrap_or(target_path);
+    route.strip_suffix(stem).unwrap_or_default()
+}
+
+/// Returns the line of `X-Forwarded-Prefix`; empty if no prefix is stripped.
+pub fn prefix_line(route: &str, target_path: &str, strip_prefix: bool) -> Box<[u8]> {
+    match stripped_prefix(route, target_path, strip_prefix) {
+        "" => Box::default(),
+        prefix => format!("{PREFIX}{prefix}\r\n").into_bytes().into(),
+    }
+}
+
 /// Rewrite of the paths of one service.
 pub struct Rewrite {
     /// The target path as configured, for a path that equals the route.
@@ -52,6 +74,30 @@ mod tests {
         let rewrite = Rewrite::new(target_path, strip);
         let taken = route.strip_suffix('/').unwrap_or(route).len();
         String::from_utf8_lossy(&rewrite.parts(path.as_bytes(), taken).concat()).into_owned()
+    }
+
+    #[test]
+    fn the_prefix_and_the_upstreams_path_are_the_clients() {
+        for (route, target_path, prefix) in [
+            ("/users", "", "/users"),
+            ("/users", "/", "/users"),
+            ("/api/users", "/users", "/api"),
+            ("/api/users", "/users/", "/api"),
+            ("/users", "/users", ""),
+            ("/users", "/users/", ""),
+            ("/users", "/people", ""),
+            ("/users", "/api/users", ""),
+            ("/", "", ""),
+            ("/", "/base", ""),
+        ] {
+            assert_eq!(stripped_prefix(route, target_path, true), prefix, "{route}");
+            assert_eq!(stripped_prefix(route, target_path, false), "", "{route}");
+            if !prefix.is_empty() {
+                let path = format!("{route}/x");
+                let inside = rewritten(&path, route, target_path, true);
+                assert_eq!(format!("{prefix}{inside}"), path);
+            }
+        }
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod prepared;
 mod reason;
 mod recent;
 mod reception;
+mod record_rule;
 pub mod recorder;
 mod rules;
 pub mod settings;

@@ -21,11 +21,11 @@ use crate::observe::metrics::counters::Counters;
 use crate::policy::addresses::AddressRules;
 use crate::policy::admission::AdmissionRules;
 use crate::policy::auth::provider::Reads;
-use crate::policy::edits::Edits;
+use crate::policy::edits::{CONSUMER, Edits};
 use crate::policy::forward::TrustedProxies;
 use crate::policy::of_service::HeaderPolicies;
 use crate::policy::rate_fields::RateLines;
-use crate::policy::rewrite::Rewrite;
+use crate::policy::rewrite::{Rewrite, prefix_line};
 use crate::policy::router::Router;
 use crate::time::Duration;
 
@@ -117,6 +117,8 @@ pub(super) struct DestinationRules {
     pub(super) id: TargetId,
     pub(super) target: Rc<Target>,
     pub(super) rewrite: Rewrite,
+    /// `X-Forwarded-Prefix` as a whole line; empty if no prefix is stripped.
+    pub(super) prefix_line: Box<[u8]>,
 }
 
 impl Rules {
@@ -140,6 +142,7 @@ impl Rules {
             gathered_bytes: settings.limits.gathered_bytes,
         });
         let notes_requests = notes_requests(&settings);
+        let says_consumer = settings.says_consumer();
         let targets = settings.targets.iter().cloned().map(Rc::new);
         let targets = targets.collect::<Vec<_>>();
         // A copy of thousands of services would hold the event loop up.
@@ -162,8 +165,8 @@ impl Rules {
                 },
                 headers,
                 providers: providers(&service.auth, &state),
-                gateway_headers: gateway_headers(&settings, &service.auth.providers),
-                credential_headers: credential_headers(&settings, &service.auth),
+                gateway_headers: gateway_headers(&settings, &service.auth.providers, says_consumer),
+                credential_headers: credential_headers(&settings, &service.auth, says_consumer),
                 body_bytes: service.body_bytes(settings.limits.body_bytes),
                 common: Rc::clone(&common),
                 route: Rc::from(service.route.as_str()),
@@ -250,6 +253,7 @@ impl ServiceRules {
                 id: destination.id,
                 target: Rc::clone(&destination.target),
                 rewrite: Rewrite::new("", false),
+                prefix_line: Box::default(),
             });
         ServiceRules {
             service: Service {
@@ -343,6 +347,7 @@ fn destinations(
                 id: *state.targets.get(destination.target)?,
                 target: Rc::clone(targets.get(destination.target)?),
                 rewrite: Rewrite::new(&destination.path, service.strip_prefix),
+                prefix_line: prefix_line(&service.route, &destination.path, service.strip_prefix),
             })
         })
         .collect()
@@ -357,9 +362,13 @@ fn providers(auth: &ServiceAuth, state: &StateKeys) -> Rc<[ProviderId]> {
 
 /// Returns the headers of a service's own providers; and of all others those that exist for nothing
 /// else, because the upstream that believes them may be behind several services. `Authorization`
-/// and `Cookie` are a client's own everywhere else.
-fn gateway_headers(settings: &Settings, own: &[usize]) -> Vec<String> {
+/// and `Cookie` are a client's own everywhere else. `says_consumer`: a service forwards the name of
+/// its consumer.
+fn gateway_headers(settings: &Settings, own: &[usize], says_consumer: bool) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
+    if says_consumer {
+        all.push(CONSUMER.to_owned());
+    }
     for (index, provider) in settings.auth.iter().enumerate() {
         for header in provider.kind.headers() {
             let clients = ["authorization", "cookie"]
@@ -376,11 +385,11 @@ fn gateway_headers(settings: &Settings, own: &[usize]) -> Vec<String> {
 
 /// Returns the headers for [`ServiceRules::dropped`] of a service with `"forwardCredentials":
 /// false`; empty for every other.
-fn credential_headers(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
+fn credential_headers(settings: &Settings, auth: &ServiceAuth, says_consumer: bool) -> Vec<String> {
     if !auth.strips_credentials {
         return Vec::new();
     }
-    let mut all = gateway_headers(settings, &auth.providers);
+    let mut all = gateway_headers(settings, &auth.providers, says_consumer);
     for provider in auth
         .providers
         .iter()

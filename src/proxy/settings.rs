@@ -2,11 +2,10 @@
 
 mod target;
 
-use core::ops::RangeInclusive;
 use std::sync::Arc;
 
 pub use self::target::{Target, TargetHost, TargetIdentity};
-use crate::observe::access::Outcome;
+pub use super::record_rule::RecordRule;
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::Edits;
@@ -69,30 +68,6 @@ pub struct Settings {
     pub record: Option<RecordRule>,
 }
 
-/// `record`: failed requests that the flight recorder keeps, and how much of them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RecordRule {
-    /// First and last status of each range in `on`.
-    pub statuses: Vec<RangeInclusive<u16>>,
-    /// Words of `end` in `on`.
-    pub outcomes: Vec<Outcome>,
-    /// Bytes that are kept of a request and its response.
-    pub bytes: usize,
-    /// Files that are kept.
-    pub keep: usize,
-    /// Directory of the files.
-    pub dir: String,
-}
-
-impl RecordRule {
-    /// Returns true if a request that ends like this is kept.
-    pub fn picks(&self, outcome: Outcome, status: Option<u16>) -> bool {
-        let has_status = |range: &RangeInclusive<u16>| status.is_some_and(|it| range.contains(&it));
-        self.outcomes.contains(&outcome)
-            || outcome != Outcome::Ok && self.statuses.iter().any(has_status)
-    }
-}
-
 impl Settings {
     /// Builds the routes table of the services.
     pub fn router(&self) -> Router {
@@ -123,6 +98,12 @@ impl Settings {
     pub fn gates(&self) -> Option<Box<Gates>> {
         let services = self.services.iter().map(|service| service.gate.as_ref());
         Gates::new(services, self.maintenance.as_ref(), self.limits.body_bytes)
+    }
+
+    /// Returns true if a service forwards the name of its consumer: then no client says it.
+    pub fn says_consumer(&self) -> bool {
+        let mut services = self.services.iter();
+        services.any(|service| service.auth.forwards_consumer)
     }
 
     /// Returns the limit for forged credentials, if there are providers.
@@ -272,6 +253,9 @@ pub struct ServiceAuth {
     /// True to remove the credential that admitted a request before it is forwarded
     /// (`"forwardCredentials": false`).
     pub strips_credentials: bool,
+    /// `forwardConsumer`: true if the upstream gets the consumer's name as `X-Consumer`. The header
+    /// edits of the service have it.
+    pub forwards_consumer: bool,
 }
 
 impl ServiceAuth {

@@ -1,6 +1,8 @@
 //! Header edits: `requestHeaders` and `responseHeaders` in the whole engine.
 
 use tollgate::limits::VIA_LOOPS_MAX;
+use tollgate::policy::auth::api_key::KeyHash;
+use tollgate::policy::auth::basic::PasswordHash;
 use tollgate::proxy::command::{Fault, ListenerKind};
 
 use super::auth::{SECRET, anns, token};
@@ -417,4 +419,131 @@ fn a_reload_changes_the_edits() {
     world.reply(origin, OK);
     let text = world.expect_status(client, 200);
     assert_eq!(values(&text, "X-Env"), ["b"]);
+}
+
+/// Returns a gateway whose service forwards the consumer, and another one that does not.
+fn forwarding() -> World {
+    let hash = PasswordHash::new(b"secret", b"saltsalt");
+    let key = KeyHash::new(b"key");
+    World::with(&format!(
+        r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": ["jwt", "keys", "users"], "forwardConsumer": true }},
+                            {{ "route": "/open", "target": "http://10.0.0.2/open" }} ],
+              "auth": {{ "jwt": {{ "type": "jwt", "secret": "{SECRET}" }}, "keys": {{ "type": "apiKey", "keys": {{ "key-1": "{key}" }} }},
+                         "users": {{ "type": "basic", "users": {{ "bob": "{hash}" }} }} }},
+              "rateLimit": false, "securityHeaders": false }}"#
+    ))
+}
+
+#[test]
+fn the_consumer_goes_upstream() {
+    let mut world = forwarding();
+    let client = world.connect();
+    let token = anns("");
+    for (line, name) in [
+        (format!("Authorization: Bearer {token}\r\n"), "ann"),
+        ("X-Api-Key: key\r\n".to_owned(), "key-1"),
+        (
+            "Authorization: Basic Ym9iOnNlY3JldA==\r\n".to_owned(),
+            "bob",
+        ),
+        // The password is remembered.
+        (
+            "Authorization: Basic Ym9iOnNlY3JldA==\r\n".to_owned(),
+            "bob",
+        ),
+    ] {
+        let forged = format!("{line}X-Consumer: root\r\nx-consumer: root\r\n");
+        world.send(client, get("/auth", &forged));
+        if !world.passwords.is_empty() {
+            assert!(world.verify());
+        }
+        let origin = world.accept();
+        let asked = world.received_upstream(origin);
+        assert_eq!(values(&asked, "X-Consumer"), [name], "{asked}");
+        world.reply(origin, OK);
+        world.expect_status(client, 200);
+        world.finish_upstream(origin);
+    }
+    // On every service, a client's own stays here.
+    world.send(client, get("/open", "X-Consumer: root\r\n"));
+    let origin = world.accept();
+    let asked = world.received_upstream(origin);
+    assert_eq!(values(&asked, "X-Consumer"), [""; 0], "{asked}");
+}
+
+#[test]
+fn a_consumer_that_no_header_can_hold_is_none() {
+    for sub in ["a\\r\\nX-Admin: 1", " a", "", &"a".repeat(257)] {
+        let mut world = forwarding();
+        let client = world.connect();
+        let token = token(&format!(r#"{{"sub":"{sub}","exp":1895521600}}"#));
+        let line = format!("Authorization: Bearer {token}\r\nX-Consumer: root\r\n");
+        world.send(client, get("/auth", &line));
+        let origin = world.accept();
+        let asked = world.received_upstream(origin);
+        assert_eq!(values(&asked, "X-Consumer"), [""; 0], "{sub}: {asked}");
+        assert_eq!(values(&asked, "X-Admin"), [""; 0], "{sub}: {asked}");
+    }
+}
+
+#[test]
+fn a_stripped_prefix_goes_upstream() {
+    let config = |targets: &str, more: &str| {
+        format!(
+            r#"{{ "services": [ {{ "route": "/api/users", "targets": [{targets}] {more} }} ], "trustedProxies": ["192.0.2.1"] }}"#
+        )
+    };
+    for (targets, more, address, lines, expected) in [
+        (r#""http://10.0.0.1""#, "", 9, "", &["/api/users"][..]),
+        (r#""http://10.0.0.1/users/""#, "", 9, "", &["/api"]),
+        (r#""http://10.0.0.1/api/users""#, "", 9, "", &[]),
+        (r#""http://10.0.0.1/people""#, "", 9, "", &[]),
+        (
+            r#""http://10.0.0.1""#,
+            r#", "stripPrefix": false"#,
+            9,
+            "",
+            &[],
+        ),
+        (
+            r#""http://10.0.0.1/", "http://10.0.0.2""#,
+            "",
+            9,
+            "",
+            &["/api/users"],
+        ),
+        // A client's own is replaced, that of a trusted proxy is kept.
+        (
+            r#""http://10.0.0.1""#,
+            "",
+            9,
+            "X-Forwarded-Prefix: /x\r\n",
+            &["/api/users"],
+        ),
+        (
+            r#""http://10.0.0.1""#,
+            "",
+            1,
+            "x-forwarded-prefix: /x\r\n",
+            &["/x"],
+        ),
+        (
+            r#""http://10.0.0.1""#,
+            "",
+            1,
+            "X-Forwarded-Port: 1\r\n",
+            &["/api/users"],
+        ),
+    ] {
+        let mut world = World::with(&config(targets, more));
+        let client = world.connect_from([192, 0, 2, address].into());
+        world.send(client, get("/api/users/1", lines));
+        let origin = world.accept();
+        let asked = world.received_upstream(origin);
+        assert_eq!(
+            values(&asked, "X-Forwarded-Prefix"),
+            expected,
+            "{targets} {more} {lines}"
+        );
+    }
 }

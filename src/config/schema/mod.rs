@@ -10,6 +10,7 @@
 
 mod auth;
 pub(crate) mod bridges;
+mod header_edits;
 mod headers;
 mod health;
 pub mod json_schema;

@@ -2,6 +2,7 @@
 
 use crate::limits as bound;
 
+use super::header_edits::{REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY};
 use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 use super::kind::{Fallback, Key, Kind, Table};
@@ -66,22 +67,6 @@ pub(super) const ENCODED_SLASHES_KEY: Key = Key {
     kind: Kind::Word(&["reject", "keep"]),
     default: Fallback::Json(r#""reject""#),
     about: "Whether a path with %2F is refused with 400, or passed on as it is.",
-};
-
-/// `requestHeaders`: a default at the top level, and a key of a service.
-pub(super) const REQUEST_HEADERS_KEY: Key = Key {
-    name: "requestHeaders",
-    kind: Kind::Object(&HEADER_EDITS),
-    default: Fallback::Nothing,
-    about: "Changes of the headers that are sent upstream, after everything else that changes them.",
-};
-
-/// `responseHeaders`: a default at the top level, and a key of a service.
-pub(super) const RESPONSE_HEADERS_KEY: Key = Key {
-    name: "responseHeaders",
-    kind: Kind::Object(&HEADER_EDITS),
-    default: Fallback::Nothing,
-    about: "Changes of the headers of every response, the gateway's own included, after everything else.",
 };
 
 /// Returns the key of a service whose default stands at the top level.
@@ -221,48 +206,11 @@ pub static SERVICE: Table = Table {
             default: Fallback::Flag(true),
             about: "Whether the credential that let a request in is sent upstream.",
         },
-    ],
-};
-
-/// Values of `set` and `add`.
-const EDITED_EXPECTED: &str = r#"an object such as { "X-Env": "b", "X-Client": "${client.ip}" }"#;
-
-const EDITED: Kind = Kind::Map(
-    EDITED_EXPECTED,
-    &Kind::Any(
-        "a string, or null to leave the header as it is",
-        &[
-            Kind::Text("a string, or null to leave the header as it is"),
-            Kind::Null,
-        ],
-    ),
-);
-
-/// Keys of `requestHeaders` and `responseHeaders`.
-static HEADER_EDITS: Table = Table {
-    name: "requestHeaders",
-    expected: r#"an object such as { "set": { "X-Env": "b" }, "remove": ["Cookie"] }"#,
-    keys: &[
         Key {
-            name: "set",
-            kind: EDITED,
-            default: Fallback::Nothing,
-            about: "Headers with one value each, which replaces all others; null takes an inherited one away.",
-        },
-        Key {
-            name: "add",
-            kind: EDITED,
-            default: Fallback::Nothing,
-            about: "Headers that are added beside others of their name; null takes an inherited one away.",
-        },
-        Key {
-            name: "remove",
-            kind: Kind::List(
-                r#"a list of header names such as ["Cookie"]"#,
-                &Kind::Text(r#"a header name such as "Cookie""#),
-            ),
-            default: Fallback::Nothing,
-            about: "Headers that go; the list of a service replaces an inherited one.",
+            name: "forwardConsumer",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether the name of the consumer that was let in is sent upstream as X-Consumer.",
         },
     ],
 };

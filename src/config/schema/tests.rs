@@ -76,7 +76,7 @@ fn a_default_that_is_written_out_changes_nothing() {
                 continue;
             };
             // Without an `auth` there is no credential to forward.
-            let beside = if key.name == "forwardCredentials" {
+            let beside = if key.name.starts_with("forwardC") {
                 r#", "auth": "a""#
             } else {
                 ""

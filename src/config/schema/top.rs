@@ -1,6 +1,7 @@
 //! Keys of the top level, and of the objects that stand there.
 
 use super::auth::PROVIDER;
+use super::header_edits::{REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY};
 use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
@@ -8,7 +9,7 @@ use super::listener::{ADDRESS_EXPECTED, LISTEN};
 use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS};
 use super::services::{
     BALANCE_KEY, ENCODED_SLASHES_KEY, HEALTH_CHECK_KEY, PASSIVE_HEALTH_KEY, PROVIDERS_EXPECTED,
-    REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY, RETRIES_KEY, SERVICE, STRIP_PREFIX_KEY,
+    RETRIES_KEY, SERVICE, STRIP_PREFIX_KEY,
 };
 
 /// The whole file.

@@ -68,6 +68,7 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
             .access_log
             .map_or(top, |format| format.word().to_owned()),
         "scopes" => list(&service.auth.scopes),
+        "forwardConsumer" => service.auth.forwards_consumer.to_string(),
         "forwardCredentials" => (!service.auth.strips_credentials).to_string(),
         _ => String::new(),
     })

@@ -147,6 +147,7 @@ pub(super) fn forwarded_request(
         framing: Framing::None,
         id: asking.id_field,
         gateway_headers: &asking.service.gateway_headers,
+        prefix_line: b"",
         lines: b"",
     };
     let bound = total([parts.bound(request.head), request.head.len]);

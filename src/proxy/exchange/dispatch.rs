@@ -19,6 +19,7 @@ use super::retry::{FailedAttempt, Retry, Used};
 use super::settle::{ResponseEnd, UpstreamEnd};
 use super::traits::{Persistence, Sharing, Traits, WaitsFor};
 use super::{ExchangeStep, Response, Upload};
+use crate::buffer::total;
 use crate::observe::access::Outcome;
 use crate::upstream::group::Member;
 
@@ -304,6 +305,7 @@ impl Relay<'_> {
             Some(TargetParts {
                 path: destination.rewrite.start(variant.is_bare),
                 host: destination.target.authority.as_bytes(),
+                prefix_line: &destination.prefix_line,
             })
         };
         let (Some(from), Some(to)) = (
@@ -312,9 +314,9 @@ impl Relay<'_> {
         ) else {
             return false;
         };
-        let more = to.path.len().saturating_add(to.host.len());
+        let more = total([to.path.len(), to.host.len(), to.prefix_line.len()]);
         let written = outbox.rewrite_head(more, &mut self.ctx.buffers, |head, out| {
-            retarget(head, variant.keeps_host, from, to, out)
+            retarget(head, variant, from, to, out)
         });
         debug_assert!(
             written.is_ok(),

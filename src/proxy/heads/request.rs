@@ -67,6 +67,8 @@ pub(in crate::proxy) struct RequestParts<'a> {
     pub(in crate::proxy) id: IdField<'a>,
     /// Headers that only the gateway sends: a client's own are dropped.
     pub(in crate::proxy) gateway_headers: &'a [String],
+    /// `X-Forwarded-Prefix` as a whole line, unless a trusted peer says it; or empty.
+    pub(in crate::proxy) prefix_line: &'a [u8],
     /// Values of these headers, as whole lines.
     pub(in crate::proxy) lines: &'a [u8],
 }
@@ -75,7 +77,7 @@ impl RequestParts<'_> {
     /// The most bytes the head can take, given the client's.
     pub(in crate::proxy) fn bound(&self, head: &RequestHead<'_>) -> usize {
         let parts = self.target.into_iter();
-        let parts = parts.chain([self.host, self.lines, self.id.line]);
+        let parts = parts.chain([self.host, self.prefix_line, self.lines, self.id.line]);
         let parts = parts
             .chain(self.asked_host)
             .chain(self.subject)
@@ -89,10 +91,13 @@ impl RequestParts<'_> {
         head: &RequestHead<'_>,
         out: &mut Buffer,
     ) -> Result<(), HeadTooLarge> {
-        // What depends on the target is in the first two lines, and only there: `retarget` relies on
-        // it.
+        // What depends on the target is in the first three lines, and only there: `retarget` relies
+        // on it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
         writer.field(b"Host: ", self.host);
+        if !self.prefix_line.is_empty() {
+            writer.lines(self.prefix_line);
+        }
         let replaced = self.replaced(&head.fields).union(self.id.replaces);
         let mut drops = REQUEST_DROPS.union(replaced);
         drops = drops.union(trace::dropped(&head.fields));

@@ -22,6 +22,7 @@ use crate::limits::{
 use crate::policy::cors::Cors;
 use crate::policy::edits::{Edits, HeaderEdits};
 use crate::policy::request_id::LINE_BYTES;
+use crate::policy::rewrite::PREFIX;
 use crate::policy::security::SecurityHeaders;
 
 /// Bytes a head of ours adds at most beside what its parts bring: see the bounds in `forward`.
@@ -45,6 +46,7 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
         CLIENT_SUBJECT_BYTES,
         auth::request_head(settings),
         edits(settings, |edits| &edits.request),
+        prefix_line(settings),
         ADDED,
     ]);
     let mut request_head = total([head, head, head, ours]);
@@ -59,6 +61,7 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
             BufferPool::storage_for(request_head),
             CONFIG_PATH_BYTES_MAX,
             authority,
+            prefix_line(settings),
         ]);
     }
     // An OPTIONS of ours echoes what was asked for.
@@ -140,6 +143,12 @@ fn blocks(settings: &Settings) -> usize {
     let [cors, security] = [cors, security].map(Option::unwrap_or_default);
     let edits = edits(settings, |edits| &edits.response);
     total([cors, security, rate_fields(settings), edits])
+}
+
+/// Bytes of an `X-Forwarded-Prefix`.
+fn prefix_line(settings: &Settings) -> usize {
+    let routes = settings.services.iter().map(|service| service.route.len());
+    total([PREFIX.len(), routes.max().unwrap_or(0)])
 }
 
 /// Bytes that header edits add to a head.

@@ -49,6 +49,7 @@ use crate::policy::edits::Edits;
 use crate::policy::rate::{RateLimit, RateTable};
 use crate::policy::rate_fields::{RateHeaders, RateLines};
 use crate::policy::request_id::LINE_BYTES;
+use crate::policy::rewrite::PREFIX;
 use crate::slab::Slab;
 use crate::upstream::group::Group;
 use crate::wheel::Wheel;
@@ -231,17 +232,19 @@ pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
         .chain(own)
 }
 
-/// Bytes of the header policies and edits of a service that are not those of the top level. All
-/// copies of an edition share them.
+/// Bytes of the header policies and edits of a service that are not those of the top level, and of
+/// the lines of its targets. All copies of an edition share them.
 fn own_headers(service: &Service, settings: &Settings) -> usize {
     let is_shared = |edits: &Arc<Edits>| {
         let top = settings.edits.as_ref();
         top.is_some_and(|top| Arc::ptr_eq(top, edits))
     };
     let own = service.edits.as_ref().filter(|edits| !is_shared(edits));
-    let bytes = own.map_or(0, |edits| edits.bytes());
-    let edits = bytes.saturating_mul(EDITIONS_MAX.saturating_add(2));
-    total([edits, headers::held(service)])
+    let edits = own.map_or(0, |edits| edits.bytes());
+    let prefix = total([PREFIX.len(), service.route.len()]);
+    let prefixes = service.destinations.len().saturating_mul(prefix);
+    let lines = total([edits, prefixes]).saturating_mul(EDITIONS_MAX.saturating_add(2));
+    total([lines, headers::held(service)])
 }
 
 /// Bytes that all copies of a service in one edition share, for all editions.

@@ -21,6 +21,7 @@ use super::{Grants, Received, Reception};
 use crate::buffer::Buffer;
 use crate::http::chunked::ChunkDecoder;
 use crate::http::emit::Framing;
+use crate::http::field::Name;
 use crate::http::framing::{RequestBody, wants_websocket};
 use crate::http::head::{RequestHead, Version};
 use crate::http::persistence::authenticates_connection;
@@ -223,7 +224,14 @@ impl UpstreamHead<'_> {
             .rewrite
             .parts(request.target.path, self.route.taken);
         let asked_host = request.asked_host();
+        let trusted = ctx.rules.trusted.is_trusted(client.peer);
+        let mut prefix_line = &destination.prefix_line[..];
+        let says_prefix = !(trusted && is_prefix_said(request.head));
+        if !says_prefix {
+            prefix_line = b"";
+        }
         let variant = HeadVariant {
+            says_prefix,
             is_bare: rest.is_empty(),
             keeps_host: keeps_host && asked_host.is_some(),
         };
@@ -234,7 +242,7 @@ impl UpstreamHead<'_> {
                 .unwrap_or(destination.target.authority.as_bytes()),
             connection: &request.connection,
             peer: client.peer.ip(),
-            trusted: ctx.rules.trusted.is_trusted(client.peer),
+            trusted,
             secure: client.listener == ListenerKind::Secure,
             subject: client.subject.as_deref(),
             asked_host,
@@ -248,6 +256,7 @@ impl UpstreamHead<'_> {
                 RequestBody::Chunked => Framing::Chunked,
             },
             id: self.entry.id_field(),
+            prefix_line,
             gateway_headers: self.gateway_headers,
             lines: self.grant.map_or(&[], Grant::lines),
         };
@@ -288,6 +297,15 @@ impl UpstreamHead<'_> {
             consumer: consumer.unwrap_or_default().as_bytes(),
         }
     }
+}
+
+/// Returns whether a request says `X-Forwarded-Prefix`.
+fn is_prefix_said(head: &RequestHead<'_>) -> bool {
+    head.fields.has(Name::XForwardedOther)
+        && head
+            .fields
+            .iter()
+            .any(|field| field.name.eq_ignore_ascii_case(b"X-Forwarded-Prefix"))
 }
 
 fn upload_of(body: &RequestBody, is_websocket: bool) -> Upload {

@@ -1,4 +1,4 @@
-//! `auth`, `scopes` and `forwardCredentials` of a service.
+//! `auth`, `scopes`, `forwardCredentials` and `forwardConsumer` of a service.
 
 use crate::limits::{AUTH_PROVIDERS_PER_SERVICE, AUTH_SCOPE_BYTES};
 use crate::proxy::settings::ServiceAuth;
@@ -36,11 +36,14 @@ pub(crate) fn compile(
         None => defaults.required.is_empty(),
     };
     auth.strips_credentials = !object.flag("forwardCredentials", report);
-    if let Some(place) = object.get("forwardCredentials").filter(|_| asks_nobody) {
-        place.fail_bare(
-            report,
-            "says what becomes of a credential, and nothing asks for one; add \"auth\"",
-        );
+    auth.forwards_consumer = object.flag("forwardConsumer", report);
+    for key in ["forwardCredentials", "forwardConsumer"] {
+        if let Some(place) = object.get(key).filter(|_| asks_nobody) {
+            place.fail_bare(
+                report,
+                "says what becomes of a credential, and nothing asks for one; add \"auth\"",
+            );
+        }
     }
     let Some(place) = object.get("scopes") else {
         return auth;

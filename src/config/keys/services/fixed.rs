@@ -11,7 +11,7 @@ use crate::config::syntax::source::Source;
 use crate::config::values::{media_type, path, scalars, target_url};
 
 /// Keys of a service that say something about its targets.
-const ABOUT_TARGETS: [&str; 9] = [
+const ABOUT_TARGETS: [&str; 10] = [
     "balance",
     "healthCheck",
     "passiveHealth",
@@ -21,6 +21,7 @@ const ABOUT_TARGETS: [&str; 9] = [
     "tls",
     "timeouts",
     "forwardCredentials",
+    "forwardConsumer",
 ];
 
 /// Reads `redirect` or `respond`; `Some(None)` without either. `None`: an error was reported.

@@ -8,7 +8,7 @@ use crate::limits::{
     HEADER_EDIT_LINES_BYTES, HEADER_EDIT_NAME_BYTES, HEADER_EDIT_VALUE_BYTES,
     HEADER_EDIT_VARIABLES_MAX, HEADER_EDITS_MAX,
 };
-use crate::policy::edits::{Edits, HeaderEdits, Line, Part};
+use crate::policy::edits::{CONSUMER, Edits, HeaderEdits, Line, Part, Variable};
 
 use crate::config::keys::security_headers::value_fault;
 use crate::config::syntax::document::Value;
@@ -66,6 +66,17 @@ impl Inherited {
     /// Returns the compiled edits; `None`: there are none.
     pub(crate) fn compiled(&self) -> Option<Arc<Edits>> {
         self.compiled.clone()
+    }
+
+    /// Returns the compiled edits of a service whose upstream gets the name of the consumer.
+    pub(super) fn with_consumer(&self) -> Option<Arc<Edits>> {
+        let mut request = Lists::clone(&self.request);
+        request.set.push(Line {
+            name: CONSUMER.to_owned(),
+            parts: vec![Part::Variable(Variable::Consumer)],
+            written: "${consumer}".to_owned(),
+        });
+        compiled(&request, &self.response)
     }
 }
 

@@ -142,7 +142,10 @@ impl Compiler<'_> {
             strip_prefix,
             preserve_host,
             keeps_encoded_slashes,
-            edits: edits.compiled(),
+            edits: match auth.forwards_consumer {
+                true => edits.with_consumer(),
+                false => edits.compiled(),
+            },
             headers,
             rate_limit,
             timeouts,
