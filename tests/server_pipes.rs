@@ -113,6 +113,7 @@ fn files(certificates: Vec<CertificateFiles>) -> TlsFiles {
         certificates,
         min_version: TlsVersion::Tls12,
         client_ca: None,
+        client_auth: tollgate::transport::server::ClientAuth::Required,
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn service_keys(
         route: _,
         hosts: _,
         methods: _,
+        entrance: _,
         destinations: _,
         reply: _,
         gate: _,
@@ -52,6 +53,7 @@ pub(crate) fn service_keys(
         (old.retries != new.retries, "retries"),
         (old.strip_prefix != new.strip_prefix, "stripPrefix"),
         (old.preserve_host != new.preserve_host, "preserveHost"),
+        (old.entrance != new.entrance, "clientCertificate"),
         (
             old.keeps_encoded_slashes != new.keeps_encoded_slashes,
             "encodedSlashes",

@@ -165,7 +165,8 @@ fn services(old: &Settings, new: &Settings) -> Changed {
 /// Returns the name of a service: its route, and what else tells it from others with that route.
 pub(crate) fn name(service: &Service) -> String {
     let mut name = service.route.clone();
-    for part in service.methods.iter().chain(&service.hosts) {
+    let parts = service.methods.iter().chain(&service.hosts);
+    for part in parts.chain(service.listeners()) {
         name.push(' ');
         name.push_str(part);
     }
@@ -247,6 +248,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         allow: _,
         deny: _,
         maintenance: _,
+        listener_names: _,
         https_port: _,
         access_log: _,
         request_id: _,

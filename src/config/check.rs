@@ -11,7 +11,7 @@ use crate::proxy::settings::{
     ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
-use crate::transport::server::{TlsFiles, TlsVersion};
+use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};
 
 use super::keys::services::balance;
 use super::model::{AdminAccess, Config, Listen, ListenKind};
@@ -275,6 +275,10 @@ pub(crate) fn admin(AdminAccess { addresses, hosts }: &AdminAccess) -> String {
 
 pub(crate) fn listener(listen: &Listen) -> String {
     let mut text = listener_kind(listen);
+    if let Some(name) = &listen.name {
+        text.push_str(", name ");
+        text.push_str(name);
+    }
     if !listen.proxied.is_empty() {
         text.push_str(", PROXY protocol");
     }
@@ -288,6 +292,7 @@ fn listener_kind(listen: &Listen) -> String {
         certificates,
         min_version,
         client_ca,
+        client_auth,
     } = match kind {
         ListenKind::Plain => return address.to_string(),
         ListenKind::Redirect => return format!("{address} (redirects to https)"),
@@ -302,10 +307,10 @@ fn listener_kind(listen: &Listen) -> String {
     } else {
         "TLS 1.2 and 1.3"
     };
-    let clients = if client_ca.is_some() {
-        ", client certificates"
-    } else {
-        ""
+    let clients = match (client_ca, client_auth) {
+        (None, _) => "",
+        (Some(_), ClientAuth::Required) => ", client certificates",
+        (Some(_), ClientAuth::Optional) => ", optional client certificates",
     };
     format!("{address} ({version}, {count}{clients})")
 }

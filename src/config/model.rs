@@ -44,6 +44,8 @@ pub struct Listen {
     pub address: ListenAddress,
     /// Protocol of the listener.
     pub kind: ListenKind,
+    /// `name`: name by which services choose it.
+    pub name: Option<String>,
     /// `proxyProtocol`: peers whose connections begin with a header of the PROXY protocol.
     pub proxied: PeerSet,
 }

@@ -225,6 +225,7 @@ fn the_articles_table_is_whole() {
         [Listen {
             address,
             kind: ListenKind::Plain,
+            name: None,
             proxied: PeerSet::default(),
         }]
     );

@@ -245,6 +245,10 @@ impl Order<'_> {
                 return true;
             }
         }
+        if self.service.is_some_and(Service::needs_certificate) && !facts.is_preflight {
+            let text = "the service wants a client certificate, and this request shows none";
+            return self.put("clientCertificate", Verdict::Stopped, text.to_owned());
+        }
         for (text, verdict) in policies::auth(facts, self.service, run, settings) {
             self.put("auth", verdict, text);
         }

@@ -83,6 +83,9 @@ impl World {
         let client = self.proxy.handle_accepted(arrival.peer, arrival.kind, NOW);
         let Some(client) = client else { return };
         self.client = Some(client);
+        let mut number = None;
+        let listener = Some((arrival.address.as_str(), &mut number));
+        self.proxy.note_entrance(client, listener, None);
         if arrival.kind == ListenerKind::Secure {
             self.proxy.handle_secured(client, None, NOW);
         }

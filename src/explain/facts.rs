@@ -59,7 +59,8 @@ impl Facts {
 /// Has the engine's rules judge the request.
 pub(super) fn facts(config: &Config, proxy: &Proxy, arrival: &Arrival, wall: UnixTime) -> Facts {
     let settings = &config.settings;
-    let from = (arrival.peer, arrival.kind == ListenerKind::Redirect);
+    let redirects = arrival.kind == ListenerKind::Redirect;
+    let from = (arrival.peer, redirects, Some(arrival.address.as_str()));
     let judged = judge(proxy, &arrival.bytes, from, |judged| {
         facts_of(&judged, settings, wall)
     });

@@ -20,6 +20,8 @@ pub(super) struct Arrival {
     pub(super) peer: Peer,
     /// Number of the listener in the file.
     pub(super) listener: usize,
+    /// Address of the listener.
+    pub(super) address: String,
     pub(super) kind: ListenerKind,
     /// Assumptions that a reader should know.
     pub(super) notes: Vec<String>,
@@ -101,9 +103,16 @@ pub(super) fn arrival(config: &Config, asked: &Asked) -> Result<Arrival, String>
         head,
         peer,
         listener,
+        address: address_of(config, listener),
         kind,
         notes,
     })
+}
+
+/// Returns the address of a listener.
+fn address_of(config: &Config, listener: usize) -> String {
+    let listen = config.listeners.get(listener);
+    listen.map_or(String::new(), |listen| listen.address.to_string())
 }
 
 /// Returns a header of the command line that is one line.

@@ -6,6 +6,7 @@ pub mod admission;
 pub mod auth;
 pub mod cors;
 pub mod edits;
+pub mod entrance;
 pub mod fixed;
 pub mod forward;
 pub mod gate;

@@ -80,6 +80,12 @@ enum Group {
 impl Router {
     /// Builds the router of these services. No two services may match the same request.
     pub fn new(rules: Vec<Rule<'_>>) -> Router {
+        Router::of(&rules, &|_| true)
+    }
+
+    /// Builds the router of those services, by their indices, that are in `seen`. No two of them may
+    /// match the same request.
+    pub fn of(rules: &[Rule<'_>], seen: &dyn Fn(usize) -> bool) -> Router {
         let mut names = rules
             .iter()
             .flat_map(|rule| rule.hosts)
@@ -96,7 +102,8 @@ impl Router {
                 Some(host) => rule.hosts.iter().any(|name| name == host),
                 None => rule.hosts.is_empty(),
             };
-            let here = rules.iter().enumerate().filter(|(_, rule)| is_here(rule));
+            let here = rules.iter().enumerate();
+            let here = here.filter(|(service, rule)| is_here(rule) && seen(*service));
             let here = here.collect::<Vec<_>>();
             let (routes, members) = distinct(here.iter().map(|(_, rule)| rule.route).collect());
             let group = |places: Vec<usize>| {

@@ -28,14 +28,15 @@ pub struct Judged<'a, 'b> {
 }
 
 /// Has the rules of the moment decide about a request that begins with `bytes`. Nothing is counted
-/// and nothing is sent. `redirects`: it comes in on a listener that redirects.
+/// and nothing is sent. `redirects`: it comes in on a listener that redirects; `listener`: address
+/// of that listener.
 ///
 /// # Errors
 /// The bytes are no head, or one that breaks a rule; `None`: the head is not complete.
 pub fn judge<R>(
     proxy: &Proxy,
     bytes: &[u8],
-    (peer, redirects): (Peer, bool),
+    (peer, redirects, listener): (Peer, bool, Option<&str>),
     look: impl FnOnce(Judged<'_, '_>) -> R,
 ) -> Result<R, Option<RequestError>> {
     let rules = &proxy.ctx.rules;
@@ -45,7 +46,8 @@ pub fn judge<R>(
     let request = Request::read(&head)?;
     let forwarded = head.fields.get_all(crate::http::field::Name::XForwardedFor);
     let client = rules.trusted.client_address(peer, forwarded);
-    let admission = admission::decide(&rules.admission(), &request, client, redirects);
+    let routes = rules.routes.of(|| listener);
+    let admission = admission::decide(&rules.admission(routes), &request, client, redirects);
     Ok(look(Judged {
         request: &request,
         client,

@@ -51,6 +51,7 @@ mod recent;
 mod reception;
 mod record_rule;
 pub mod recorder;
+mod routes;
 mod rules;
 pub mod settings;
 mod state_keys;

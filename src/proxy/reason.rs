@@ -38,6 +38,8 @@ pub enum Reason {
     Loop,
     /// The address rules deny this client.
     AddressDenied,
+    /// The service wants a client certificate, and the connection has shown none.
+    NoCertificate,
     /// The health checks of all targets of the service fail.
     AllTargetsDown,
     /// The service has as many requests in flight as its `limits.inFlight` allows.
@@ -102,6 +104,7 @@ impl Reason {
             Reason::HeadOutgrown => "head too large once it is written for the upstream",
             Reason::Loop => "Via shows that the request runs in a circle",
             Reason::AddressDenied => "address denied by allow and deny",
+            Reason::NoCertificate => "no client certificate, see clientCertificate",
             Reason::AllTargetsDown => "the checks of all targets fail",
             Reason::ServiceFull => "limits.inFlight requests of the service are in flight",
             Reason::TargetsFull => "all targets have maxInFlight requests in flight",

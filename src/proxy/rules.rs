@@ -22,6 +22,7 @@ use crate::policy::addresses::AddressRules;
 use crate::policy::admission::AdmissionRules;
 use crate::policy::auth::provider::Reads;
 use crate::policy::edits::{CONSUMER, Edits};
+use crate::policy::entrance::Routes;
 use crate::policy::forward::TrustedProxies;
 use crate::policy::of_service::HeaderPolicies;
 use crate::policy::rate_fields::RateLines;
@@ -38,8 +39,8 @@ pub(super) const COPIES_MAX: usize = 5 + 2 * EDITIONS_MAX + 2 + 5;
 pub(super) struct Rules {
     /// Settings as checked by `config`, without the services, which are in their rules.
     pub(super) settings: Settings,
-    /// The routes table.
-    pub(super) routes: Router,
+    /// The routing tables.
+    pub(super) routes: Routes,
     /// Rules of the services, in the order of the settings: the routes table names them by index.
     pub(super) services: Vec<Rc<ServiceRules>>,
     /// Rules that all services share.
@@ -200,14 +201,15 @@ impl Rules {
         self.services.get(index).map(Rc::clone)
     }
 
-    /// Returns the rules that a request is checked against before authentication.
+    /// Returns the rules that a request is checked against before authentication. `routes`: the
+    /// table of its listener.
     #[inline(always)]
-    pub(super) fn admission(&self) -> AdmissionRules<'_> {
+    pub(super) fn admission<'r>(&'r self, routes: &'r Router) -> AdmissionRules<'r> {
         AdmissionRules {
             addresses: &self.addresses,
             cors: self.common.headers.cors.as_deref(),
             service_cors: self.service_cors.as_deref(),
-            routes: &self.routes,
+            routes,
             body_bytes: self.settings.limits.body_bytes,
             gates: self.gates.as_deref(),
         }

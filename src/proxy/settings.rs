@@ -9,15 +9,13 @@ pub use super::record_rule::RecordRule;
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::Edits;
+pub use crate::policy::entrance::ServiceEntrance;
 pub use crate::policy::fixed::{FixedReply, Redirect, Respond};
 pub use crate::policy::forward::{Network, PeerSet};
 pub use crate::policy::gate::{BodyLimit, Gate, Gates, Maintenance, OwnMaintenance};
-use crate::policy::guard::{GuardId, OPEN};
 use crate::policy::of_service::HeaderPolicies;
 use crate::policy::rate::RateLimit;
-use crate::policy::router::{Router, Rule};
 use crate::policy::security::SecurityHeaders;
-use crate::sort::Index;
 use crate::time::Duration;
 pub use crate::upstream::balance::Strategy;
 pub use crate::upstream::health::{Hysteresis, PassiveHealth};
@@ -58,6 +56,8 @@ pub struct Settings {
     pub deny: PeerSet,
     /// `maintenance` of services without their own, and of requests without a route; `None`: off.
     pub maintenance: Option<Arc<Maintenance>>,
+    /// Address and `name` of each listener that has a name.
+    pub listener_names: Vec<(String, String)>,
     /// Port for the redirects of a `redirectToHttps` listener: that of the first TLS listener.
     pub https_port: Option<u16>,
     /// `accessLog`.
@@ -69,30 +69,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Builds the routes table of the services.
-    pub fn router(&self) -> Router {
-        let services = self.services.iter();
-        let known = Index::new(
-            services
-                .clone()
-                .map(|service| service.auth.admits())
-                .collect(),
-        );
-        let rules = services.map(|service| Rule {
-            route: &service.route,
-            hosts: &service.hosts,
-            methods: &service.methods,
-            guard: match known.place(&service.auth.admits()) {
-                Some(place) if !service.auth.providers.is_empty() => {
-                    OPEN.saturating_add(1).saturating_add(place as GuardId)
-                }
-                _ => OPEN,
-            },
-            keeps_slashes: service.keeps_encoded_slashes,
-        });
-        Router::new(rules.collect())
-    }
-
     /// Compiles what single services say about clients, maintenance and bodies. `None`: nothing, and
     /// the gateway is not in maintenance.
     pub fn gates(&self) -> Option<Box<Gates>> {
@@ -210,6 +186,8 @@ pub struct Service {
     pub access_log: Option<AccessLogFormat>,
     /// `redirect` or `respond`: the reply to all requests, in place of destinations.
     pub reply: Option<Arc<FixedReply>>,
+    /// `listeners` and `clientCertificate`; `None`: neither.
+    pub entrance: Option<Box<ServiceEntrance>>,
     /// `balance`: strategy that selects a destination.
     pub balance: Strategy,
     /// `healthCheck`; `None`: off.
@@ -240,7 +218,7 @@ pub struct Service {
 }
 
 /// Identity of a service: what makes it the same in two configurations.
-pub type ServiceIdentity<'a> = (&'a str, &'a [String], &'a [String]);
+pub type ServiceIdentity<'a> = (&'a str, &'a [String], &'a [String], &'a [String]);
 
 /// `auth` and `scopes` of a service.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -260,7 +238,7 @@ pub struct ServiceAuth {
 
 impl ServiceAuth {
     /// Returns what decides who is admitted.
-    fn admits(&self) -> (&[usize], &[String]) {
+    pub(super) fn admits(&self) -> (&[usize], &[String]) {
         (&self.providers, &self.scopes)
     }
 }
@@ -279,7 +257,19 @@ pub struct Destination {
 impl Service {
     /// Returns what makes it the same in two configurations.
     pub fn identity(&self) -> ServiceIdentity<'_> {
-        (&self.route, &self.hosts, &self.methods)
+        (&self.route, &self.hosts, &self.methods, self.listeners())
+    }
+
+    /// Returns `listeners`: names of those that the service answers on; empty for all.
+    pub fn listeners(&self) -> &[String] {
+        let entrance = self.entrance.as_deref();
+        entrance.map_or(&[], |entrance| &entrance.listeners)
+    }
+
+    /// Returns true if the service refuses requests without a client certificate.
+    pub fn needs_certificate(&self) -> bool {
+        let entrance = self.entrance.as_deref();
+        entrance.is_some_and(|entrance| entrance.needs_certificate)
     }
 
     /// Returns the bound of a body's bytes; `None`: no limit. `top`: that of the top level.

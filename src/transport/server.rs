@@ -30,6 +30,18 @@ pub struct TlsFiles {
     /// PEM file with the authorities of client certificates; `None` if no client certificate is
     /// requested.
     pub client_ca: Option<PathBuf>,
+    /// Clients that may connect where a certificate is requested.
+    pub client_auth: ClientAuth,
+}
+
+/// `clientAuth`: clients that are let in where client certificates are requested.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClientAuth {
+    /// Clients with a certificate.
+    #[default]
+    Required,
+    /// Clients without a certificate, too. A certificate that is shown must be a good one.
+    Optional,
 }
 
 /// Certificate chain and its key, both PEM.
@@ -136,7 +148,13 @@ impl ServerTls {
             .zip(&keys)
             .filter_map(expiry)
             .collect();
-        let config = configure(provider, files.min_version, roots, keys).map_err(|message| {
+        let config = configure(
+            provider,
+            files.min_version,
+            (roots, files.client_auth),
+            keys,
+        )
+        .map_err(|message| {
             let path = files
                 .certificates
                 .first()
@@ -172,7 +190,10 @@ fn identity_of(files: &TlsFiles, contents: &[Vec<u8>]) -> [u8; 32] {
         TlsVersion::Tls12 => "1.2",
         TlsVersion::Tls13 => "1.3",
     };
-    let asks_clients = files.client_ca.is_some().then_some("client certificates");
+    let asks_clients = files.client_ca.as_ref().map(|_| match files.client_auth {
+        ClientAuth::Required => "client certificates",
+        ClientAuth::Optional => "optional client certificates",
+    });
     identity::digest(
         asks_clients,
         &[&[version.as_bytes().to_vec()], contents].concat(),
@@ -182,7 +203,7 @@ fn identity_of(files: &TlsFiles, contents: &[Vec<u8>]) -> [u8; 32] {
 fn configure(
     provider: Arc<CryptoProvider>,
     min_version: TlsVersion,
-    client_roots: Option<RootCertStore>,
+    (client_roots, client_auth): (Option<RootCertStore>, ClientAuth),
     keys: Vec<Arc<CertifiedKey>>,
 ) -> Result<ServerConfig, String> {
     let versions: &[&SupportedProtocolVersion] = match min_version {
@@ -197,6 +218,10 @@ fn configure(
         Some(roots) => {
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier = match client_auth {
+                ClientAuth::Required => verifier,
+                ClientAuth::Optional => verifier.allow_unauthenticated(),
+            };
             let verifier = verifier.build().map_err(|error| error.to_string())?;
             builder.with_client_cert_verifier(Arc::new(BoundedClientVerifier(verifier)))
         }

@@ -45,6 +45,7 @@ impl Identity {
             certificates: vec![pair],
             min_version: TlsVersion::Tls12,
             client_ca: None,
+            client_auth: tollgate::transport::server::ClientAuth::Required,
         };
         let read = |path: &std::path::Path| {
             let text = if path.ends_with("key") {

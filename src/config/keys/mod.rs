@@ -64,15 +64,12 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         timeouts: timeouts.exchange,
         policies,
         security_headers: security_headers.as_ref(),
+        listeners: listen::known::listeners(object.get("listen")),
         required: required(&object, &auth.known, report),
         providers: &auth.known,
     };
-    let services::Compiled {
-        services,
-        mut targets,
-    } = services
-        .map(|place| services::compile(place, &defaults, source, report))
-        .unwrap_or_default();
+    let services = services.map(|place| services::compile(place, &defaults, source, report));
+    let (services, mut targets) = services.unwrap_or_default().into_parts();
     let auth = auth.join(&mut targets);
     let listeners = listeners(&object, at("listen"), source, report);
     let names = (&services[..], security_headers.as_ref(), &auth[..]);
@@ -93,6 +90,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         allow: peers(&object, "allow", report),
         deny: peers(&object, "deny", report),
         maintenance: maintenance::top(&object, report),
+        listener_names: names_of(&listeners),
         https_port: None,
         access_log: access_log(&object, report).unwrap_or(AccessLogFormat::Combined),
         record: record::compile(object.get("record"), report),
@@ -106,6 +104,14 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         log_level: log_level(&object, report),
         included: Vec::new(),
     })
+}
+
+/// Returns the address and the name of each listener that has a name.
+fn names_of(listeners: &[Listen]) -> Vec<(String, String)> {
+    let named = listeners
+        .iter()
+        .filter_map(|listen| Some((listen.address.to_string(), listen.name.clone()?)));
+    named.collect()
 }
 
 /// Reads `$schema`, from which nothing follows here. `missing`: the place where services should be.

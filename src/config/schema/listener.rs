@@ -5,6 +5,9 @@ use super::kind::{Fallback, Key, Kind, Table};
 /// Words after "must be" of an address.
 pub const ADDRESS_EXPECTED: &str = r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
 
+/// Words after "must be" of a listener's name.
+pub const NAME_EXPECTED: &str = r#"a name such as "public", of letters, digits, "-", "_" and ".""#;
+
 /// An address, or a port of all IPv4 addresses.
 const ADDRESS: Kind = Kind::Any(
     ADDRESS_EXPECTED,
@@ -41,6 +44,12 @@ pub static LISTENER: Table = Table {
             about: "Whether every request is redirected to the first listener with TLS.",
         },
         Key {
+            name: "name",
+            kind: Kind::Text(NAME_EXPECTED),
+            default: Fallback::Nothing,
+            about: "Name by which services choose this listener; several may have the same.",
+        },
+        Key {
             name: "proxyProtocol",
             kind: Kind::List(
                 r#"a list of the balancers' networks such as ["10.0.0.0/8"]"#,
@@ -49,9 +58,28 @@ pub static LISTENER: Table = Table {
                 ),
             ),
             default: Fallback::Nothing,
-            about: "Peers whose connections begin with a header of the PROXY protocol, version 1 or 2, that names the client; without the header they are closed.",
+            about: "Balancers whose connections must begin with a header of the PROXY protocol, which names the client.",
         },
     ],
+};
+
+/// `listeners` of a service.
+pub(super) const LISTENERS_KEY: Key = Key {
+    name: "listeners",
+    kind: Kind::List(
+        r#"a list of names of listeners such as ["public"]"#,
+        &Kind::Text(r#"the "name" of a listener such as "public""#),
+    ),
+    default: Fallback::Nothing,
+    about: "Names of the listeners that the service answers on; without it, all.",
+};
+
+/// `clientCertificate` of a service.
+pub(super) const CLIENT_CERTIFICATE_KEY: Key = Key {
+    name: "clientCertificate",
+    kind: Kind::Word(&["required"]),
+    default: Fallback::Nothing,
+    about: "Whether requests of connections that showed no client certificate get 403.",
 };
 
 /// Keys of `listen[].tls`.
@@ -85,6 +113,12 @@ pub static LISTENER_TLS: Table = Table {
             ),
             default: Fallback::Nothing,
             about: "PEM file with authorities, one of which must have signed the client's certificate.",
+        },
+        Key {
+            name: "clientAuth",
+            kind: Kind::Word(&["required", "optional"]),
+            default: Fallback::Json(r#""required""#),
+            about: "Whether clients without a certificate are let in where clientCa is set.",
         },
     ],
 };

@@ -7,6 +7,7 @@ use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMIT, SERVICE_LIMITS, TIMEOUTS};
+use super::listener::{CLIENT_CERTIFICATE_KEY, LISTENERS_KEY};
 use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS, REDIRECT_KEY, RESPOND_KEY};
 
 /// Words after "must be" of providers.
@@ -106,6 +107,8 @@ pub static SERVICE: Table = Table {
             default: Fallback::Nothing,
             about: "Methods that are taken, GET with HEAD; without it, any method.",
         },
+        LISTENERS_KEY,
+        CLIENT_CERTIFICATE_KEY,
         Key {
             name: "target",
             kind: URL,

@@ -115,6 +115,7 @@ fn server() -> ServerTls {
             certificates: vec![pair],
             min_version: TlsVersion::Tls12,
             client_ca: None,
+            client_auth: crate::transport::server::ClientAuth::Required,
         };
         let read = |path: &Path| {
             Ok(if path == Path::new("key.pem") {

@@ -315,13 +315,25 @@ pub fn routes(settings: &Settings) -> usize {
             grown(waiting, size_of::<UpstreamId>()),
         ])
     };
-    total(
-        settings
-            .services
-            .iter()
-            .map(service)
-            .chain(settings.targets.iter().map(target)),
-    )
+    let services = settings.services.iter().map(service);
+    let targets = settings.targets.iter().map(target);
+    total(services.chain(targets).chain([named_tables(settings)]))
+}
+
+/// Bytes of the routing tables of single listeners, and of the names that services have for them.
+fn named_tables(settings: &Settings) -> usize {
+    let services = settings.services.iter();
+    let names = services.clone().flat_map(Service::listeners);
+    let names = names.map(|name| name.len().saturating_add(size_of::<String>()));
+    let names = total(names);
+    if names == 0 {
+        return 0;
+    }
+    let table =
+        total(services.map(|service| size_of::<Service>().saturating_add(service.route.len())));
+    let tables = table.saturating_mul(settings.listener_names.len());
+    let tables = tables.saturating_mul(EDITIONS_MAX.saturating_add(2));
+    tables.saturating_add(names.saturating_mul(COPIES_MAX))
 }
 
 /// Bytes of the lines of the access log that the engine holds before the loop takes them.

@@ -12,7 +12,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use self::replies::{
-    drainable, origin, rate_limited_reply, redirect_reply, refused_reply, unauthorized_reply,
+    certificate_reply, drainable, origin, rate_limited_reply, redirect_reply, refused_reply,
+    unauthorized_reply,
 };
 use super::auth::{Asking, AuthDecision, AuthEnv, Authenticator, SuspendedRequest};
 use super::client::{Clients, LocalReply, Phase, Place, asks_for_head};
@@ -32,6 +33,7 @@ use crate::http::head::RequestHead;
 use crate::observe::access::{Entrance, Outcome};
 use crate::policy::admission::{self, Answer, Counted, Decision, Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
+use crate::policy::entrance::ServiceEntrance;
 use crate::policy::rate_fields::Quota;
 use crate::policy::reply::Reply;
 
@@ -105,7 +107,10 @@ impl Reception<'_> {
             Err(error) => return self.refuse_invalid(head, error, entry),
         };
         let redirects = listener == ListenerKind::Redirect;
-        let admission = admission::decide(&rules.admission(), &request, client, redirects);
+        let routes = rules
+            .routes
+            .of(|| self.ctx.access_log.listener_name(entrance.listener));
+        let admission = admission::decide(&rules.admission(routes), &request, client, redirects);
         if let Counted::For(service) = admission.counted
             && suspended.is_none()
             && let Err(reply) = self.count(service, client.ip(), &mut entry)
@@ -121,6 +126,11 @@ impl Reception<'_> {
             return self.reply_and_drain(&request, reply, entry);
         };
         entry.service = Some(Rc::clone(&service));
+        if let Some(of_service) = &service.service.entrance
+            && self.lacks_certificate(of_service, &request)
+        {
+            return self.reply_and_drain(&request, certificate_reply(), entry);
+        }
         // By the settings: a provider without state must refuse requests, and not admit them.
         let is_guarded = !service.service.auth.providers.is_empty();
         // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
@@ -131,6 +141,15 @@ impl Reception<'_> {
             entry.numbers.verdict = Verdict::Preflight;
         }
         self.begin_exchange(&request, (route, service), behind, Grants::default(), entry)
+    }
+
+    /// Returns true if the service wants a client certificate, and the connection has shown none. A
+    /// browser shows none for a preflight (Fetch standard, CORS-preflight fetch).
+    #[cold]
+    fn lacks_certificate(&self, entrance: &ServiceEntrance, request: &Request<'_>) -> bool {
+        let client = self.clients.get(self.id);
+        let has_shown = client.is_some_and(|client| client.subject.is_some());
+        entrance.needs_certificate && !has_shown && !request.is_preflight()
     }
 
     /// Opens the log entry of a request. `keeps_id`: the peer is trusted, so that an id that the
@@ -197,8 +216,11 @@ impl Reception<'_> {
             Answer::Redirect => redirect_reply(request, self.ctx.rules.settings.https_port),
             Answer::MethodNotAllowed { service, group } => {
                 entry.service = self.ctx.rules.service(service);
+                let client = self.clients.get(self.id);
+                let listener = client.map_or(0, |client| client.entrance.listener);
+                let listener = || self.ctx.access_log.listener_name(listener);
                 LocalReply {
-                    lines: self.ctx.rules.routes.allow_line(group),
+                    lines: self.ctx.rules.routes.of(listener).allow_line(group),
                     ..LocalReply::last(Reply::MethodNotAllowed, Outcome::NoRoute)
                 }
             }

@@ -37,6 +37,12 @@ pub(super) fn refused_reply(refused: Refused) -> LocalReply<'static> {
     }
 }
 
+/// Returns the reply to a request whose service wants a client certificate.
+pub(super) fn certificate_reply() -> LocalReply<'static> {
+    let (outcome, reason) = (Outcome::Unauthorized, Reason::NoCertificate);
+    LocalReply::refusal(Reply::Forbidden, outcome, reason)
+}
+
 /// Returns the reply to a client that has no request left; in `wait` it has some again.
 pub(super) fn rate_limited_reply(wait: Duration) -> LocalReply<'static> {
     LocalReply {

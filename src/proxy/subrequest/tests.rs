@@ -54,6 +54,7 @@ fn gateway(host: TargetHost) -> Proxy {
         allow: Default::default(),
         deny: Default::default(),
         maintenance: None,
+        listener_names: Vec::new(),
         https_port: None,
         access_log: AccessLogFormat::Off,
         record: None,

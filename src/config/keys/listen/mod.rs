@@ -1,15 +1,18 @@
 //! `listen`: addresses and what is spoken there, and `PORT` from the environment.
 
+pub(crate) mod known;
 mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::limits::{LISTENERS_MAX, SOCKET_NAME_BYTES_MAX, UNIX_PATH_BYTES_MAX};
+use crate::limits::{
+    LISTENER_NAME_BYTES_MAX, LISTENERS_MAX, SOCKET_NAME_BYTES_MAX, UNIX_PATH_BYTES_MAX,
+};
 
 use crate::config::model::{Listen, ListenAddress, ListenKind};
-use crate::config::schema::ADDRESS_EXPECTED;
 use crate::config::schema::units::digits;
+use crate::config::schema::{ADDRESS_EXPECTED, NAME_EXPECTED};
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
@@ -36,6 +39,7 @@ pub(crate) fn compile(
             Listen {
                 address,
                 kind: ListenKind::Plain,
+                name: None,
                 proxied: PeerSet::default(),
             },
         ));
@@ -97,6 +101,7 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
         return address(place, report).map(|address| Listen {
             address,
             kind: ListenKind::Plain,
+            name: None,
             proxied: PeerSet::default(),
         });
     }
@@ -125,12 +130,29 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
             None
         }
     };
+    let name = object.get("name").and_then(|place| name(place, report));
     let proxied = proxied(&object, address.as_ref(), report);
     Some(Listen {
         address: address?,
         kind: kind?,
+        name,
         proxied,
     })
+}
+
+/// Reads `name`.
+fn name(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = place.text(report)?;
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > LISTENER_NAME_BYTES_MAX || !text.bytes().all(is_valid) {
+        let most = LISTENER_NAME_BYTES_MAX;
+        place.fail(
+            report,
+            format!("must be {NAME_EXPECTED}, of at most {most} bytes"),
+        );
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// Reads `proxyProtocol`.

@@ -5,12 +5,18 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use crate::limits::CERTIFICATES_MAX;
-use crate::transport::server::{CertificateFiles, Part, ServerTls, TlsFiles, TlsVersion};
+use crate::transport::server::{
+    CertificateFiles, ClientAuth, Part, ServerTls, TlsFiles, TlsVersion,
+};
 
-use crate::config::syntax::located::Located;
+use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 
+const CLIENT_AUTHS: [(&str, ClientAuth); 2] = [
+    ("required", ClientAuth::Required),
+    ("optional", ClientAuth::Optional),
+];
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
 
 /// Pair of files, and the places that name them.
@@ -35,6 +41,7 @@ pub(crate) fn compile(
         Some(place) => path(place, source, report).map(Some),
         None => Some(None),
     };
+    let client_auth = client_auth(&object, ca_place.is_some(), report);
     let pairs = match object.get("certificates") {
         Some(place) => pairs(place, source, report),
         None => {
@@ -51,6 +58,7 @@ pub(crate) fn compile(
         certificates,
         min_version,
         client_ca,
+        client_auth,
     };
     if let Err(faults) = ServerTls::load(&files, source.read) {
         let mut told = HashSet::new();
@@ -70,6 +78,20 @@ pub(crate) fn compile(
         return None;
     }
     Some(files)
+}
+
+/// Reads `clientAuth`.
+fn client_auth(object: &Object<'_>, has_ca: bool, report: &mut Report<'_>) -> ClientAuth {
+    let Some(place) = object.get("clientAuth") else {
+        return ClientAuth::default();
+    };
+    if !has_ca {
+        place.fail_bare(
+            report,
+            "says which clients need a certificate, and nothing says who signs them; add \"clientCa\", or remove this",
+        );
+    }
+    place.choice(report, &CLIENT_AUTHS).unwrap_or_default()
 }
 
 fn pairs<'a>(
@@ -250,8 +272,20 @@ mod tests {
                 &["clientCa: \"\" is empty; name a PEM file"],
             ),
             (
+                &format!(r#"{{"certificates":[{PAIR}],"clientAuth":"optional"}}"#),
+                &[
+                    "clientAuth: says which clients need a certificate, and nothing says who signs them; add \"clientCa\"",
+                ],
+            ),
+            (
+                &format!(r#"{{"certificates":[{PAIR}],"clientCa":"a.pem","clientAuth":"maybe"}}"#),
+                &["clientAuth: \"maybe\" must be one of \"required\", \"optional\""],
+            ),
+            (
                 &format!(r#"{{"certificates":[{PAIR}],"ciphers":"x"}}"#),
-                &["ciphers: unknown key; the keys here are certificates, minVersion, clientCa"],
+                &[
+                    "ciphers: unknown key; the keys here are certificates, minVersion, clientCa, clientAuth",
+                ],
             ),
         ] {
             let found = with_tls(tls).expect_err(tls);

@@ -113,6 +113,7 @@ pub(crate) struct RouteClaims {
 struct Claim {
     hosts: Vec<String>,
     methods: Vec<String>,
+    listeners: Vec<String>,
     by: String,
 }
 
@@ -121,17 +122,21 @@ impl RouteClaims {
     pub(crate) fn claim(
         &mut self,
         route: &str,
-        hosts: &[String],
-        methods: &[String],
+        [hosts, methods, listeners]: [&[String]; 3],
         by: &str,
     ) -> Result<(), String> {
         let claims = self.routes.entry(route.to_owned()).or_default();
         let overlaps = |mine: &[String], theirs: &[String]| {
             (mine.is_empty() && theirs.is_empty()) || mine.iter().any(|one| theirs.contains(one))
         };
-        let first = claims
-            .iter()
-            .find(|claim| overlaps(hosts, &claim.hosts) && overlaps(methods, &claim.methods));
+        let is_met = |theirs: &[String]| {
+            listeners.is_empty() || theirs.is_empty() || overlaps(listeners, theirs)
+        };
+        let first = claims.iter().find(|claim| {
+            overlaps(hosts, &claim.hosts)
+                && overlaps(methods, &claim.methods)
+                && is_met(&claim.listeners)
+        });
         if let Some(first) = first {
             let which = if hosts.is_empty() && methods.is_empty() {
                 ""
@@ -146,6 +151,7 @@ impl RouteClaims {
         claims.push(Claim {
             hosts: hosts.to_vec(),
             methods: methods.to_vec(),
+            listeners: listeners.to_vec(),
             by: by.to_owned(),
         });
         Ok(())

@@ -3,6 +3,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod balance;
+mod entrance;
 mod fixed;
 mod gate;
 mod header_edits;
@@ -21,6 +22,7 @@ use crate::policy::rate::RateLimit;
 use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{Destination, ExchangeTimeouts, Service};
 
+use crate::config::keys::listen::known::KnownListener;
 use crate::config::keys::target_list::TargetList;
 use crate::config::keys::upstream_tls::{TlsSettings, Trust};
 use crate::config::keys::{self, rate_limit, timeouts};
@@ -40,6 +42,8 @@ pub(crate) struct Defaults<'d> {
     pub(crate) policies: Policies,
     /// `securityHeaders`; `None`: off.
     pub(crate) security_headers: Option<&'d SecurityHeaders>,
+    /// Listeners of the file.
+    pub(crate) listeners: Vec<KnownListener<'d>>,
     /// Providers of the top-level `auth`.
     pub(crate) providers: &'d [Known],
     /// `requireAuth`: the providers, by their places in that list, of services without `auth`.
@@ -51,6 +55,12 @@ pub(crate) struct Defaults<'d> {
 pub(crate) struct Compiled {
     pub(crate) services: Vec<Service>,
     pub(crate) targets: TargetList,
+}
+
+impl Compiled {
+    pub(crate) fn into_parts(self) -> (Vec<Service>, TargetList) {
+        (self.services, self.targets)
+    }
 }
 
 struct Compiler<'c> {
@@ -94,7 +104,10 @@ impl Compiler<'_> {
         let hosts = hosts.map_or_else(Vec::new, |place| matching::hosts(place, report));
         let methods = object.get("methods");
         let methods = methods.map_or_else(Vec::new, |place| matching::methods(place, report));
-        let route = self.route(place, object, (&hosts, &methods), report);
+        let entrance = entrance::compile(object, &self.defaults.listeners, report);
+        let on = entrance.as_ref();
+        let on = on.map_or(&[][..], |entrance| &entrance.listeners);
+        let route = self.route(place, object, [&hosts, &methods, on], report);
         let listed = targets::compile(place, object, report);
         let reply = fixed::compile(object, self.trust.source, report);
         let (in_flight, body) = limits::of_service(object.get("limits"), report);
@@ -129,6 +142,7 @@ impl Compiler<'_> {
             route,
             hosts,
             methods,
+            entrance,
             destinations: self.destinations(listed, &tls),
             // Only targets are checked.
             health_check: health_check.filter(|_| reply.is_none()),
@@ -175,7 +189,7 @@ impl Compiler<'_> {
         &mut self,
         service: &Located<'_>,
         object: &Object<'_>,
-        (hosts, methods): (&[String], &[String]),
+        claimed: [&[String]; 3],
         report: &mut Report<'_>,
     ) -> Option<String> {
         let Some(place) = object.get("route") else {
@@ -190,7 +204,7 @@ impl Compiler<'_> {
             .map_err(|message| place.fail(report, message))
             .ok()?
             .to_owned();
-        if let Err(message) = self.claims.claim(&route, hosts, methods, &service.path) {
+        if let Err(message) = self.claims.claim(&route, claimed, &service.path) {
             place.fail(report, message);
             return None;
         }
