@@ -27,7 +27,7 @@ mod transcript;
 
 pub use self::exchange::exchange;
 pub use self::logs::access_log;
-pub use self::parsers::{chunked, request_head, response_head};
+pub use self::parsers::{chunked, proxy_header, request_head, response_head};
 pub use self::store::store;
 pub use self::tls::tls;
 pub use self::tokens::{jwks, token};
@@ -119,7 +119,8 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 13] = [
+    const TARGETS: [(&str, Check); 14] = [
+        ("proxy_header", proxy_header),
         ("request_head", request_head),
         ("response_head", response_head),
         ("chunked", chunked),

@@ -14,7 +14,9 @@ use crate::http::framing::{
 use crate::http::head::{
     FieldTable, Fields, HeadLimits, HeadScan, RequestHead, Version, parse_request, parse_response,
 };
+use crate::http::proxy_header::{self, WINDOW};
 use crate::http::target::parse_target;
+use crate::limits::PROXY_HEADER_BYTES_MAX;
 
 const LIMITS: HeadLimits = HeadLimits {
     head_bytes: 16_384,
@@ -54,6 +56,29 @@ pub fn request_head(bytes: &[u8]) {
             (read, expected) => {
                 panic!("{read:?} where the reference says {expected:?}, pieces of {piece}")
             }
+        }
+    }
+}
+
+/// A header of the PROXY protocol is read the same whole, in any of its fronts, and with more bytes
+/// behind it.
+pub fn proxy_header(bytes: &[u8]) {
+    let window = bytes.get(..WINDOW).unwrap_or(bytes);
+    let whole = cost::within(bytes.len(), 2, WINDOW as u64, || proxy_header::parse(bytes));
+    assert_eq!(
+        whole,
+        proxy_header::parse(window),
+        "bytes behind the window count"
+    );
+    for cut in 0..=window.len() {
+        let front = window.get(..cut).unwrap_or_default();
+        match (proxy_header::parse(front), whole) {
+            (Ok(None), _) => {}
+            (found @ Ok(Some((_, length))), whole) => {
+                assert_eq!(found, whole, "cut at {cut}");
+                assert!(length > 0 && length <= PROXY_HEADER_BYTES_MAX);
+            }
+            (Err(_), whole) => assert!(whole.is_err(), "refused at {cut}, then read"),
         }
     }
 }
