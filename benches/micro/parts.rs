@@ -13,8 +13,11 @@ use tollgate::http::head::{
 use tollgate::http::target::parse_target;
 use tollgate::observe::access::{AccessFormat, AccessRecord, Outcome, render};
 use tollgate::observe::date::DateCache;
+use tollgate::policy::forward::PeerSet;
+use tollgate::policy::meter::Algorithm;
 use tollgate::policy::rate::{RateLimit, RateTable};
 use tollgate::policy::rate_fields::RateHeaders;
+use tollgate::policy::rate_key::RateKey;
 use tollgate::policy::rewrite::Rewrite;
 use tollgate::policy::route::RouteTable;
 use tollgate::time::{Duration, Instant, UnixTime};
@@ -163,6 +166,9 @@ fn rate(name: &'static str, clients: u32) -> Case {
             ipv6_prefix: 64,
             max_clients: 65536,
             headers: RateHeaders::Off,
+            algorithm: Algorithm::Fixed,
+            key: RateKey::Ip,
+            exempt: PeerSet::default(),
         };
         let mut table = RateTable::new(limit, 7);
         let mut nth: u32 = 0;

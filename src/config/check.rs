@@ -4,7 +4,7 @@
 
 use core::fmt::Write;
 
-use crate::policy::rate::RateLimit;
+use crate::policy::rate_key::RateKey;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
     BodyLimit, Destination, ExchangeTimeouts, Gate, HealthCheck, OwnMaintenance, Service,
@@ -16,6 +16,7 @@ use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};
 use super::keys::services::balance;
 use super::model::{AdminAccess, Config, Listen, ListenKind};
 use super::shown;
+use super::shown::limit::{join, numbers, whole};
 use crate::config::schema::units::{show_duration, show_size};
 
 /// Returns the report; each line has its line feed.
@@ -151,12 +152,15 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     match &service.rate_limit {
         ServiceRateLimit::Inherited => {}
         ServiceRateLimit::Off => notes.push("no rate limit".to_owned()),
-        ServiceRateLimit::Own(limit) => {
-            notes.push(format!(
-                "{} requests in {}",
-                limit.requests,
-                show_duration(limit.window)
-            ));
+        ServiceRateLimit::Own(limits) => {
+            notes.extend(limits.iter().map(|limit| {
+                let text = numbers(limit);
+                let text = text.trim_end_matches(',');
+                match limit.key {
+                    RateKey::Ip => text.to_owned(),
+                    _ => format!("{text} by {}", limit.key.text()),
+                }
+            }));
         }
     }
     if let Some(most) = service.in_flight {
@@ -248,10 +252,7 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
     );
     let mut facts = vec![
         ("listen", listeners),
-        (
-            "rateLimit",
-            settings.rate_limit.as_ref().map_or("off".to_owned(), rate),
-        ),
+        ("rateLimit", join(&settings.rate_limit, whole)),
         ("timeouts", timeouts(settings)),
         ("limits", limits),
     ];
@@ -313,21 +314,6 @@ fn listener_kind(listen: &Listen) -> String {
         (Some(_), ClientAuth::Optional) => ", optional client certificates",
     };
     format!("{address} ({version}, {count}{clients})")
-}
-
-fn rate(limit: &RateLimit) -> String {
-    let RateLimit {
-        requests,
-        window,
-        ipv6_prefix,
-        max_clients,
-        headers,
-    } = limit;
-    let window = show_duration(*window);
-    let fields = headers.note();
-    format!(
-        "{requests} requests in {window} for each client (IPv6: each /{ipv6_prefix}), {max_clients} clients at once{fields}"
-    )
 }
 
 /// Returns the timeouts of connections, and those that all services have in common.

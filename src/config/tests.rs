@@ -6,11 +6,12 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::observe::access::Outcome;
+use crate::policy::forward::PeerSet;
+use crate::policy::meter::Algorithm;
 use crate::policy::rate::RateLimit;
 use crate::policy::rate_fields::RateHeaders;
-use crate::proxy::settings::{
-    AccessLogFormat, Network, PeerSet, Service, ServiceRateLimit, TargetHost,
-};
+use crate::policy::rate_key::RateKey;
+use crate::proxy::settings::{AccessLogFormat, Network, Service, ServiceRateLimit, TargetHost};
 use crate::time::Duration;
 
 use super::schema::{SERVICE, TOP};
@@ -329,8 +330,11 @@ fn the_documented_defaults_are_the_defaults() {
         ipv6_prefix: 64,
         max_clients: 65536,
         headers: RateHeaders::Off,
+        algorithm: Algorithm::Fixed,
+        key: RateKey::Ip,
+        exempt: PeerSet::default(),
     };
-    assert_eq!(settings.rate_limit, Some(rate));
+    assert_eq!(settings.rate_limit, [rate]);
     assert_eq!(settings.services[0].rate_limit, ServiceRateLimit::Inherited);
     assert_eq!(
         (
@@ -418,7 +422,7 @@ fn variables_stand_for_numbers_and_flags() {
         .settings;
     assert!(settings.half_close && settings.cors.is_none());
     assert_eq!(settings.timeouts.head, None);
-    let limit = settings.rate_limit.expect("a limit");
+    let limit = settings.rate_limit.first().expect("a limit");
     assert_eq!(
         (limit.requests, limit.window),
         (30, Duration::from_secs(30))
@@ -471,7 +475,7 @@ fn top_level_keys() {
     const SIZE: &str =
         "must be a size such as \"16KB\", \"10MB\" or \"1GB\", or a whole number of bytes";
     let cases = [
-        (r#""rateLimit":true"#, "2:13: rateLimit: must be an object or false, not true".to_owned()),
+        (r#""rateLimit":true"#, "2:13: rateLimit: must be an object, a list of them, or false, not true".to_owned()),
         (r#""rateLimit":{"requests":0}"#, "2:25: rateLimit.requests: 0 must be a whole number from 1 to 1000000000".to_owned()),
         (r#""rateLimit":{"requests":1.5}"#, "2:25: rateLimit.requests: 1.5 must be a whole number from 1 to 1000000000".to_owned()),
         (r#""rateLimit":{"requests":"20"}"#, "2:25: rateLimit.requests: \"20\" must be a whole number from 1 to 1000000000, not a string".to_owned()),
@@ -847,12 +851,15 @@ fn services_override_the_top() {
         ipv6_prefix: 48,
         max_clients: 65536,
         headers: RateHeaders::Off,
+        algorithm: Algorithm::Fixed,
+        key: RateKey::Ip,
+        exempt: PeerSet::default(),
     };
     assert_eq!(
         (a.route.as_str(), &a.rate_limit),
-        ("/a", &ServiceRateLimit::Own(own.clone()))
+        ("/a", &ServiceRateLimit::Own(vec![own.clone()]))
     );
-    assert_eq!(c.rate_limit, ServiceRateLimit::Own(own));
+    assert_eq!(c.rate_limit, ServiceRateLimit::Own(vec![own]));
     assert_eq!(
         (root.route.as_str(), &root.rate_limit),
         ("/", &ServiceRateLimit::Off)
@@ -874,17 +881,20 @@ fn services_override_the_top() {
     let off = good(
         r#"{"rateLimit":false,"services":[{"route":"/a","target":"http://b","rateLimit":{"requests":3}}]}"#,
     );
-    assert_eq!(off.settings.rate_limit, None);
+    assert_eq!(off.settings.rate_limit, []);
     let own = RateLimit {
         requests: 3,
         window: Duration::from_secs(60),
         ipv6_prefix: 64,
         max_clients: 65536,
         headers: RateHeaders::Off,
+        algorithm: Algorithm::Fixed,
+        key: RateKey::Ip,
+        exempt: PeerSet::default(),
     };
     assert_eq!(
         off.settings.services[0].rate_limit,
-        ServiceRateLimit::Own(own)
+        ServiceRateLimit::Own(vec![own])
     );
 }
 
@@ -1312,6 +1322,9 @@ fn failures_are_counted_for_each_client() {
         ipv6_prefix: 64,
         max_clients: 65536,
         headers: RateHeaders::Off,
+        algorithm: Algorithm::Fixed,
+        key: RateKey::Ip,
+        exempt: PeerSet::default(),
     };
     assert_eq!(limit(""), Some(sixty.clone()));
     assert_eq!(limit(r#","authFailures":false"#), None);

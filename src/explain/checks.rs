@@ -167,16 +167,15 @@ impl Order<'_> {
         let facts = self.facts;
         let is_over = matches!(decision, Decision::Answer(Answer::MethodNotAllowed { .. }))
             || matches!(refusal, Some(Refusal::NoRoute | Refusal::UnsafePath(_)));
-        let limit = policies::limit(self.settings, self.service, facts.client);
         let route = policies::route(facts, decision, self.service, self.reason);
         // A request without a route counts before it gets its 404.
         if is_over && facts.is_routed {
-            self.pass("rateLimit", limit.clone());
+            self.pass_limits();
         }
         if self.put("route", verdict(is_over), route) {
             return true;
         }
-        self.pass("rateLimit", limit);
+        self.pass_limits();
         false
     }
 
@@ -218,6 +217,13 @@ impl Order<'_> {
         let Some(on) = on else { return false };
         let text = shown::service::maintenance(on);
         self.put("maintenance", verdict(is_closed), text)
+    }
+
+    /// Adds the rate limits.
+    fn pass_limits(&mut self) {
+        for limit in &self.facts.limits {
+            self.pass("rateLimit", limit.clone());
+        }
     }
 
     /// Adds what decides behind the route. Returns true if the request ends there.

@@ -2,6 +2,7 @@
 
 use super::credentials::{self, Seen};
 use super::engine::{Credential, Run};
+use super::limits;
 use super::request::Arrival;
 use crate::config::Config;
 use crate::http::error::RequestError;
@@ -35,6 +36,8 @@ pub(super) struct Facts {
     pub(super) is_preflight: bool,
     /// True if the routes table was asked, and has an answer that is not about safety.
     pub(super) is_routed: bool,
+    /// Texts of the rate limits.
+    pub(super) limits: Vec<String>,
     pub(super) seen: Vec<Seen>,
     pub(super) credential: Credential,
 }
@@ -78,6 +81,7 @@ pub(super) fn facts(config: &Config, proxy: &Proxy, arrival: &Arrival, wall: Uni
         has_via: false,
         is_preflight: false,
         is_routed: false,
+        limits: Vec::new(),
         seen: Vec::new(),
         credential: Credential::default(),
     })
@@ -104,6 +108,7 @@ fn facts_of(judged: &Judged<'_, '_>, settings: &Settings, wall: UnixTime) -> Fac
         has_via: fields.has(Name::Via),
         is_preflight: request.is_preflight(),
         is_routed: judged.admission.counted != Counted::No,
+        limits: Vec::new(),
         seen: Vec::new(),
         credential: Credential {
             token,
@@ -111,6 +116,7 @@ fn facts_of(judged: &Judged<'_, '_>, settings: &Settings, wall: UnixTime) -> Fac
         },
     };
     let service = facts.service().and_then(|at| settings.services.get(at));
+    facts.limits = limits::limits(settings, service, facts.client, request);
     if let (Some(service), Decision::Forward(_), false) =
         (service, judged.admission.decision, facts.is_preflight)
     {

@@ -15,6 +15,7 @@ mod credentials;
 mod engine;
 mod facts;
 mod json;
+mod limits;
 mod policies;
 mod request;
 mod routes;

@@ -6,12 +6,12 @@ use super::facts::Facts;
 use super::request::Arrival;
 use crate::config::check;
 use crate::config::schema::units::show_size;
-use crate::config::shown::service::{list, rate};
+use crate::config::shown::service::list;
 use crate::http::framing::RequestBody;
 use crate::policy::admission::{Answer, Decision, Refusal};
 use crate::policy::cors::{Cors, CorsPolicy};
 use crate::policy::forward::{Peer, PeerSet};
-use crate::proxy::settings::{Service, ServiceRateLimit, Settings, TargetHost};
+use crate::proxy::settings::{Service, Settings, TargetHost};
 
 /// Returns the text of an address.
 pub(super) fn shown(peer: Peer) -> String {
@@ -145,30 +145,6 @@ pub(super) fn route(
         _ if service.is_none() => "none".to_owned(),
         _ => name,
     }
-}
-
-pub(super) fn limit(settings: &Settings, service: Option<&Service>, client: Peer) -> String {
-    let (limit, of) = match service.map(|service| &service.rate_limit) {
-        Some(ServiceRateLimit::Off) => (None, ""),
-        Some(ServiceRateLimit::Own(limit)) => (Some(limit), "this service has"),
-        Some(ServiceRateLimit::Inherited) | None => {
-            let of = "all services without a limit of their own share";
-            (settings.rate_limit.as_ref(), of)
-        }
-    };
-    let Some(limit) = limit else {
-        return "off".to_owned();
-    };
-    let key = match client {
-        Peer::Ip(address) if address.is_ipv6() => {
-            format!("{address}/{}", limit.ipv6_prefix)
-        }
-        other => shown(other),
-    };
-    format!(
-        "{}, here {key}; taken as the first one of the window that {of}",
-        rate(limit)
-    )
 }
 
 /// Returns a line for each provider of the service.

@@ -165,7 +165,7 @@ pub const SLOW_ITERATION_WATCH: u8 = 16;
 /// windows of the largest table took 69 to 104 ms in one go.
 pub const CARRIED_PIECE_BYTES: usize = 64 << 10;
 /// Bytes of a window of a rate limit in the state.
-pub const CARRIED_WINDOW_BYTES: usize = 24;
+pub const CARRIED_WINDOW_BYTES: usize = 32;
 /// Bytes of a piece of the state that the new process of an upgrade reads at most. A piece may be
 /// larger than [`CARRIED_PIECE_BYTES`] by the names of one service and one target.
 pub const UPGRADE_STATE_BYTES_MAX: u32 = 4 << 20;
@@ -268,6 +268,10 @@ pub const RATE_CLIENTS_DEFAULT: usize = 65_536;
 
 /// Largest `rateLimit.requests`: a larger one limits nothing.
 pub const RATE_REQUESTS_MAX: u32 = 1_000_000_000;
+/// Limits of one `rateLimit`. Each of them is looked at for each request.
+pub const RATE_LIMITS_MAX: usize = 4;
+/// Clients that a table evicts in one turn, after a reload made `rateLimit.maxClients` smaller.
+pub const RATE_EVICTED_PER_TURN: usize = 1024;
 
 // --- configuration ---
 

@@ -6,11 +6,23 @@
 //! the table needs only one timer, for the oldest window. With one timer for each window, timers of
 //! evicted clients would stay in the wheel, and a flood of new clients would exceed the memory
 //! bound.
+//!
+//! Clients of the other algorithms (`meter.rs`) are remembered for a while longer, which is the same for
+//! all clients of a table. What is said of windows above holds for them, too: a client whose end
+//! moves becomes the newest.
+
+mod carry;
+mod counts;
 
 use core::net::IpAddr;
 use std::collections::HashMap;
+use std::rc::Rc;
 
+pub use self::carry::{Walk, WindowRecord};
+use super::forward::PeerSet;
+use super::meter::{Algorithm, Meter, Used};
 use super::rate_fields::{Quota, RateHeaders, RateLines};
+use super::rate_key::RateKey;
 use super::seeded::Seeded;
 use crate::slab::{Key, Slab};
 use crate::time::{Duration, Instant};
@@ -29,19 +41,57 @@ pub struct RateLimit {
     pub max_clients: usize,
     /// Fields that tell clients what they have left.
     pub headers: RateHeaders,
+    /// Way in which requests are counted.
+    pub algorithm: Algorithm,
+    /// Part of a request that says whose it is.
+    pub key: RateKey,
+    /// Clients that are not counted.
+    pub exempt: PeerSet,
 }
 
 impl RateLimit {
-    /// Returns the field lines of the limit; `None`: it has none. `name`: name of the limit.
-    /// `exposed`: see [`RateLines::new`].
-    pub fn lines(&self, name: &str, exposed: bool) -> Option<RateLines> {
-        RateLines::new(self.headers, (self.requests, self.window), name, exposed)
+    /// Returns true if the limit counts every request by its address, in fixed windows.
+    pub fn is_plain(&self) -> bool {
+        self.algorithm == Algorithm::Fixed && self.key == RateKey::Ip && self.exempt.is_empty()
     }
+
+    /// Returns true if counts of one limit mean the same in the other.
+    pub fn is_like(&self, other: &RateLimit) -> bool {
+        (self.window, self.ipv6_prefix) == (other.window, other.ipv6_prefix)
+            && self.algorithm.is_like(other.algorithm)
+            && self.key == other.key
+    }
+
+    fn meter(&self) -> Meter {
+        Meter {
+            requests: self.requests,
+            window: self.window,
+            algorithm: self.algorithm,
+        }
+    }
+}
+
+/// Returns the field lines of a list of limits; `None`: no limit has any. `name`: name of the first
+/// limit. The others are called `NAME-2` and so on, because a client tells limits apart by their
+/// names. `exposed`: see [`RateLines::new`].
+pub fn lines(limits: &[RateLimit], name: &str, exposed: bool) -> Option<Rc<RateLines>> {
+    let lines = limits.iter().zip(1_usize..).map(|(limit, number)| {
+        let numbered = format!("{name}-{number}");
+        let name = if number == 1 { name } else { &numbered };
+        let requests = match limit.algorithm {
+            Algorithm::Bucket { burst } => burst,
+            Algorithm::Fixed | Algorithm::Sliding => limit.requests,
+        };
+        RateLines::new(limit.headers, (requests, limit.window), name, exposed)
+    });
+    RateLines::of_list(lines.collect()).map(Rc::new)
 }
 
 /// The windows of one limit.
 pub struct RateTable {
     limit: RateLimit,
+    /// Time after its end for which a window is remembered.
+    linger: Duration,
     windows: Slab<Window>,
     index: HashMap<u128, Key<Window>, Seeded>,
     wheel: Wheel<()>,
@@ -51,36 +101,10 @@ pub struct RateTable {
     newest: Option<Key<Window>>,
 }
 
-/// Running window of one client, as another process takes it over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WindowRecord {
-    /// Key of the client in its table.
-    pub client: u128,
-    /// Requests that were counted.
-    pub passed: u32,
-    /// Time until the window ends.
-    pub left: Duration,
-}
-
-/// Place of a walk over the windows of a table, from the oldest to the newest. Other work may change
-/// the table on the way.
-#[derive(Clone, Copy)]
-pub struct Walk {
-    next: Option<Key<Window>>,
-    /// End of the last window of the walk; `None`: the walk is over.
-    last: Option<Instant>,
-}
-
-impl Walk {
-    /// Returns true if no window is left.
-    pub fn is_over(&self) -> bool {
-        self.last.is_none()
-    }
-}
-
 struct Window {
     client: u128,
     passed: u32,
+    previous: u32,
     end: Instant,
     /// Neighbours in the list, which is in order of start.
     older: Option<Key<Window>>,
@@ -91,6 +115,7 @@ impl RateTable {
     /// Creates an empty table. `seed` must not be known to clients.
     pub fn new(limit: RateLimit, seed: u64) -> RateTable {
         RateTable {
+            linger: limit.meter().linger(),
             limit,
             windows: Slab::new(),
             index: HashMap::with_hasher(Seeded::new(seed)),
@@ -101,15 +126,27 @@ impl RateTable {
         }
     }
 
-    /// Replaces the limit. Window and IPv6 prefix must be those of the limit before: running windows
-    /// keep their ends and their counts. A smaller `max_clients` evicts the oldest windows.
+    /// Replaces the limit. The limit before must be like the new one: running windows keep their
+    /// ends and their counts. A smaller `max_clients` evicts the oldest windows, a piece at a time:
+    /// see [`shrink`](Self::shrink).
     pub fn set_limit(&mut self, limit: RateLimit) {
-        while self.windows.len() > limit.max_clients
-            && let Some(oldest) = self.oldest
-        {
+        self.linger = limit.meter().linger();
+        self.limit = limit;
+        self.watch_oldest();
+    }
+
+    /// Returns true if there are more clients than the limit's `max_clients`.
+    pub fn is_too_large(&self) -> bool {
+        self.windows.len() > self.limit.max_clients
+    }
+
+    /// Evicts the oldest windows that are too many, at most this number of them.
+    pub fn shrink(&mut self, most: usize) {
+        for _ in 0..most {
+            let oldest = self.oldest.filter(|_| self.is_too_large());
+            let Some(oldest) = oldest else { return };
             self.forget(oldest);
         }
-        self.limit = limit;
     }
 
     /// Upper bound of the bytes of a table for this many clients. Worst case: tombstones force one
@@ -141,16 +178,12 @@ impl RateTable {
                 return Err(window.end.since(now));
             }
             window.passed = window.passed.saturating_add(1);
-            return Ok(Quota {
-                remaining: self.limit.requests.saturating_sub(window.passed),
-                end: window.end,
-            });
+            let left = self.limit.requests.saturating_sub(window.passed);
+            return Ok(Quota::new(left, window.end));
         }
         self.start(client, now);
-        Ok(Quota {
-            remaining: self.limit.requests.saturating_sub(1),
-            end: now.after(self.limit.window),
-        })
+        let left = self.limit.requests.saturating_sub(1);
+        Ok(Quota::new(left, now.after(self.limit.window)))
     }
 
     /// Checks if a request of `client` would be counted, without counting it.
@@ -171,8 +204,8 @@ impl RateTable {
     pub fn expire(&mut self, now: Instant) {
         while let Some(reminder) = self.wheel.pop_due(now) {
             if self.wheel.fire(&mut self.timer, reminder, now) {
-                while let Some((oldest, end)) = self.oldest_end()
-                    && end <= now
+                while let Some((oldest, gone)) = self.oldest_gone()
+                    && gone <= now
                 {
                     self.forget(oldest);
                 }
@@ -181,16 +214,18 @@ impl RateTable {
         }
     }
 
-    fn oldest_end(&self) -> Option<(Key<Window>, Instant)> {
+    /// Returns the oldest window, and when it is forgotten.
+    fn oldest_gone(&self) -> Option<(Key<Window>, Instant)> {
         let oldest = self.oldest?;
-        self.windows.get(oldest).map(|window| (oldest, window.end))
+        let window = self.windows.get(oldest)?;
+        Some((oldest, window.end.after(self.linger)))
     }
 
     /// Sets the timer. The end of the oldest window only moves later, so this rarely changes the
     /// wheel.
     fn watch_oldest(&mut self) {
-        if let Some((_, end)) = self.oldest_end() {
-            self.wheel.arm(&mut self.timer, (), end);
+        if let Some((_, gone)) = self.oldest_gone() {
+            self.wheel.arm(&mut self.timer, (), gone);
         }
     }
 
@@ -199,7 +234,8 @@ impl RateTable {
         self.wheel.next_due()
     }
 
-    /// Returns the number of clients in the table; at most the limit's `max_clients`.
+    /// Returns the number of clients in the table. At most the limit's `max_clients`, unless it
+    /// became smaller: see [`shrink`](Self::shrink).
     pub fn len(&self) -> usize {
         self.windows.len()
     }
@@ -209,76 +245,32 @@ impl RateTable {
         self.windows.is_empty()
     }
 
-    /// Begins a walk over the windows. Windows that start later are not part of it, so that it has
-    /// an end.
-    pub fn walk(&self) -> Walk {
-        let newest = self.newest.and_then(|key| self.windows.get(key));
-        Walk {
-            next: self.oldest,
-            last: newest.map(|window| window.end),
-        }
-    }
-
-    /// Goes on with a walk by at most `max` windows. Returns those that run at `now`, the oldest
-    /// first.
-    pub fn records(&self, walk: &mut Walk, max: usize, now: Instant) -> Vec<WindowRecord> {
-        let mut records = Vec::new();
-        for _ in 0..max {
-            let window = walk.next.and_then(|key| {
-                let window = self.windows.get(key);
-                // A window that is gone was one of the oldest: all before it are gone, too.
-                window.or_else(|| self.windows.get(self.oldest?))
-            });
-            let Some(window) = window.filter(|window| walk.last >= Some(window.end)) else {
-                walk.last = None;
-                break;
-            };
-            if window.end > now {
-                records.push(WindowRecord {
-                    client: window.client,
-                    passed: window.passed,
-                    left: window.end.since(now),
-                });
-            }
-            walk.next = window.newer;
-        }
-        records
-    }
-
-    /// Takes a window over. Windows come in order, the oldest first. Returns false for a window that
-    /// does not fit: it is over, longer than the limit's, out of order, or its client has one.
-    pub fn restore(&mut self, record: WindowRecord, now: Instant) -> bool {
-        let end = now.after(record.left);
-        let newest = self.newest.and_then(|key| self.windows.get(key));
-        let fits = record.left > Duration::ZERO
-            && record.left <= self.limit.window
-            && newest.is_none_or(|newest| newest.end <= end)
-            && !self.index.contains_key(&record.client);
-        if fits {
-            self.insert(record.client, record.passed, end);
-        }
-        fits
-    }
-
     fn start(&mut self, client: u128, now: Instant) {
         if let Some(&ended) = self.index.get(&client) {
             self.forget(ended);
         }
-        self.insert(client, 1, now.after(self.limit.window));
+        let used = Used {
+            passed: 1,
+            previous: 0,
+            end: now.after(self.limit.window),
+        };
+        self.insert(client, used);
     }
 
     /// Inserts the newest window, of a client that has none.
-    fn insert(&mut self, client: u128, passed: u32, end: Instant) {
+    fn insert(&mut self, client: u128, used: Used) {
         if self.windows.len() >= self.limit.max_clients
             && let Some(oldest) = self.oldest
         {
             self.forget(oldest);
+            self.shrink(1);
         }
         let older = self.newest;
         let key = self.windows.insert(Window {
             client,
-            passed,
-            end,
+            passed: used.passed,
+            previous: used.previous,
+            end: used.end,
             older,
             newer: None,
         });
@@ -307,6 +299,16 @@ impl RateTable {
     }
 }
 
+impl Window {
+    fn used(&self) -> Used {
+        Used {
+            passed: self.passed,
+            previous: self.previous,
+            end: self.end,
+        }
+    }
+}
+
 /// Returns the buckets of a hash table for this many clients: at most seven of eight are used, and
 /// there must be room for twice as many clients.
 pub(super) const fn buckets(max_clients: usize) -> usize {
@@ -320,7 +322,7 @@ pub(super) const fn buckets(max_clients: usize) -> usize {
 /// Returns the key of a client. An IPv4 address and its mapped form are the same client. IPv6
 /// addresses with the same leading bits are one client.
 #[inline(always)]
-pub(super) fn client_key(client: IpAddr, ipv6_prefix: u8) -> u128 {
+pub fn client_key(client: IpAddr, ipv6_prefix: u8) -> u128 {
     match client.to_canonical() {
         // Within ::ffff:0:0/96, which no IPv6 client uses.
         IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
@@ -353,6 +355,9 @@ mod tests {
             ipv6_prefix: 64,
             max_clients,
             headers: RateHeaders::Off,
+            algorithm: Algorithm::Fixed,
+            key: RateKey::Ip,
+            exempt: PeerSet::default(),
         }
     }
 
@@ -478,6 +483,7 @@ mod tests {
         let record = |client, left| WindowRecord {
             client,
             passed: 2,
+            previous: 0,
             left: Duration::from_millis(left),
         };
         for (window, fits) in [

@@ -8,6 +8,7 @@
 //! upstream sends under the same names. Most clients read one value, and `X-RateLimit-*` is no list.
 
 use crate::digits;
+use crate::limits::{RATE_LIMITS_MAX, RATE_REQUESTS_MAX};
 use crate::time::{Duration, Instant};
 
 /// `rateLimit.headers`: form of the fields.
@@ -42,13 +43,48 @@ impl RateHeaders {
     }
 }
 
-/// Requests that a client has left in its window.
+/// Requests that a client has left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quota {
-    /// Number of requests.
-    pub remaining: u32,
-    /// End of the window.
+    /// Number of requests, and above [`PLACE_SHIFT`] the place of the limit in its list. A limit
+    /// that stands alone has place 0, and costs nothing for it.
+    left: u32,
+    /// Time at which the client has all requests again: the end of a fixed window.
     pub end: Instant,
+}
+
+/// Bits of a number of requests.
+const PLACE_SHIFT: u32 = 30;
+const _: () =
+    assert!(RATE_REQUESTS_MAX < 1 << PLACE_SHIFT && RATE_LIMITS_MAX <= 1 << (32 - PLACE_SHIFT));
+
+impl Quota {
+    /// Creates the quota of a limit that stands alone. `remaining`: at most [`RATE_REQUESTS_MAX`].
+    pub const fn new(remaining: u32, end: Instant) -> Quota {
+        Quota {
+            left: remaining,
+            end,
+        }
+    }
+
+    /// Returns the quota as that of the limit at this place of a list.
+    #[must_use]
+    pub const fn of_limit(self, place: usize) -> Quota {
+        Quota {
+            left: self.remaining() | (place as u32) << PLACE_SHIFT,
+            ..self
+        }
+    }
+
+    /// Returns the number of requests.
+    pub const fn remaining(self) -> u32 {
+        self.left & ((1 << PLACE_SHIFT) - 1)
+    }
+
+    /// Returns the place of the limit in its list.
+    pub const fn place(self) -> usize {
+        (self.left >> PLACE_SHIFT) as usize
+    }
 }
 
 /// Field lines of one limit, without the two numbers that change.
@@ -56,6 +92,8 @@ pub struct RateLines {
     form: RateHeaders,
     /// Text up to the number of requests that are left.
     start: Box<[u8]>,
+    /// Lines of the further limits of a list.
+    others: Box<[RateLines]>,
 }
 
 /// Field lines of one response.
@@ -98,7 +136,34 @@ impl RateLines {
         Some(RateLines {
             form,
             start: start.into_bytes().into(),
+            others: Box::default(),
         })
+    }
+
+    /// Builds the lines of a list of limits from those of each limit; `None`: no limit has any.
+    pub fn of_list(list: Vec<Option<RateLines>>) -> Option<RateLines> {
+        if list.iter().all(Option::is_none) {
+            return None;
+        }
+        let none = || RateLines {
+            form: RateHeaders::Off,
+            start: Box::default(),
+            others: Box::default(),
+        };
+        let mut lines = list.into_iter().map(|lines| lines.unwrap_or_else(none));
+        let first = lines.next()?;
+        Some(RateLines {
+            others: lines.collect(),
+            ..first
+        })
+    }
+
+    /// Returns the lines of the limit at this place of the list.
+    fn at(&self, place: usize) -> &RateLines {
+        let other = place
+            .checked_sub(1)
+            .and_then(|place| self.others.get(place));
+        other.unwrap_or(self)
     }
 
     /// Returns an upper bound of the bytes of the lines of a limit with this name.
@@ -143,22 +208,30 @@ impl<'a> RateFields<'a> {
 
     /// Returns an upper bound of the bytes.
     pub fn bound(&self) -> usize {
-        self.lines.start.len().saturating_add(80)
+        self.of_limit().start.len().saturating_add(80)
+    }
+
+    /// Returns the lines of the limit that the quota is of.
+    fn of_limit(&self) -> &'a RateLines {
+        self.lines.at(self.quota.place())
     }
 
     /// Returns true if a field of this name is replaced.
     pub fn replaces(&self, name: &[u8]) -> bool {
-        self.lines.replaces(name)
+        self.of_limit().replaces(name)
     }
 
     /// Writes the lines.
     #[cold]
     pub fn write(&self, put: &mut dyn FnMut(&[u8])) {
-        let Quota { remaining, end } = self.quota;
-        let reset = end.since(self.now).as_secs_ceil();
-        put(&self.lines.start);
-        put(digits::write(remaining.into(), &mut [0; 20]));
-        put(self.lines.middle());
+        let lines = self.of_limit();
+        if lines.form == RateHeaders::Off {
+            return;
+        }
+        let reset = self.quota.end.since(self.now).as_secs_ceil();
+        put(&lines.start);
+        put(digits::write(self.quota.remaining().into(), &mut [0; 20]));
+        put(lines.middle());
         put(digits::write(reset, &mut [0; 20]));
         put(b"\r\n");
     }
@@ -188,10 +261,7 @@ mod tests {
         let Some(lines) = RateLines::new(headers, limit, name, exposed) else {
             return String::new();
         };
-        let quota = Quota {
-            remaining: 19,
-            end: Instant::from_millis(42_500),
-        };
+        let quota = Quota::new(19, Instant::from_millis(42_500));
         let fields = RateFields::of(Some(&lines), Some(quota), Instant::from_millis(1_000));
         let fields = fields.expect("fields");
         let mut out = Vec::new();

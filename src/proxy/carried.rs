@@ -15,6 +15,9 @@ use crate::upstream::health::HealthRecord;
 /// State that is taken over.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CarriedState {
+    /// Seed of the hash of clients that rate tables have under other keys than addresses; zero
+    /// without tables.
+    pub client_seed: u64,
     /// Rate tables that have windows.
     pub tables: Vec<CarriedTable>,
     /// Addresses whose health is more than "up".
@@ -30,6 +33,8 @@ pub struct CarriedTable {
     pub window: Duration,
     /// Leading bits of an IPv6 address that are one client.
     pub ipv6_prefix: u8,
+    /// Longest time until a client is forgotten.
+    pub longest: Duration,
     /// Running windows, the oldest first.
     pub windows: Vec<WindowRecord>,
 }

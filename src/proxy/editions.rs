@@ -63,7 +63,7 @@ pub(super) fn compile(
 
 /// Returns the leading bits of an IPv6 address that are one client.
 pub(super) fn ipv6_prefix(settings: &Settings) -> u8 {
-    let limit = settings.rate_limit.as_ref();
+    let limit = settings.rate_limit.first();
     limit.map_or(RATE_IPV6_PREFIX_DEFAULT, |limit| limit.ipv6_prefix)
 }
 
@@ -74,9 +74,9 @@ pub(super) struct Retired(Option<Box<Rules>>);
 
 impl Retired {
     /// Takes rules. The rest of earlier ones goes at once.
-    fn take(&mut self, rules: Rc<Rules>) {
+    fn take(&mut self, rules: Rc<Rules>, limiter: &mut Limiter) {
         self.0 = Rc::into_inner(rules).map(Box::new);
-        self.give_back();
+        self.give_back(limiter);
     }
 
     /// Returns true if nothing is left to give back.
@@ -84,16 +84,18 @@ impl Retired {
         self.0.is_none()
     }
 
-    /// Gives the storage of the next piece back.
+    /// Gives the storage of the next piece back, and evicts clients of rate tables that became too
+    /// large for their new limits.
     #[cold]
-    pub(super) fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self, limiter: &mut Limiter) {
         if let Some(rules) = &mut self.0 {
+            let is_shrunk = limiter.shrink();
             let is_last = [
                 cut(&mut rules.services),
                 cut(&mut rules.settings.targets),
                 cut(&mut rules.state.services),
             ];
-            if is_last == [true; 3] {
+            if is_last == [true; 3] && is_shrunk {
                 self.0 = None;
             }
         }
@@ -155,7 +157,7 @@ impl Proxy {
         self.auth(Authenticator::fetch_new_keys);
         self.steps.extend(resolved.into_iter().map(Step::Resolved));
         self.drive(None);
-        self.retired.take(before);
+        self.retired.take(before, &mut self.limiter);
         Ok(())
     }
 

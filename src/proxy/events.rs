@@ -303,7 +303,7 @@ impl Proxy {
             }
         }
         self.limiter.expire(now);
-        self.retired.give_back();
+        self.retired.give_back(&mut self.limiter);
     }
 
     /// The gateway stops: what is idle closes, what is in flight finishes, and its connections

@@ -12,13 +12,13 @@ use super::context::{Context, TimerKey};
 use super::ids::ProviderId;
 use super::log_entry::AccessLogEntry;
 use super::reason::{Failure, Reason, Told};
-use super::settings::ServiceRateLimit;
 use crate::http::chunked::ChunkError;
 use crate::http::proxy_header::HeaderFault;
 use crate::limits::REQUEST_ID_BYTES;
 use crate::observe::access::Outcome;
 use crate::observe::dampen::{DAMPEN_TOTAL, DAMPEN_WINDOW, Kind};
 use crate::policy::forward::Peer;
+use crate::policy::rate_fields::Quota;
 
 /// Bytes of a request's path in a report.
 const PATH_BYTES: usize = 512;
@@ -159,12 +159,11 @@ impl Context {
             return;
         }
         let service = entry.service.as_ref();
-        let own = service.and_then(|rules| match &rules.service.rate_limit {
-            ServiceRateLimit::Own(limit) => Some(limit),
-            ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
-        });
         let rules = Rc::clone(&self.rules);
-        if let Some(limit) = own.or(rules.settings.rate_limit.as_ref()) {
+        let common = &rules.settings.rate_limit[..];
+        let limits = service.map_or(common, |rules| rules.service.limits(common));
+        let place = entry.numbers.quota.map_or(0, Quota::place);
+        if let Some(limit) = limits.get(place) {
             self.report(Report::FirstRateLimited {
                 route: service.map(|rules| Rc::clone(&rules.route)),
                 client: entry.numbers.client,

@@ -2,14 +2,20 @@
 //! credentials that are not authentic.
 
 use core::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 
-use super::carried::{CarriedTable, OF_ALL, OF_FAILURES, service_identity};
+use super::carried::CarriedTable;
 use super::ids::{OfRateTable, RateTableId, ServiceId};
+use super::rate_owners::{owned, owned_tables};
+use super::rate_rules::{Asked, LISTED, RateRules, RateState, Stage};
 use super::rules::Rules;
 use super::settings::{ServiceRateLimit, Settings};
 use super::state_keys::StateKeys;
-use crate::policy::rate::{RateLimit, RateTable, Walk};
+use crate::limits::{RATE_EVICTED_PER_TURN, RATE_LIMITS_MAX};
+use crate::policy::meter::Full;
+use crate::policy::rate::{RateLimit, RateTable, Walk, client_key};
 use crate::policy::rate_fields::Quota;
+use crate::policy::rate_key::{ClientHash, RateKey};
 use crate::slab::Slab;
 use crate::sort::Index;
 use crate::time::{Duration, Instant};
@@ -19,6 +25,8 @@ pub(super) struct Limiter {
     tables: Slab<RateTable, OfRateTable>,
     /// Key of the hash of client addresses, so that a client cannot aim at one slot.
     seed: u64,
+    /// Hash of clients that count by other keys than their addresses.
+    clients: ClientHash,
 }
 
 /// Walk over the windows of a table, which another process takes over.
@@ -43,12 +51,13 @@ impl Limiter {
         Limiter {
             tables: Slab::new(),
             seed,
+            clients: ClientHash::new(seed),
         }
     }
 
     /// Makes the tables those of these settings, and names them in `keys`. A table is kept, with its
     /// windows, when it belongs to the same (the top level, the failures, one service) and has the
-    /// same window and IPv6 prefix. `before`: the rules of the moment; none at the start.
+    /// same window, IPv6 prefix, algorithm and key. `before`: the rules of the moment; none at the start.
     pub(super) fn adopt(
         &mut self,
         settings: &Settings,
@@ -56,35 +65,40 @@ impl Limiter {
         keys: &mut StateKeys,
     ) {
         let old = before.map(|rules| (&rules.settings, &rules.state));
-        let default = old
-            .and_then(|(settings, state)| Some((state.rate_table?, settings.rate_limit.as_ref()?)));
+        let default = old.map_or(Vec::new(), |(settings, state)| {
+            owned(&state.rate, &settings.rate_limit)
+        });
         let failures =
             old.and_then(|(settings, state)| Some((state.failures?, settings.counted_failures()?)));
         let services = before.map_or(&[][..], |rules| &rules.services);
         let places = services.iter().map(|rules| u64::from(rules.id));
         let places = Index::new(places.collect());
         let own_of = |service: ServiceId| {
-            let rules = services.get(places.place(&service.into())?)?;
-            match &rules.service.rate_limit {
-                ServiceRateLimit::Own(limit) => Some((rules.rate_table?, limit)),
-                ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
-            }
+            let rules = places
+                .place(&service.into())
+                .and_then(|place| services.get(place));
+            rules.map_or(Vec::new(), |rules| {
+                owned(&rules.rate, rules.service.own_limits())
+            })
         };
-        let limit = settings.rate_limit.as_ref();
-        keys.rate_table = limit.map(|limit| self.keep_or_add(limit, default));
+        keys.rate = self.keep_or_add_all(&settings.rate_limit, default);
         let limit = settings.counted_failures();
-        keys.failures = limit.map(|limit| self.keep_or_add(limit, failures));
+        keys.failures =
+            limit.map(|limit| self.keep_or_add(limit, &mut failures.into_iter().collect()));
         for (service, of_service) in settings.services.iter().zip(&mut keys.services) {
-            of_service.rate_table = match &service.rate_limit {
-                ServiceRateLimit::Inherited => keys.rate_table,
-                ServiceRateLimit::Off => None,
-                ServiceRateLimit::Own(limit) => {
-                    Some(self.keep_or_add(limit, own_of(of_service.id)))
+            of_service.rate = match &service.rate_limit {
+                ServiceRateLimit::Inherited => keys.rate.clone(),
+                ServiceRateLimit::Off => RateState::default(),
+                ServiceRateLimit::Own(limits) => {
+                    self.keep_or_add_all(limits, own_of(of_service.id))
                 }
             };
         }
-        let own = keys.services.iter().map(|service| service.rate_table);
-        let used = own.chain([keys.rate_table, keys.failures]).flatten();
+        let own = keys
+            .services
+            .iter()
+            .flat_map(|service| service.rate.tables());
+        let used = own.chain(keys.rate.tables()).chain(keys.failures);
         let used = Index::new(used.map(u64::from).collect());
         for id in self.tables.keys().collect::<Vec<_>>() {
             if !used.contains(&u64::from(id)) {
@@ -93,14 +107,39 @@ impl Limiter {
         }
     }
 
-    /// Returns the table that there is, with the new limit, or a new table.
+    /// Returns the tables of a list of limits: those that there are, with the new limits, or new
+    /// ones. `known`: tables of the same owner.
+    fn keep_or_add_all(
+        &mut self,
+        limits: &[RateLimit],
+        mut known: Vec<(RateTableId, &RateLimit)>,
+    ) -> RateState {
+        let tables = limits
+            .iter()
+            .map(|limit| self.keep_or_add(limit, &mut known));
+        let tables = tables.collect::<Vec<_>>();
+        match (limits, &tables[..]) {
+            ([], _) => RateState::default(),
+            ([single], [table]) if single.is_plain() => RateState {
+                table: Some(*table),
+                rules: None,
+            },
+            _ => RateState {
+                table: Some(LISTED),
+                rules: Some(Rc::new(RateRules::new(limits, &tables))),
+            },
+        }
+    }
+
+    /// Returns the first of the known tables whose limit was like this one, with the new limit, or
+    /// a new table.
     fn keep_or_add(
         &mut self,
         limit: &RateLimit,
-        known: Option<(RateTableId, &RateLimit)>,
+        known: &mut Vec<(RateTableId, &RateLimit)>,
     ) -> RateTableId {
-        if let Some((id, before)) = known
-            && (before.window, before.ipv6_prefix) == (limit.window, limit.ipv6_prefix)
+        let like = known.iter().position(|(_, before)| before.is_like(limit));
+        if let Some((id, _)) = like.map(|place| known.swap_remove(place))
             && let Some(table) = self.tables.get_mut(id)
         {
             table.set_limit(limit.clone());
@@ -109,10 +148,27 @@ impl Limiter {
         self.tables.insert(RateTable::new(limit.clone(), self.seed))
     }
 
-    /// Returns the number of clients in a table; `None`: there is no limit.
-    pub(super) fn clients(&self, table: Option<RateTableId>) -> Option<u64> {
-        let table = self.tables.get(table?)?;
-        Some(table.len() as u64)
+    /// Evicts clients of tables that became too large for their limits, a bounded number in one
+    /// call. Returns true if none is too large any more.
+    #[cold]
+    pub(super) fn shrink(&mut self) -> bool {
+        let Some(table) = self.tables.values_mut().find(|table| table.is_too_large()) else {
+            return true;
+        };
+        table.shrink(RATE_EVICTED_PER_TURN);
+        false
+    }
+
+    /// Returns the seed of the hash of clients.
+    pub(super) fn client_seed(&self) -> u64 {
+        self.clients.seed()
+    }
+
+    /// Returns the number of clients in the tables of these limits; `None`: there is no limit.
+    pub(super) fn clients(&self, state: &RateState) -> Option<u64> {
+        state.table?;
+        let tables = state.tables().filter_map(|table| self.tables.get(table));
+        Some(tables.fold(0, |sum, table| sum.saturating_add(table.len() as u64)))
     }
 
     /// Begins walks over the windows of all tables.
@@ -139,17 +195,22 @@ impl Limiter {
             owner: walk.owner.clone(),
             window: walk.window,
             ipv6_prefix: walk.ipv6_prefix,
+            longest: table.map_or(Duration::ZERO, RateTable::longest),
             windows,
         }
     }
 
-    /// Takes windows over that another process has counted. Returns their number.
+    /// Takes windows over that another process has counted, and the seed of its hash of clients.
+    /// Returns the number of windows.
     pub(super) fn take_over(
         &mut self,
         rules: &Rules,
-        carried: Vec<CarriedTable>,
+        (client_seed, carried): (u64, Vec<CarriedTable>),
         now: Instant,
     ) -> usize {
+        if !carried.is_empty() && self.clients.seed() != client_seed {
+            self.clients = ClientHash::new(client_seed);
+        }
         let owned = owned_tables(rules);
         let owners = Index::new(owned.iter().map(|(owner, ..)| owner).collect());
         let mut count = 0_usize;
@@ -182,6 +243,68 @@ impl Limiter {
             Some(table) => table.count(counted(client), now).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Counts a request by the limits of a stage, if none of them is reached. Returns the quota that a
+    /// response tells of; `None`: no limit counts the request.
+    ///
+    /// # Errors
+    /// The first limit of the list that is reached, and its place. The request counts in none.
+    #[cold]
+    pub(super) fn count_by(
+        &mut self,
+        rules: &RateRules,
+        stage: Stage,
+        asked: &Asked<'_>,
+        now: Instant,
+    ) -> Result<Option<Quota>, (usize, Full)> {
+        let keys = self.keys(rules, stage, asked);
+        for ((place, limit), key) in rules.limits.iter().enumerate().zip(keys) {
+            if let (Some(key), Some(table)) = (key, self.tables.get(limit.table)) {
+                table.judge(key, now).map_err(|full| (place, full))?;
+            }
+        }
+        let mut tightest = None;
+        for ((place, limit), key) in rules.limits.iter().enumerate().zip(keys) {
+            if let (Some(key), Some(table)) = (key, self.tables.get_mut(limit.table)) {
+                let quota = table.count_key(key, now).map_err(|full| (place, full))?;
+                tightest = rules.tighter(tightest, Some(quota.of_limit(place)));
+            }
+        }
+        Ok(tightest)
+    }
+
+    /// Takes back what the limits of a stage have counted for a request.
+    #[cold]
+    pub(super) fn give_back(&mut self, rules: &RateRules, stage: Stage, asked: &Asked<'_>) {
+        let keys = self.keys(rules, stage, asked);
+        for (limit, key) in rules.limits.iter().zip(keys) {
+            if let (Some(key), Some(table)) = (key, self.tables.get_mut(limit.table)) {
+                table.give_back(key);
+            }
+        }
+    }
+
+    /// Returns the keys of a request in the tables of a list; `None`: the limit does not count it.
+    fn keys(
+        &self,
+        rules: &RateRules,
+        stage: Stage,
+        asked: &Asked<'_>,
+    ) -> [Option<u128>; RATE_LIMITS_MAX] {
+        let mut keys = [None; RATE_LIMITS_MAX];
+        for (limit, key) in rules.limits.iter().zip(&mut keys) {
+            if !limit.counts(stage, asked.client) {
+                continue;
+            }
+            let address = client_key(counted(asked.client.ip()), limit.ipv6_prefix);
+            *key = Some(match (&limit.key, limit.value(asked)) {
+                (RateKey::Ip, _) => address,
+                (_, Some(value)) => self.clients.value(value),
+                (_, None) => self.clients.address(address),
+            });
+        }
+        keys
     }
 
     /// Counts a credential that is not authentic. `failures`: the table of the rules.
@@ -225,31 +348,6 @@ impl Limiter {
             .filter_map(RateTable::next_expiry)
             .min()
     }
-}
-
-/// Returns the tables of the rules, each with the identity of its owner.
-fn owned_tables(rules: &Rules) -> Vec<(Vec<u8>, RateTableId, &RateLimit)> {
-    let Rules {
-        settings,
-        services,
-        state,
-        ..
-    } = rules;
-    let all = (OF_ALL, state.rate_table, settings.rate_limit.as_ref());
-    let failures = (OF_FAILURES, state.failures, settings.counted_failures());
-    let mut owned = Vec::new();
-    for (owner, id, limit) in [all, failures] {
-        if let (Some(id), Some(limit)) = (id, limit) {
-            owned.push((owner.to_vec(), id, limit));
-        }
-    }
-    for rules in services {
-        let service = &rules.service;
-        if let (ServiceRateLimit::Own(limit), Some(id)) = (&service.rate_limit, rules.rate_table) {
-            owned.push((service_identity(service), id, limit));
-        }
-    }
-    owned
 }
 
 /// All clients of unix sockets are one: a peer there has no address.

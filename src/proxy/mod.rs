@@ -46,6 +46,8 @@ pub mod metrics;
 mod outbox;
 pub mod overview;
 mod prepared;
+mod rate_owners;
+mod rate_rules;
 mod reason;
 mod recent;
 mod reception;

@@ -322,7 +322,7 @@ fn settings_of(rules: &Rules, service: Option<&ServiceRules>) -> Settings {
         services: Vec::new(),
         targets: Vec::new(),
         auth: Vec::new(),
-        rate_limit: None,
+        rate_limit: Vec::new(),
         auth_failures: None,
         cors: None,
         security_headers: None,

@@ -12,6 +12,7 @@ use super::bounds::Bounds;
 use super::header_rules::{HeaderRules, ServiceCors, service_cors};
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
 use super::prepared::Prepared;
+use super::rate_rules::RateState;
 use super::settings::{Gates, Service, ServiceAuth, ServiceRateLimit, Settings, Target};
 use super::state_keys::{ServiceKeys, StateKeys};
 use crate::buffer::total;
@@ -25,6 +26,7 @@ use crate::policy::edits::{CONSUMER, Edits};
 use crate::policy::entrance::Routes;
 use crate::policy::forward::TrustedProxies;
 use crate::policy::of_service::HeaderPolicies;
+use crate::policy::rate;
 use crate::policy::rate_fields::RateLines;
 use crate::policy::rewrite::{Rewrite, prefix_line};
 use crate::policy::router::Router;
@@ -91,10 +93,10 @@ pub(super) struct ServiceRules {
     pub(super) id: ServiceId,
     /// Destinations of the requests, in the order of the settings.
     pub(super) destinations: Vec<DestinationRules>,
-    /// Rate table of the requests; `None`: no limit.
-    pub(super) rate_table: Option<RateTableId>,
     /// CORS and security headers of the responses.
     pub(super) headers: HeaderRules,
+    /// Rate limits of the requests.
+    pub(super) rate: RateState,
     /// Rate limit fields of the responses; `None` if off.
     pub(super) rate_lines: Option<Rc<RateLines>>,
     /// Providers, in the order of the service.
@@ -132,10 +134,10 @@ impl Rules {
         } = prepared;
         let exposed = settings.cors.is_some();
         // For services whose CORS is on where that of the top level is off, or the reverse.
-        let other_lines = default_lines(&settings, !exposed);
+        let other_lines = rate::lines(&settings.rate_limit, "default", !exposed);
         let common = Rc::new(CommonRules {
             edition: state.edition,
-            rate_lines: default_lines(&settings, exposed),
+            rate_lines: rate::lines(&settings.rate_limit, "default", exposed),
             headers: HeaderRules::new(settings.cors.as_ref(), settings.security_headers.as_ref()),
             edits: settings.edits.clone(),
             half_close: settings.half_close,
@@ -155,13 +157,13 @@ impl Rules {
             Rc::new(ServiceRules {
                 id: of_service.id,
                 destinations: destinations(&service, of_service, &targets, &state),
-                rate_table: of_service.rate_table,
+                rate: of_service.rate.clone(),
                 rate_lines: match &service.rate_limit {
                     ServiceRateLimit::Inherited if is_exposed != exposed => other_lines.clone(),
                     ServiceRateLimit::Inherited => common.rate_lines.clone(),
                     ServiceRateLimit::Off => None,
-                    ServiceRateLimit::Own(limit) => {
-                        limit.lines(&service.route, is_exposed).map(Rc::new)
+                    ServiceRateLimit::Own(limits) => {
+                        rate::lines(limits, &service.route, is_exposed)
                     }
                 },
                 headers,
@@ -223,12 +225,12 @@ impl Rules {
     }
 
     /// Returns the rate table of a service's requests, by its index in the routes table; without
-    /// one: of requests without a route.
+    /// one: of requests without a route. See [`RateState::table`].
     #[inline]
     pub(super) fn rate_table(&self, service: Option<usize>) -> Option<RateTableId> {
         match service {
-            Some(index) => self.services.get(index)?.rate_table,
-            None => self.state.rate_table,
+            Some(index) => self.services.get(index)?.rate.table,
+            None => self.state.rate.table,
         }
     }
 }
@@ -273,7 +275,7 @@ impl ServiceRules {
             route: Rc::clone(&self.route),
             id: self.id,
             destinations: destination.into_iter().collect(),
-            rate_table: None,
+            rate: RateState::default(),
             headers: HeaderRules::default(),
             rate_lines: None,
             providers: Rc::new([]),
@@ -312,12 +314,6 @@ impl ServiceRules {
             [headers @ .., _] => headers,
         }
     }
-}
-
-/// Returns the rate limit fields of services that share the limit of the top level.
-fn default_lines(settings: &Settings, exposed: bool) -> Option<Rc<RateLines>> {
-    let limit = settings.rate_limit.as_ref()?;
-    limit.lines("default", exposed).map(Rc::new)
 }
 
 fn head_limits(settings: &Settings) -> HeadLimits {

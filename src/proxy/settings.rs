@@ -31,9 +31,9 @@ pub struct Settings {
     pub targets: Vec<Target>,
     /// Providers of `auth`, in the order of the file.
     pub auth: Vec<Provider>,
-    /// Rate limit of services without their own limit, and of requests without a route; `None` if
-    /// off.
-    pub rate_limit: Option<RateLimit>,
+    /// Rate limits of services without limits of their own, and of requests without a route; empty
+    /// if off.
+    pub rate_limit: Vec<RateLimit>,
     /// `authFailures`: limit for forged credentials of each client; `None` if off.
     pub auth_failures: Option<RateLimit>,
     /// Timeouts that apply before a route is known.
@@ -302,6 +302,6 @@ pub enum ServiceRateLimit {
     Inherited,
     /// No limit.
     Off,
-    /// A limit of the service, with its own table.
-    Own(RateLimit),
+    /// Limits of the service, at least one, each with its own table.
+    Own(Vec<RateLimit>),
 }

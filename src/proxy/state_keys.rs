@@ -1,6 +1,7 @@
 //! Names of the state that rules use.
 
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId};
+use super::rate_rules::RateState;
 
 /// Names of the state that rules use.
 #[derive(Default)]
@@ -15,8 +16,8 @@ pub(super) struct StateKeys {
     pub(super) targets: Vec<TargetId>,
     /// Providers, in the order of the settings.
     pub(super) providers: Vec<ProviderId>,
-    /// Rate table of requests without a route.
-    pub(super) rate_table: Option<RateTableId>,
+    /// Rate limits of requests without a route.
+    pub(super) rate: RateState,
     /// Rate table of forged credentials, if there are providers.
     pub(super) failures: Option<RateTableId>,
 }
@@ -35,5 +36,5 @@ pub(super) struct ServiceKeys {
     pub(super) id: ServiceId,
     /// Number of each destination within the service.
     pub(super) destinations: Vec<usize>,
-    pub(super) rate_table: Option<RateTableId>,
+    pub(super) rate: RateState,
 }

@@ -34,6 +34,9 @@ impl Export {
             return None;
         }
         let mut state = CarriedState::default();
+        if !self.tables.is_empty() {
+            state.client_seed = proxy.limiter.client_seed();
+        }
         let mut room = CARRIED_PIECE_BYTES;
         while let Some(walk) = self.tables.last_mut() {
             let max = room.checked_div(CARRIED_WINDOW_BYTES).unwrap_or(0);
@@ -64,7 +67,8 @@ impl Export {
 pub fn import(proxy: &mut Proxy, state: CarriedState, now: Instant) -> (usize, usize) {
     proxy.ctx.now = now;
     let rules = &proxy.ctx.rules;
-    let windows = proxy.limiter.take_over(rules, state.tables, now);
+    let tables = (state.client_seed, state.tables);
+    let windows = proxy.limiter.take_over(rules, tables, now);
     let health = proxy.upstreams.take_over(rules, state.health, now);
     (windows, health)
 }

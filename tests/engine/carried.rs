@@ -341,9 +341,9 @@ fn many_windows_go_in_pieces() {
         old.wait(40);
         visit(&mut old, proxy, CLIENTS + pieces.len() as u32, 404);
     }
-    assert_eq!(pieces, [2_730, 2_730, 2_730, 810]);
+    assert_eq!(pieces, [2_048, 2_048, 2_048, 2_048, 808]);
     let proxy = new.connect();
-    for number in [0, 2_729, 2_730, CLIENTS - 1] {
+    for number in [0, 2_047, 2_048, CLIENTS - 1] {
         visit(&mut new, proxy, number, 429);
     }
     visit(&mut new, proxy, CLIENTS + 1, 404);

@@ -19,6 +19,7 @@ mod explanations;
 mod heads;
 mod ids;
 mod in_flight;
+mod limits;
 mod listeners;
 mod memory;
 mod metrics;

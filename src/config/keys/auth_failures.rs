@@ -1,7 +1,6 @@
 //! `authFailures`: how many credentials of a client may turn out not to be authentic.
 
 use crate::policy::rate::RateLimit;
-use crate::policy::rate_fields::RateHeaders;
 
 use crate::config::schema::AUTH_FAILURES;
 use crate::config::syntax::located::{Located, Object};
@@ -10,8 +9,9 @@ use crate::config::values::scalars;
 
 use super::rate_limit;
 
-/// Reads `authFailures` of the top level; `None`: off. `rate` is the top-level `rateLimit`: it defines what a client
-/// is and how many clients are counted.
+/// Reads `authFailures` of the top level; `None`: off. `rate` is the first limit of the top-level
+/// `rateLimit`: it defines what a client is and how many clients are counted. Clients always count by
+/// their addresses, in fixed windows, and none is exempt.
 pub(crate) fn compile(
     top: &Object<'_>,
     rate: Option<&RateLimit>,
@@ -29,7 +29,8 @@ pub(crate) fn compile(
     Some(RateLimit {
         requests: scalars::small_of(&object, "requests", report),
         window: scalars::duration_of(&object, "window", report),
-        headers: RateHeaders::Off,
-        ..clients
+        ipv6_prefix: clients.ipv6_prefix,
+        max_clients: clients.max_clients,
+        ..rate_limit::defaults(report)
     })
 }

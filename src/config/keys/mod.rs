@@ -78,7 +78,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         services,
         targets: targets.targets,
         auth,
-        auth_failures: auth_failures::compile(&object, rate_limit.as_ref(), report),
+        auth_failures: auth_failures::compile(&object, rate_limit.first(), report),
         rate_limit,
         timeouts: timeouts.connection,
         limits: limits::compile(object.get("limits"), report),

@@ -1,13 +1,19 @@
 //! `rateLimit`, of the whole gateway and of a service.
 
+use crate::limits::RATE_LIMITS_MAX;
+use crate::policy::forward::PeerSet;
+use crate::policy::meter::Algorithm;
 use crate::policy::rate::RateLimit;
 use crate::policy::rate_fields::RateHeaders;
+use crate::policy::rate_key::RateKey;
 use crate::proxy::settings::ServiceRateLimit;
 
-use crate::config::schema::RATE_LIMIT;
+use crate::config::schema::{RATE_KEY_EXPECTED, RATE_LIMIT};
+use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
-use crate::config::values::scalars;
+use crate::config::values::header_name::is_token;
+use crate::config::values::{networks, scalars};
 
 /// Returns the limit that holds without `rateLimit`.
 pub(crate) fn defaults(report: &mut Report<'_>) -> RateLimit {
@@ -18,33 +24,73 @@ pub(crate) fn defaults(report: &mut Report<'_>) -> RateLimit {
         ipv6_prefix: prefix(scalars::number_of(&object, "ipv6Prefix", report)),
         max_clients: scalars::count_of(&object, "maxClients", report),
         headers: RateHeaders::Off,
+        algorithm: Algorithm::Fixed,
+        key: RateKey::Ip,
+        exempt: PeerSet::default(),
     }
 }
 
-/// Reads the top-level `rateLimit`; `None`: off.
-pub(crate) fn top(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<RateLimit> {
+/// Reads the top-level `rateLimit`; empty: off.
+pub(crate) fn top(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<RateLimit> {
     let defaults = defaults(report);
     match place {
-        None => Some(defaults),
-        Some(place) if place.is_false() => None,
-        Some(place) => Some(rate_limit(place, defaults, report)),
+        None => vec![defaults],
+        Some(place) if place.is_false() => Vec::new(),
+        Some(place) => rate_limits(place, &defaults, report),
     }
 }
 
-/// Reads a service's `rateLimit`: keys that it does not give are the top level's.
+/// Reads a service's `rateLimit`: keys that it does not give are the top level's, if that is one
+/// limit. `is_guarded`: the service has `auth`.
 pub(crate) fn service(
     place: Option<&Located<'_>>,
-    top: Option<&RateLimit>,
+    top: &[RateLimit],
+    is_guarded: bool,
     report: &mut Report<'_>,
 ) -> ServiceRateLimit {
-    match place {
-        None => ServiceRateLimit::Inherited,
-        Some(place) if place.is_false() => ServiceRateLimit::Off,
-        Some(place) => {
-            let base = top.cloned().unwrap_or_else(|| defaults(report));
-            ServiceRateLimit::Own(rate_limit(place, base, report))
-        }
+    let Some(place) = place else {
+        return ServiceRateLimit::Inherited;
+    };
+    if place.is_false() {
+        return ServiceRateLimit::Off;
     }
+    let base = match top {
+        [single] => single.clone(),
+        _ => defaults(report),
+    };
+    let limits = rate_limits(place, &base, report);
+    let by_credential = limits.iter().find(|limit| limit.key.is_of_credential());
+    if let Some(limit) = by_credential
+        && !is_guarded
+    {
+        let key = limit.key.text();
+        place.fail_bare(
+            report,
+            format!("counts by {key:?}, and the service asks nobody for credentials; add \"auth\""),
+        );
+    }
+    ServiceRateLimit::Own(limits)
+}
+
+/// Reads one limit or a list of limits.
+fn rate_limits(place: &Located<'_>, base: &RateLimit, report: &mut Report<'_>) -> Vec<RateLimit> {
+    if !matches!(place.node.value, Value::List(_)) {
+        return vec![rate_limit(place, base.clone(), report)];
+    }
+    let items = place.list(report).unwrap_or_default();
+    if items.is_empty() {
+        place.fail(report, "is empty; write false for no limit");
+    }
+    if let Some(item) = items.get(RATE_LIMITS_MAX) {
+        item.fail_bare(
+            report,
+            format!("is one limit too many; a list has at most {RATE_LIMITS_MAX}"),
+        );
+    }
+    let limits = items
+        .iter()
+        .map(|item| rate_limit(item, base.clone(), report));
+    limits.collect()
 }
 
 fn rate_limit(place: &Located<'_>, base: RateLimit, report: &mut Report<'_>) -> RateLimit {
@@ -59,13 +105,73 @@ fn rate_limit(place: &Located<'_>, base: RateLimit, report: &mut Report<'_>) -> 
             .and_then(|place| scalars::number(place, report))
     };
     let requests = given("requests").and_then(|requests| u32::try_from(requests).ok());
+    let requests = requests.unwrap_or(base.requests);
+    let ipv6_prefix = given("ipv6Prefix").map_or(base.ipv6_prefix, prefix);
+    let max_clients = given("maxClients").map_or(base.max_clients, scalars::as_usize);
     let headers = object.get("headers");
+    let exempt = object.get("exempt");
     RateLimit {
-        requests: requests.unwrap_or(base.requests),
+        requests,
         window: window.unwrap_or(base.window),
-        ipv6_prefix: given("ipv6Prefix").map_or(base.ipv6_prefix, prefix),
-        max_clients: given("maxClients").map_or(base.max_clients, scalars::as_usize),
+        ipv6_prefix,
+        max_clients,
         headers: headers.map_or(base.headers, |place| form(place, report)),
+        algorithm: algorithm(&object, (base.algorithm, requests), report),
+        key: object
+            .get("key")
+            .map_or(base.key, |place| key(place, report)),
+        exempt: exempt.map_or(base.exempt, |place| networks::compile(place, report)),
+    }
+}
+
+/// Reads `algorithm` and `burst`. `base`: the algorithm that holds without them. A bucket holds
+/// `requests` without `burst`.
+fn algorithm(
+    object: &Object<'_>,
+    (base, requests): (Algorithm, u32),
+    report: &mut Report<'_>,
+) -> Algorithm {
+    let place = object.get("burst").filter(|place| !place.is_null());
+    let burst = place.and_then(|place| scalars::number(place, report));
+    let burst = burst.and_then(|burst| u32::try_from(burst).ok());
+    let bucket = Algorithm::Bucket {
+        burst: burst.unwrap_or(requests),
+    };
+    let named = [
+        ("fixed", Algorithm::Fixed),
+        ("sliding", Algorithm::Sliding),
+        ("bucket", bucket),
+    ];
+    let named = object
+        .get("algorithm")
+        .map(|place| place.choice(report, &named).unwrap_or_default());
+    let algorithm = match (named, base) {
+        (Some(named), _) => named,
+        (None, Algorithm::Bucket { .. }) if burst.is_some() => bucket,
+        (None, base) => base,
+    };
+    if let Some(place) = place
+        && !matches!(algorithm, Algorithm::Bucket { .. })
+    {
+        place.fail(
+            report,
+            "is the size of a bucket; add \"algorithm\": \"bucket\", or remove it",
+        );
+    }
+    algorithm
+}
+
+/// Reads `key`.
+fn key(place: &Located<'_>, report: &mut Report<'_>) -> RateKey {
+    let text = place.text(report).unwrap_or("ip");
+    match text.split_once(':') {
+        None if text == "ip" => RateKey::Ip,
+        None if text == "consumer" => RateKey::Consumer,
+        Some(("header", name)) if is_token(name) => RateKey::Header(name.to_ascii_lowercase()),
+        _ => {
+            place.fail(report, format!("must be {RATE_KEY_EXPECTED}"));
+            RateKey::Ip
+        }
     }
 }
 

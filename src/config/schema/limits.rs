@@ -4,6 +4,7 @@ use crate::limits as bound;
 use crate::time::Duration;
 
 use super::kind::{Fallback, Key, Kind, Table};
+use super::replies::NETWORKS;
 
 /// A shortest duration that is more than zero.
 const MORE_THAN_ZERO: Kind = Kind::Duration(Duration::from_millis(1));
@@ -30,6 +31,22 @@ pub static AUTH_FAILURES: Table = Table {
         },
     ],
 };
+
+/// Words after "must be" of `rateLimit`.
+const RATE_LIMITS_EXPECTED: &str = "an object, a list of them, or false";
+
+/// Words after "must be" of `rateLimit.key`.
+pub const RATE_KEY_EXPECTED: &str = r#""ip", "header:NAME" or "consumer""#;
+
+/// `rateLimit`: one limit, or several.
+pub(super) const RATE_LIMITS: Kind = Kind::Any(
+    RATE_LIMITS_EXPECTED,
+    &[
+        Kind::Off,
+        Kind::Object(&RATE_LIMIT),
+        Kind::List(RATE_LIMITS_EXPECTED, &Kind::Object(&RATE_LIMIT)),
+    ],
+);
 
 /// Keys of `rateLimit`.
 pub static RATE_LIMIT: Table = Table {
@@ -68,6 +85,30 @@ pub static RATE_LIMIT: Table = Table {
             ),
             default: Fallback::Flag(false),
             about: "Fields that tell clients what they have left: RateLimit and RateLimit-Policy, or X-RateLimit-*.",
+        },
+        Key {
+            name: "key",
+            kind: Kind::Text(RATE_KEY_EXPECTED),
+            default: Fallback::Json(r#""ip""#),
+            about: "What makes a client: the address, a header, the consumer of a credential, or a claim of a token.",
+        },
+        Key {
+            name: "algorithm",
+            kind: Kind::Word(&["fixed", "sliding", "bucket"]),
+            default: Fallback::Json(r#""fixed""#),
+            about: "How requests are counted: in windows, in windows that weigh the last one in, or in a bucket.",
+        },
+        Key {
+            name: "burst",
+            kind: Kind::Any("a whole number, or null", &[REQUESTS, Kind::Null]),
+            default: Fallback::Nothing,
+            about: "Requests that a bucket holds, of which \"requests\" come back in each window; without it \"requests\".",
+        },
+        Key {
+            name: "exempt",
+            kind: NETWORKS,
+            default: Fallback::Json("[]"),
+            about: "Networks whose clients are not counted.",
         },
     ],
 };

@@ -29,7 +29,9 @@ pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE}
 pub use self::headers::CORS;
 pub use self::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 pub use self::kind::{Fallback, Key, Kind, Table};
-pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, SERVICE_LIMITS, TIMEOUTS};
+pub use self::limits::{
+    AUTH_FAILURES, LIMITS, RATE_KEY_EXPECTED, RATE_LIMIT, RECORD, SERVICE_LIMITS, TIMEOUTS,
+};
 pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS, NAME_EXPECTED};
 pub use self::replies::{MAINTENANCE, NETWORK_EXPECTED, REDIRECT, RESPOND};
 pub use self::services::{SERVICE, TARGET, UPSTREAM_TLS};

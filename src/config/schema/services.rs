@@ -6,7 +6,7 @@ use super::header_edits::{REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY};
 use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 use super::kind::{Fallback, Key, Kind, Table};
-use super::limits::{RATE_LIMIT, SERVICE_LIMITS, TIMEOUTS};
+use super::limits::{RATE_LIMITS, SERVICE_LIMITS, TIMEOUTS};
 use super::listener::{CLIENT_CERTIFICATE_KEY, LISTENERS_KEY};
 use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS, REDIRECT_KEY, RESPOND_KEY};
 
@@ -148,12 +148,9 @@ pub static SERVICE: Table = Table {
         },
         Key {
             name: "rateLimit",
-            kind: Kind::Any(
-                "an object or false",
-                &[Kind::Off, Kind::Object(&RATE_LIMIT)],
-            ),
+            kind: RATE_LIMITS,
             default: Fallback::Inherited,
-            about: "Limit for the requests of this service, in a table of its own; missing keys are the top level's.",
+            about: "Limit for the requests of this service, in a table of its own; missing keys are those of a single top-level limit.",
         },
         Key {
             name: "timeouts",

@@ -129,7 +129,7 @@ fn bounds_are_those_of_the_parser() {
         ),
         (
             &RATE_LIMIT,
-            r#"{ "services": [{ "route": "/", "target": "http://b" }], "rateLimit": { "#,
+            r#"{ "services": [{ "route": "/", "target": "http://b" }], "rateLimit": { "algorithm": "bucket", "#,
         ),
         (
             &SERVICE,

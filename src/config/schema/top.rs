@@ -4,7 +4,7 @@ use super::auth::PROVIDER;
 use super::header_edits::{REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY};
 use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
-use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, RECORD, TIMEOUTS};
+use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMITS, RECORD, TIMEOUTS};
 use super::listener::{ADDRESS_EXPECTED, LISTEN};
 use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS};
 use super::services::{
@@ -111,10 +111,7 @@ pub static TOP: Table = Table {
         },
         Key {
             name: "rateLimit",
-            kind: Kind::Any(
-                "an object or false",
-                &[Kind::Off, Kind::Object(&RATE_LIMIT)],
-            ),
+            kind: RATE_LIMITS,
             default: Fallback::OfKeys,
             about: "Requests that one client may send; then 429.",
         },

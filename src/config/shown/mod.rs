@@ -1,4 +1,5 @@
 //! Values of the keys, as text for an operator: `tollgate diff` and `tollgate explain` print them.
 
+pub(crate) mod limit;
 pub(crate) mod service;
 pub(crate) mod top;

@@ -1,10 +1,10 @@
 //! Values of a service's keys, as text.
 
+use super::limit::rates;
 use crate::config::schema::units::{show_duration, show_size};
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::{Edits, HeaderEdits};
 use crate::policy::of_service::OfService;
-use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{
@@ -58,7 +58,7 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         "rateLimit" => match &service.rate_limit {
             ServiceRateLimit::Inherited => top,
             ServiceRateLimit::Off => "off".to_owned(),
-            ServiceRateLimit::Own(limit) => rate(limit),
+            ServiceRateLimit::Own(limits) => rates(limits),
         },
         "auth" => list(providers(service, settings)),
         "allow" => allowed(gate.map_or(&PeerSet::default(), |gate| &gate.allow)),
@@ -171,15 +171,6 @@ pub(crate) fn providers<'s>(
 ) -> impl Iterator<Item = &'s String> {
     let indices = service.auth.providers.iter();
     indices.filter_map(|index| Some(&settings.auth.get(*index)?.name))
-}
-
-pub(crate) fn rate(limit: &RateLimit) -> String {
-    let fields = limit.headers.note();
-    format!(
-        "{} requests in {} for each client{fields}",
-        limit.requests,
-        show_duration(limit.window)
-    )
 }
 
 /// Returns one kind of header edits, or "none".

@@ -1,6 +1,7 @@
 //! Values of the top-level keys, as text. No text has a secret in it.
 
-use super::service::{Parts, allowed, cors, edits, maintenance, off, one, peers, rate, span};
+use super::limit::{join, rate, whole};
+use super::service::{Parts, allowed, cors, edits, maintenance, off, one, peers, span};
 use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::{Config, ListenKind};
@@ -23,16 +24,14 @@ pub(crate) fn parts(key: &str, config: &Config) -> Vec<(String, String)> {
             providers.collect()
         }
         "securityHeaders" => security_headers(settings.security_headers.as_ref()),
-        "rateLimit" => {
-            let limit = settings.rate_limit.as_ref();
-            named(limit.map_or_else(off, |limit| {
-                vec![
-                    ("", rate(limit)),
-                    ("ipv6Prefix", limit.ipv6_prefix.to_string()),
-                    ("maxClients", limit.max_clients.to_string()),
-                ]
-            }))
-        }
+        "rateLimit" => named(match &settings.rate_limit[..] {
+            [limit] => vec![
+                ("", rate(limit)),
+                ("ipv6Prefix", limit.ipv6_prefix.to_string()),
+                ("maxClients", limit.max_clients.to_string()),
+            ],
+            limits => one(join(limits, whole)),
+        }),
         "authFailures" => {
             let limit = settings.auth_failures.as_ref();
             named(limit.map_or_else(off, |limit| one(rate(limit))))

@@ -1,9 +1,10 @@
 //! State on its way from an old process to a new one, as bytes.
 //!
 //! ```text
-//! state:   version (1), number of tables (4), tables, number of addresses (4), addresses
-//! table:   owner, window in ms (4), IPv6 prefix (1), number of windows (4),
-//!          for each: client (16), requests (4), ms until its end (4)
+//! state:   version (1), seed of clients (8), number of tables (4), tables, number of addresses (4), addresses
+//! table:   owner, window in ms (4), IPv6 prefix (1), longest ms until a client is forgotten (8),
+//!          number of windows (4),
+//!          for each: client (16), requests (4), previous (4), ms until it is forgotten (8)
 //! address: service, target, flags (1), address (16), port (2), checks in a row (4),
 //!          ms until the ejection, the slow start and the counting of failures end (4 each),
 //!          failures (4), number of clients (4), for each: fingerprint (4)
@@ -19,10 +20,10 @@ use crate::proxy::carried::{CarriedHealth, CarriedState, CarriedTable};
 use crate::time::Duration;
 use crate::upstream::health::HealthRecord;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Least bytes of an address, and of a table.
 const ADDRESS_BYTES: usize = 55;
-const TABLE_BYTES: usize = 13;
+const TABLE_BYTES: usize = 21;
 
 const DOWN: u8 = 1;
 const EJECTED: u8 = 2;
@@ -38,16 +39,19 @@ pub(super) fn write(state: &CarriedState) -> Vec<u8> {
     let windows = windows.fold(0_usize, usize::saturating_add);
     let mut out = Vec::with_capacity(windows.saturating_mul(CARRIED_WINDOW_BYTES));
     out.push(VERSION);
+    out.extend_from_slice(&state.client_seed.to_be_bytes());
     number(&mut out, state.tables.len() as u64);
     for table in &state.tables {
         text(&mut out, &table.owner);
         number(&mut out, table.window.as_millis());
         out.push(table.ipv6_prefix);
+        out.extend_from_slice(&table.longest.as_millis().to_be_bytes());
         number(&mut out, table.windows.len() as u64);
         for window in &table.windows {
             out.extend_from_slice(&window.client.to_be_bytes());
             number(&mut out, window.passed.into());
-            number(&mut out, window.left.as_millis());
+            number(&mut out, window.previous.into());
+            out.extend_from_slice(&window.left.as_millis().to_be_bytes());
         }
     }
     number(&mut out, state.health.len() as u64);
@@ -120,7 +124,10 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn state(&mut self) -> Option<CarriedState> {
-        let mut state = CarriedState::default();
+        let mut state = CarriedState {
+            client_seed: self.number(8)? as u64,
+            ..CarriedState::default()
+        };
         for _ in 0..self.count(TABLE_BYTES)? {
             state.tables.push(self.table()?);
         }
@@ -134,6 +141,7 @@ impl<'a> Reader<'a> {
         let owner = self.text()?.to_vec();
         let window = self.duration()?;
         let ipv6_prefix = self.number(1)? as u8;
+        let longest = Duration::from_millis(self.number(8)? as u64);
         let count = self.count(CARRIED_WINDOW_BYTES)?;
         if window == Duration::ZERO || !(1..=128).contains(&ipv6_prefix) {
             return None;
@@ -144,9 +152,10 @@ impl<'a> Reader<'a> {
             let record = WindowRecord {
                 client: self.number(16)?,
                 passed: self.number(4)? as u32,
-                left: self.duration()?,
+                previous: self.number(4)? as u32,
+                left: Duration::from_millis(self.number(8)? as u64),
             };
-            if record.left < last || record.left > window {
+            if record.left < last || record.left > longest {
                 return None;
             }
             last = record.left;
@@ -156,6 +165,7 @@ impl<'a> Reader<'a> {
             owner,
             window,
             ipv6_prefix,
+            longest,
             windows,
         })
     }
@@ -241,6 +251,7 @@ mod tests {
         WindowRecord {
             client,
             passed: 3,
+            previous: 9,
             left: Duration::from_millis(left),
         }
     }
@@ -250,6 +261,7 @@ mod tests {
             owner: owner.to_vec(),
             window: Duration::from_secs(30 * 24 * 3600),
             ipv6_prefix: 64,
+            longest: Duration::from_secs(30 * 24 * 3600),
             windows,
         };
         let health = |address: &str, health| CarriedHealth {
@@ -288,6 +300,7 @@ mod tests {
         let mut failed = health("[::ffff:10.0.0.1]:80", slow);
         failed.failed_clients = vec![0, u32::MAX, 7];
         CarriedState {
+            client_seed: 7 << 60,
             tables: vec![
                 table(
                     b"",

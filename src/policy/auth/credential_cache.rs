@@ -11,6 +11,14 @@ use crate::time::{Duration, Instant};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fingerprint([u8; 32]);
 
+impl Fingerprint {
+    /// Returns the first 128 bits.
+    pub fn start(&self) -> u128 {
+        let start = self.0.first_chunk();
+        start.map_or(0, |start| u128::from_be_bytes(*start))
+    }
+}
+
 /// Creates fingerprints with a key that is unique to the process.
 pub struct Fingerprints(hmac::Key);
 

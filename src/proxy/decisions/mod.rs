@@ -14,14 +14,14 @@ pub use self::text::why;
 use super::log_entry::{AccessLogEntry, Numbers};
 use super::reason::Reason;
 use super::rules::{Rules, ServiceRules};
-use super::settings::ServiceRateLimit;
 use super::tries::{Tries, cut, shorten};
 use crate::limits::{
     DECISION_NAME_BYTES, DECISION_REASON_BYTES, DECISION_TEXT_BYTES, DECISION_TRIES, DECISIONS,
 };
 use crate::observe::access::Outcome;
+use crate::policy::meter::Algorithm;
 use crate::policy::rate::RateLimit;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// The last decisions, at most [`DECISIONS`].
 #[derive(Default)]
@@ -57,10 +57,20 @@ enum Service {
     Former(Box<Former>),
 }
 
+/// Rate limit that decided about a request.
+#[derive(Clone, Copy)]
+struct Limit {
+    /// Number of the limit in its list, from 1; `None`: the limit stands alone.
+    number: Option<usize>,
+    requests: u32,
+    window: Duration,
+    algorithm: Algorithm,
+}
+
 /// Names of a service of an earlier edition.
 struct Former {
     route: Box<str>,
-    limit: Option<RateLimit>,
+    limit: Option<Limit>,
     /// Targets that the request went to, by their numbers.
     targets: Vec<(u32, Box<str>)>,
 }
@@ -117,7 +127,7 @@ impl Decisions {
         record.service = match entry.service.take() {
             None => Service::None,
             Some(rules) if rules.common.edition == edition => Service::Rules(rules),
-            Some(rules) => record.former(&rules, None),
+            Some(rules) => record.former(&rules, &[]),
         };
         if record.reason.is_some() {
             record.cut_reason();
@@ -149,7 +159,7 @@ impl Decisions {
         for record in &mut self.ring {
             if let Service::Rules(of_service) = &record.service {
                 let of_service = Rc::clone(of_service);
-                record.service = record.former(&of_service, rules.settings.rate_limit.as_ref());
+                record.service = record.former(&of_service, &rules.settings.rate_limit);
             }
         }
     }
@@ -174,7 +184,7 @@ impl Decision {
     /// Returns the names that are left of a service. `common`: the limit that services without
     /// their own have.
     #[cold]
-    fn former(&self, rules: &ServiceRules, common: Option<&RateLimit>) -> Service {
+    fn former(&self, rules: &ServiceRules, common: &[RateLimit]) -> Service {
         let tries = self.tries.as_ref().map_or(&[][..], |tries| &tries.list);
         let numbers = tries.iter().map(|attempt| attempt.destination);
         let mut targets = Vec::new();
@@ -187,9 +197,21 @@ impl Decision {
         }
         Service::Former(Box::new(Former {
             route: cut(&rules.route, DECISION_NAME_BYTES),
-            limit: limit_of(rules, common).cloned(),
+            limit: self.limit_of(rules.service.limits(common)),
             targets,
         }))
+    }
+
+    /// Returns the limit that decided about the request, of the limits that held for it.
+    fn limit_of(&self, limits: &[RateLimit]) -> Option<Limit> {
+        let place = self.numbers.quota?.place();
+        let limit = limits.get(place)?;
+        Some(Limit {
+            number: (limits.len() > 1).then(|| place.saturating_add(1)),
+            requests: limit.requests,
+            window: limit.window,
+            algorithm: limit.algorithm,
+        })
     }
 
     /// Cuts the text of a reason to its bound.
@@ -198,15 +220,6 @@ impl Decision {
         if let Some(reason) = &mut self.reason {
             shorten(reason);
         }
-    }
-}
-
-/// Returns the limit that holds for requests of a service.
-fn limit_of<'a>(rules: &'a ServiceRules, common: Option<&'a RateLimit>) -> Option<&'a RateLimit> {
-    match &rules.service.rate_limit {
-        ServiceRateLimit::Own(limit) => Some(limit),
-        ServiceRateLimit::Inherited => common,
-        ServiceRateLimit::Off => None,
     }
 }
 

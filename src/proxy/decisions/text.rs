@@ -7,10 +7,10 @@ use super::super::Proxy;
 use super::super::log_entry::Numbers;
 use super::super::reason::{Reason, of_outcome};
 use super::super::tries::{Try, Verdict};
-use super::{Decision, Service, limit_of};
+use super::{Decision, Service};
 use crate::limits::DECISIONS;
 use crate::observe::date::DateCache;
-use crate::policy::rate::RateLimit;
+use crate::policy::meter::Algorithm;
 use crate::time::Instant;
 use crate::upstream::addresses::is_socket;
 
@@ -132,22 +132,35 @@ impl Decision {
     }
 
     fn limit(&self, proxy: &Proxy) -> String {
-        let common = proxy.ctx.rules.settings.rate_limit.as_ref();
-        let limit: Option<&RateLimit> = match &self.service {
-            Service::None => common,
-            Service::Rules(rules) => limit_of(rules, common),
-            Service::Former(former) => former.limit.as_ref(),
+        let common = &proxy.ctx.rules.settings.rate_limit;
+        let limit = match &self.service {
+            Service::None => self.limit_of(common),
+            Service::Rules(rules) => self.limit_of(rules.service.limits(common)),
+            Service::Former(former) => former.limit,
         };
         let Some(quota) = self.numbers.quota else {
             return "not counted".to_owned();
         };
         let seconds_left = quota.end.since(self.numbers.started).as_secs_ceil();
-        let of = limit.map_or(String::new(), |limit| {
-            let seconds = limit.window.as_secs_ceil();
-            format!(" of {} in {seconds} s", limit.requests)
-        });
-        let left = quota.remaining;
-        format!("{left}{of} left; the window ends {seconds_left} s later")
+        let left = quota.remaining();
+        let Some(limit) = limit else {
+            return format!("{left} left; the window ends {seconds_left} s later");
+        };
+        let (requests, seconds) = (limit.requests, limit.window.as_secs_ceil());
+        let number = limit
+            .number
+            .map_or(String::new(), |number| format!("limit {number}: "));
+        match limit.algorithm {
+            Algorithm::Fixed => format!(
+                "{number}{left} of {requests} in {seconds} s left; the window ends {seconds_left} s later"
+            ),
+            Algorithm::Sliding => format!(
+                "{number}{left} of {requests} in sliding {seconds} s left; all are back {seconds_left} s later"
+            ),
+            Algorithm::Bucket { burst } => format!(
+                "{number}{left} of a bucket of {burst} left, {requests} come back in {seconds} s; all are back {seconds_left} s later"
+            ),
+        }
     }
 
     fn auth(&self) -> String {

@@ -162,7 +162,6 @@ fn edits(settings: &Settings, kind: fn(&Edits) -> &HeaderEdits) -> usize {
 fn rate_fields(settings: &Settings) -> usize {
     let routes = settings.services.iter();
     let own = routes.map(super::rate_lines);
-    let top = settings.rate_limit.as_ref();
-    let top = top.map_or(0, |limit| super::lines_of("default", limit));
+    let top = super::lines_of("default", &settings.rate_limit);
     own.chain([top]).max().unwrap_or(0)
 }

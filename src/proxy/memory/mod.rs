@@ -28,9 +28,10 @@ use super::exchange::Exchanges;
 use super::failures::REPORTS_BYTES;
 use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, UpstreamId};
 use super::log_entry::AccessLogEntry;
+use super::rate_rules::RateRules;
 use super::recorder::Recording;
 use super::rules::{COPIES_MAX, ServiceRules};
-use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
+use super::settings::{Destination, Service, Settings, Target, TargetHost};
 use super::step::Step;
 use super::subrequest::memory::buffers_of_subrequest;
 pub use super::subrequest::memory::state_of_subrequest;
@@ -200,20 +201,23 @@ pub fn rate_table(limit: &RateLimit) -> usize {
     RateTable::bytes(limit.max_clients)
 }
 
-/// Bytes of the rate limit fields of a service with a limit of its own.
-fn rate_lines(service: &Service) -> usize {
-    match &service.rate_limit {
-        ServiceRateLimit::Own(limit) => lines_of(&service.route, limit),
-        ServiceRateLimit::Inherited | ServiceRateLimit::Off => 0,
-    }
+/// Bytes of a service's own rate limits, beside their tables.
+fn own_limits(service: &Service) -> usize {
+    total(service.own_limits().iter().map(RateRules::bytes_of))
 }
 
-/// Bytes of the fields of a limit with this name.
-fn lines_of(name: &str, limit: &RateLimit) -> usize {
-    match limit.headers {
+/// Bytes of the rate limit fields of a service with a limit of its own.
+fn rate_lines(service: &Service) -> usize {
+    lines_of(&service.route, service.own_limits())
+}
+
+/// Bytes of the fields of the limits with this name.
+fn lines_of(name: &str, limits: &[RateLimit]) -> usize {
+    let lines = limits.iter().map(|limit| match limit.headers {
         RateHeaders::Off => 0,
         RateHeaders::Draft | RateHeaders::X => RateLines::bytes(name),
-    }
+    });
+    total(lines)
 }
 
 /// The limits that have a table of their own.
@@ -221,10 +225,7 @@ pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
     let own = settings
         .services
         .iter()
-        .filter_map(|service| match &service.rate_limit {
-            ServiceRateLimit::Own(limit) => Some(limit),
-            ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
-        });
+        .flat_map(|service| service.own_limits());
     settings
         .rate_limit
         .iter()
@@ -266,7 +267,7 @@ pub fn routes(settings: &Settings) -> usize {
             .health_check
             .as_ref()
             .map_or(0, |check| check.path.len());
-        let lines = rate_lines(service);
+        let lines = rate_lines(service).saturating_add(own_limits(service));
         let row = total(paths.chain([service.route.len(), check, size_of::<Service>(), lines]));
         let members = if service.has_group(&settings.targets) {
             endpoints_of(service, settings)

@@ -86,7 +86,7 @@ pub(in crate::proxy) fn without_route(proxy: &Proxy) -> ServiceSum<'static> {
         route: "",
         counters: proxy.ctx.counters.service(None),
         in_flight: 0,
-        rate_clients: proxy.limiter.clients(proxy.ctx.rules.state.rate_table),
+        rate_clients: proxy.limiter.clients(&proxy.ctx.rules.state.rate),
     }
 }
 
@@ -110,7 +110,7 @@ pub(in crate::proxy) fn service_sum<'a>(
         let flying = flying.map_or(0, |count| count.requests);
         sum.in_flight = sum.in_flight.saturating_add(flying);
         if matches!(service.service.rate_limit, ServiceRateLimit::Own(_)) {
-            let clients = proxy.limiter.clients(service.rate_table).unwrap_or(0);
+            let clients = proxy.limiter.clients(&service.rate).unwrap_or(0);
             let others = sum.rate_clients.unwrap_or(0);
             sum.rate_clients = Some(others.saturating_add(clients));
         }

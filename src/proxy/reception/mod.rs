@@ -5,6 +5,7 @@
 //! carries the decision out. Authentication is the last: a request that is let in gets an exchange.
 
 mod forwarding;
+mod limits;
 mod replies;
 
 use core::net::IpAddr;
@@ -34,6 +35,7 @@ use crate::observe::access::{Entrance, Outcome};
 use crate::policy::admission::{self, Answer, Counted, Decision, Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
 use crate::policy::entrance::ServiceEntrance;
+use crate::policy::forward::Peer;
 use crate::policy::rate_fields::Quota;
 use crate::policy::reply::Reply;
 
@@ -113,7 +115,8 @@ impl Reception<'_> {
         let admission = admission::decide(&rules.admission(routes), &request, client, redirects);
         if let Counted::For(service) = admission.counted
             && suspended.is_none()
-            && let Err(reply) = self.count(service, client.ip(), &mut entry)
+            && let Err(reply) =
+                self.count((service, admission.decision), client, &request, &mut entry)
         {
             return self.reply_and_drain(&request, reply, entry);
         }
@@ -179,19 +182,20 @@ impl Reception<'_> {
     #[inline(always)]
     fn count(
         &mut self,
-        service: Option<usize>,
-        client: Option<IpAddr>,
+        (service, decision): (Option<usize>, Decision),
+        client: Peer,
+        request: &Request<'_>,
         entry: &mut AccessLogEntry,
     ) -> Result<(), LocalReply<'static>> {
         let rules = &self.ctx.rules;
         let table = rules.rate_table(service);
-        match self.limiter.count(table, client, self.ctx.now) {
+        match self.limiter.count(table, client.ip(), self.ctx.now) {
+            Ok(None) if table.is_some() => {
+                return self.count_listed((service, decision), client, request, entry);
+            }
             Ok(quota) => entry.numbers.quota = quota,
             Err(wait) => {
-                entry.numbers.quota = Some(Quota {
-                    remaining: 0,
-                    end: self.ctx.now.after(wait),
-                });
+                entry.numbers.quota = Some(Quota::new(0, self.ctx.now.after(wait)));
                 entry.service = service.and_then(|service| rules.service(service));
                 self.ctx.report_rate_limited(entry);
                 return Err(rate_limited_reply(wait));
@@ -337,6 +341,11 @@ impl Reception<'_> {
                     true => Verdict::Credential,
                     false => Verdict::Key,
                 };
+                if let Some(limits) = &service.rate.rules
+                    && let Err(reply) = self.count_admitted(limits, request, &grant, &mut entry)
+                {
+                    return self.reply_and_drain(request, reply, entry);
+                }
                 let grants = Grants {
                     grant: Some(grant),
                     for_client: suspended.progress().take_for_client(),

@@ -38,7 +38,7 @@ fn gateway(host: TargetHost) -> Proxy {
             trust: [0; 32],
             authority: "b".to_owned(),
         }],
-        rate_limit: None,
+        rate_limit: Vec::new(),
         auth_failures: None,
         timeouts: ConnectionTimeouts {
             head: None,

@@ -12,6 +12,7 @@
 
 use super::super::context::Context;
 use super::super::ids::{ServiceId, TargetId};
+use super::super::rate_rules::RateState;
 use super::super::rules::Rules;
 use super::super::settings::{Service, Settings, Target};
 use super::super::state_keys::{ServiceKeys, StateKeys};
@@ -108,7 +109,7 @@ impl Upstreams {
             keys.services.push(ServiceKeys {
                 destinations,
                 id,
-                rate_table: None,
+                rate: RateState::default(),
             });
         }
         let gone = known.iter().zip(&goes).filter(|(_, goes)| **goes);

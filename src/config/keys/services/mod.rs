@@ -37,7 +37,7 @@ use self::targets::Listed;
 
 /// Values of the top level that a service inherits.
 pub(crate) struct Defaults<'d> {
-    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) rate_limit: Vec<RateLimit>,
     pub(crate) timeouts: ExchangeTimeouts,
     pub(crate) policies: Policies,
     /// `securityHeaders`; `None`: off.
@@ -131,10 +131,11 @@ impl Compiler<'_> {
             edits,
         } = self.defaults.policies.of_service(object, report);
         let headers = headers::compile(object, self.defaults, report);
-        let top = self.defaults.rate_limit.as_ref();
-        let rate_limit = rate_limit::service(object.get("rateLimit"), top, report);
         let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
         let auth = auth::compile(object, self.defaults, report);
+        let (limits, is_guarded) = (object.get("rateLimit"), !auth.providers.is_empty());
+        let top = &self.defaults.rate_limit;
+        let rate_limit = rate_limit::service(limits, top, is_guarded, report);
         let (Some(route), Some(listed), Some(reply)) = (route, listed, reply) else {
             return;
         };

@@ -89,7 +89,7 @@ mod tests {
             ("change_origin", &SERVICE, "preserveHost"),
             ("windowMs", &RATE_LIMIT, "\"window\""),
             ("max", &RATE_LIMIT, "\"requests\""),
-            ("burst", &RATE_LIMIT, "windows"),
+            ("nodelay", &RATE_LIMIT, "\"bucket\""),
             ("standardHeaders", &RATE_LIMIT, "\"draft\""),
             ("legacyHeaders", &RATE_LIMIT, "\"x\""),
             ("port", &TOP, "\"listen\""),

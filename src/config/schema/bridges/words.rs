@@ -96,9 +96,9 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the number is \"requests\" and its time \"window\", as in \"requests\": 20, \"window\": \"60s\"",
     ),
     bridge(
-        &["burst", "delay", "nodelay"],
+        &["delay", "nodelay"],
         "rateLimit",
-        "requests are counted in windows: all \"requests\" of a window may come at once",
+        "no request is delayed; \"algorithm\": \"bucket\" with \"burst\" lets that many through at once",
     ),
     bridge(
         &["standardHeaders"],
