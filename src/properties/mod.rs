@@ -7,6 +7,7 @@
 //! * `reference` is a second implementation of HTTP/1.1, and `parsers` compares the gateway's with
 //!   it.
 //! * `guarded` reads a path in all the ways in which upstreams read it.
+//! * `edits` compares heads with header edits and without.
 //! * `exchange` runs the whole engine between two peers that send arbitrary bytes, and `transcript`
 //!   checks the result.
 //! * `tokens` has the parsers of authentication.
@@ -15,6 +16,7 @@
 //! * `tls` runs both ends of TLS over a wire that an attacker controls.
 
 pub mod cost;
+mod edits;
 mod exchange;
 mod guarded;
 mod logs;
@@ -25,6 +27,7 @@ mod tls;
 mod tokens;
 mod transcript;
 
+pub use self::edits::edits;
 pub use self::exchange::exchange;
 pub use self::logs::access_log;
 pub use self::parsers::{chunked, proxy_header, request_head, response_head};
@@ -119,7 +122,7 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 14] = [
+    const TARGETS: [(&str, Check); 15] = [
         ("proxy_header", proxy_header),
         ("request_head", request_head),
         ("response_head", response_head),
@@ -129,6 +132,7 @@ mod tests {
         ("access_log", access_log),
         ("admin", admin),
         ("handover", handover),
+        ("edits", super::edits),
         ("exchange", exchange),
         ("token", token),
         ("jwks", jwks),

@@ -360,13 +360,9 @@ fn providers(auth: &ServiceAuth, state: &StateKeys) -> Rc<[ProviderId]> {
 
 /// Returns the headers of a service's own providers; and of all others those that exist for nothing
 /// else, because the upstream that believes them may be behind several services. `Authorization`
-/// and `Cookie` are a client's own everywhere else. `says_consumer`: a service forwards the name of
-/// its consumer.
-fn gateway_headers(settings: &Settings, own: &[usize], says_consumer: bool) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    if says_consumer {
-        all.push(CONSUMER.to_owned());
-    }
+/// and `Cookie` are a client's own everywhere else. `consumer`: some service forwards its name.
+fn gateway_headers(settings: &Settings, own: &[usize], consumer: bool) -> Vec<String> {
+    let mut all = Vec::from_iter(consumer.then(|| CONSUMER.to_owned()));
     for (index, provider) in settings.auth.iter().enumerate() {
         for header in provider.kind.headers() {
             let clients = ["authorization", "cookie"]
@@ -383,11 +379,11 @@ fn gateway_headers(settings: &Settings, own: &[usize], says_consumer: bool) -> V
 
 /// Returns the headers for [`ServiceRules::dropped`] of a service with `"forwardCredentials":
 /// false`; empty for every other.
-fn credential_headers(settings: &Settings, auth: &ServiceAuth, says_consumer: bool) -> Vec<String> {
+fn credential_headers(settings: &Settings, auth: &ServiceAuth, consumer: bool) -> Vec<String> {
     if !auth.strips_credentials {
         return Vec::new();
     }
-    let mut all = gateway_headers(settings, &auth.providers, says_consumer);
+    let mut all = gateway_headers(settings, &auth.providers, consumer);
     for provider in auth
         .providers
         .iter()
