@@ -202,7 +202,8 @@ def refused():
         for bytes_ in (request, b"PROXY TCP4 1.2.3 1.1.1.1 1 2\r\n" + request, b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c" + request):
             connection = connect(port)
             connection.sendall(bytes_)
-            assert read_all(connection) == b"", bytes_
+            answer = read_all(connection)
+            assert answer == b"", (port == SECURE, bytes_, answer)
         connection = connect(port)
         connection.sendall(version_1("192.0.2.7")[:10])
         connection.shutdown(socket.SHUT_WR)
@@ -267,6 +268,8 @@ def listeners_and_certificates(folder):
 
 
 def main():
+    install = pathlib.Path(__file__).parents[1] / "install"
+    subprocess.run([install, "haproxy", "nginx", "nginx-stream", "curl", "openssl"], check=True, timeout=500)
     with tempfile.TemporaryDirectory() as folder:
         certificates(folder)
         server = http.server.ThreadingHTTPServer(("127.0.0.1", UPSTREAM), Upstream)

@@ -363,7 +363,7 @@ impl<S: RawStream> Connection<S> {
     pub fn close(mut self, abort: bool) {
         if abort {
             self.socket.reset_on_close();
-        } else {
+        } else if !self.is_awaiting_header() {
             self.transport.close_notify(&mut self.socket);
         }
     }
