@@ -265,7 +265,6 @@ pub const RATE_IPV6_PREFIX_DEFAULT: u8 = 64;
 pub const RATE_CLIENTS_MAX: usize = 1 << 20;
 /// Default of `rateLimit.maxClients`.
 pub const RATE_CLIENTS_DEFAULT: usize = 65_536;
-
 /// Largest `rateLimit.requests`: a larger one limits nothing.
 pub const RATE_REQUESTS_MAX: u32 = 1_000_000_000;
 /// Limits of one `rateLimit`. Each of them is looked at for each request.

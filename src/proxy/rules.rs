@@ -162,9 +162,7 @@ impl Rules {
                     ServiceRateLimit::Inherited if is_exposed != exposed => other_lines.clone(),
                     ServiceRateLimit::Inherited => common.rate_lines.clone(),
                     ServiceRateLimit::Off => None,
-                    ServiceRateLimit::Own(limits) => {
-                        rate::lines(limits, &service.route, is_exposed)
-                    }
+                    ServiceRateLimit::Own(all) => rate::lines(all, &service.route, is_exposed),
                 },
                 headers,
                 providers: providers(&service.auth, &state),
