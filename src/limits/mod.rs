@@ -295,8 +295,7 @@ pub const CONFIG_INCLUDED_MAX: usize = 10_000;
 pub const LISTENERS_MAX: usize = 62;
 /// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
-/// Bytes of a route or a target's path: a request line of the default length still has room for the
-/// rest.
+/// Bytes of a route or a target's path: a default request line still has room for the rest.
 pub const CONFIG_PATH_BYTES_MAX: usize = 2048;
 /// Defaults of `timeouts`.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);

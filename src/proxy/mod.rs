@@ -34,6 +34,7 @@ mod editions;
 mod events;
 mod exchange;
 mod failures;
+mod gateway_headers;
 mod header_rules;
 mod heads;
 mod ids;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::bounds::Bounds;
+use super::gateway_headers::{credential_headers, gateway_headers};
 use super::header_rules::{HeaderRules, ServiceCors, service_cors};
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
 use super::prepared::Prepared;
@@ -21,8 +22,7 @@ use crate::limits::EDITIONS_MAX;
 use crate::observe::metrics::counters::Counters;
 use crate::policy::addresses::AddressRules;
 use crate::policy::admission::AdmissionRules;
-use crate::policy::auth::provider::Reads;
-use crate::policy::edits::{CONSUMER, Edits};
+use crate::policy::edits::Edits;
 use crate::policy::entrance::Routes;
 use crate::policy::forward::TrustedProxies;
 use crate::policy::of_service::HeaderPolicies;
@@ -354,43 +354,4 @@ fn providers(auth: &ServiceAuth, state: &StateKeys) -> Rc<[ProviderId]> {
     indices
         .filter_map(|&index| state.providers.get(index).copied())
         .collect()
-}
-
-/// Returns the headers of a service's own providers; and of all others those that exist for nothing
-/// else, because the upstream that believes them may be behind several services. `Authorization`
-/// and `Cookie` are a client's own everywhere else. `consumer`: some service forwards its name.
-fn gateway_headers(settings: &Settings, own: &[usize], consumer: bool) -> Vec<String> {
-    let mut all = Vec::from_iter(consumer.then(|| CONSUMER.to_owned()));
-    for (index, provider) in settings.auth.iter().enumerate() {
-        for header in provider.kind.headers() {
-            let clients = ["authorization", "cookie"]
-                .iter()
-                .any(|name| header.eq_ignore_ascii_case(name));
-            let counts = own.contains(&index) || !clients;
-            if counts && !all.iter().any(|known| known.eq_ignore_ascii_case(header)) {
-                all.push(header.to_owned());
-            }
-        }
-    }
-    all
-}
-
-/// Returns the headers for [`ServiceRules::dropped`] of a service with `"forwardCredentials":
-/// false`; empty for every other.
-fn credential_headers(settings: &Settings, auth: &ServiceAuth, consumer: bool) -> Vec<String> {
-    if !auth.strips_credentials {
-        return Vec::new();
-    }
-    let mut all = gateway_headers(settings, &auth.providers, consumer);
-    for provider in auth
-        .providers
-        .iter()
-        .filter_map(|&index| settings.auth.get(index))
-    {
-        if let Reads::Header(header) = provider.kind.reads() {
-            all.push(header.to_owned());
-        }
-    }
-    all.push("Authorization".to_owned());
-    all
 }
