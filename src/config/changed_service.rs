@@ -25,6 +25,7 @@ pub(crate) fn service_keys(
         passive_health: _,
         retries: _,
         in_flight: _,
+        sticky: _,
         strip_prefix: _,
         preserve_host: _,
         keeps_encoded_slashes: _,
@@ -93,6 +94,7 @@ fn gate_keys(old: &Service, new: &Service) -> Vec<&'static str> {
             "limits",
         ),
         (old.access_log != new.access_log, "accessLog"),
+        (old.sticky != new.sticky, "sticky"),
     ])
 }
 

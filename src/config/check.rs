@@ -163,6 +163,9 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
             }));
         }
     }
+    if service.sticky.is_some() {
+        notes.push("sticky".to_owned());
+    }
     if let Some(most) = service.in_flight {
         notes.push(format!("at most {most} in flight in all"));
     }

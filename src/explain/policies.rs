@@ -212,6 +212,10 @@ pub(super) fn targets(
             let most = destination.role.max_in_flight;
             notes.push(format!("at most {most} in flight at each address"));
         }
+        if is_chosen && let Some(sticky) = service.sticky.as_deref() {
+            let cookie = sticky.cookie.shown();
+            notes.push(format!("sticky, by the cookie {cookie}"));
+        }
         if is_chosen && let Some(most) = service.in_flight {
             notes.push(format!("at most {most} of the service in flight"));
         }

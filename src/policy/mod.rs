@@ -25,5 +25,6 @@ pub mod route;
 pub mod router;
 pub mod security;
 mod seeded;
+pub mod sticky;
 pub mod store;
 pub mod tables;

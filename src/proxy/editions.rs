@@ -149,11 +149,7 @@ impl Proxy {
         }
         let ctx = &mut self.ctx;
         self.upstreams.begin_edition(&rules.state, ctx);
-        let exchanges = self.exchanges.values_mut();
-        self.upstreams.recount(exchanges.filter_map(|exchange| {
-            let up = exchange.attempts.upstream_id()?;
-            Some((up, exchange.rules.id, exchange.attempts.destination))
-        }));
+        self.upstreams.recount(self.exchanges.in_flight());
         self.auth(Authenticator::fetch_new_keys);
         self.steps.extend(resolved.into_iter().map(Step::Resolved));
         self.drive(None);

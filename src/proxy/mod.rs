@@ -349,6 +349,10 @@ impl Proxy {
         if thoroughly && !self.clients.counts_hold(&self.ctx) {
             return Err("connections are counted wrongly, or the idle ones are not one list");
         }
+        let in_flight = self.exchanges.in_flight();
+        if thoroughly && !self.upstreams.counts_hold(in_flight) {
+            return Err("requests in flight are counted wrongly");
+        }
         Ok(())
     }
 }

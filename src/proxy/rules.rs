@@ -265,6 +265,7 @@ impl ServiceRules {
                 reply: None,
                 gate: None,
                 health_check: None,
+                sticky: None,
                 edits: None,
                 auth: ServiceAuth::default(),
                 headers: HeaderPolicies::default(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 pub use self::target::{Target, TargetHost, TargetIdentity};
 pub use super::record_rule::RecordRule;
 pub use crate::policy::auth::provider::Provider;
+use crate::policy::auth::sticky_key::StickyKey;
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::Edits;
 pub use crate::policy::entrance::ServiceEntrance;
@@ -16,6 +17,7 @@ pub use crate::policy::gate::{BodyLimit, Gate, Gates, Maintenance, OwnMaintenanc
 use crate::policy::of_service::HeaderPolicies;
 use crate::policy::rate::RateLimit;
 use crate::policy::security::SecurityHeaders;
+use crate::policy::sticky::StickyCookie;
 use crate::time::Duration;
 pub use crate::upstream::balance::Strategy;
 pub use crate::upstream::health::{Hysteresis, PassiveHealth};
@@ -199,6 +201,8 @@ pub struct Service {
     /// `limits.inFlight` of the service: most requests at its targets at one time; `None` without a
     /// limit.
     pub in_flight: Option<u32>,
+    /// `sticky`; `None`: off.
+    pub sticky: Option<Box<Sticky>>,
     /// `stripPrefix`.
     pub strip_prefix: bool,
     /// `preserveHost`.
@@ -254,6 +258,15 @@ pub struct Destination {
     pub role: Role,
 }
 
+/// `sticky`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sticky {
+    /// The cookie.
+    pub cookie: StickyCookie,
+    /// Key of its values.
+    pub key: StickyKey,
+}
+
 impl Service {
     /// Returns what makes it the same in two configurations.
     pub fn identity(&self) -> ServiceIdentity<'_> {
@@ -279,7 +292,8 @@ impl Service {
     }
 
     /// Returns true if the service needs a group of endpoints: it has several targets, a name that
-    /// may have several addresses, health checks, or a limit of requests in flight. `targets`: the targets of the settings.
+    /// may have several addresses, health checks, sticky
+    /// sessions, or a limit of requests in flight. `targets`: the targets of the settings.
     pub fn has_group(&self, targets: &[Target]) -> bool {
         let named = |destination: &Destination| {
             targets
@@ -290,6 +304,7 @@ impl Service {
         self.destinations.len() > 1
             || self.health_check.is_some()
             || self.in_flight.is_some()
+            || self.sticky.is_some()
             || self.destinations.iter().any(limited)
             || self.destinations.iter().any(named)
     }

@@ -62,6 +62,13 @@ impl Balancer {
         self.strategy = strategy;
     }
 
+    /// Returns the identity of a candidate.
+    pub fn identity(&self, index: usize) -> u64 {
+        self.candidates
+            .get(index)
+            .map_or(0, |candidate| candidate.identity)
+    }
+
     /// Replaces the identity of a candidate.
     pub fn set_identity(&mut self, index: usize, identity: u64) {
         if let Some(candidate) = self.candidates.get_mut(index) {

@@ -36,5 +36,6 @@ mod routing;
 pub mod script;
 mod sockets;
 mod splices;
+mod sticky;
 mod tunnels;
 mod why;

@@ -4,7 +4,7 @@ use crate::limits as bound;
 use crate::time::Duration;
 
 use super::kind::{Fallback, Key, Kind, Table};
-use super::services::UPSTREAM_TLS;
+use super::targets::UPSTREAM_TLS;
 
 /// A provider under `auth`.
 pub(super) static PROVIDER: Kind = Kind::Variants(

@@ -19,6 +19,7 @@ mod limits;
 mod listener;
 mod replies;
 mod services;
+mod targets;
 mod top;
 pub(crate) mod units;
 
@@ -34,7 +35,8 @@ pub use self::limits::{
 };
 pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS, NAME_EXPECTED};
 pub use self::replies::{MAINTENANCE, NETWORK_EXPECTED, REDIRECT, RESPOND};
-pub use self::services::{SERVICE, TARGET, UPSTREAM_TLS};
+pub use self::services::SERVICE;
+pub use self::targets::{STICKY, TARGET, UPSTREAM_TLS};
 pub use self::top::{ADMIN, ADMIN_EXPECTED, ROOT, TOP};
 
 /// Returns where a key of this name stands, as words: the first place in the order of the tables. A

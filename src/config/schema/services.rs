@@ -9,12 +9,10 @@ use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMITS, SERVICE_LIMITS, TIMEOUTS};
 use super::listener::{CLIENT_CERTIFICATE_KEY, LISTENERS_KEY};
 use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS, REDIRECT_KEY, RESPOND_KEY};
+use super::targets::{STICKY, TARGET, UPSTREAM_TLS, URL};
 
 /// Words after "must be" of providers.
 pub(super) const PROVIDERS_EXPECTED: &str = "the name of a provider, a list of names, or false";
-
-/// A target's URL.
-const URL: Kind = Kind::Text(r#"a URL such as "http://127.0.0.1:9000/""#);
 
 /// `balance`: a default at the top level, and a key of a service.
 pub(super) const BALANCE_KEY: Key = Key {
@@ -159,6 +157,12 @@ pub static SERVICE: Table = Table {
             about: "Timeouts of this service; missing keys are the top level's.",
         },
         Key {
+            name: "sticky",
+            kind: Kind::Any(STICKY.expected, &[Kind::Off, Kind::Object(&STICKY)]),
+            default: Fallback::Flag(false),
+            about: "A cookie that keeps a client at one address of the targets, as long as that is up.",
+        },
+        Key {
             name: "limits",
             kind: Kind::Object(&SERVICE_LIMITS),
             default: Fallback::Inherited,
@@ -211,70 +215,6 @@ pub static SERVICE: Table = Table {
             kind: Kind::Flag,
             default: Fallback::Flag(false),
             about: "Whether the name of the consumer that was let in is sent upstream as X-Consumer.",
-        },
-    ],
-};
-
-/// Keys of `services[].targets[]`.
-pub static TARGET: Table = Table {
-    name: "services[].targets[]",
-    expected: "an object",
-    keys: &[
-        Key {
-            name: "url",
-            kind: URL,
-            default: Fallback::Required,
-            about: "URL that requests are sent to.",
-        },
-        Key {
-            name: "weight",
-            kind: Kind::Whole(1, bound::WEIGHT_MAX as u64),
-            default: Fallback::Number(1),
-            about: "Share of the requests, beside the weights of the other targets.",
-        },
-        Key {
-            name: "backup",
-            kind: Kind::Flag,
-            default: Fallback::Flag(false),
-            about: "Whether the target gets requests only while no other target can take one.",
-        },
-        Key {
-            name: "maxInFlight",
-            kind: Kind::Any(
-                "a whole number, or null",
-                &[Kind::Whole(1, bound::IN_FLIGHT_MAX as u64), Kind::Null],
-            ),
-            default: Fallback::Nothing,
-            about: "Requests at one address of the target at once; then other targets get them, or 503.",
-        },
-    ],
-};
-
-/// Keys of `tls` where a target is named: in a service and in a provider.
-pub static UPSTREAM_TLS: Table = Table {
-    name: "services[].tls",
-    expected: "an object",
-    keys: &[
-        Key {
-            name: "ca",
-            kind: Kind::Any(
-                "the path of a PEM file, or null",
-                &[Kind::Text("the path of a PEM file"), Kind::Null],
-            ),
-            default: Fallback::Nothing,
-            about: "PEM file with authorities, or certificates, that are trusted beside the public authorities.",
-        },
-        Key {
-            name: "serverName",
-            kind: Kind::Any(
-                r#"a host name such as "backend.example" or an address, or null"#,
-                &[
-                    Kind::Text("a host name such as \"backend.example\" or an address"),
-                    Kind::Null,
-                ],
-            ),
-            default: Fallback::Nothing,
-            about: "Name to ask for (SNI) and to verify, in place of the target's host.",
         },
     ],
 };

@@ -41,6 +41,10 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         "balance" => strategy(service.balance).to_owned(),
         "retries" => service.retries.to_string(),
         "stripPrefix" => service.strip_prefix.to_string(),
+        "sticky" => match service.sticky.as_deref() {
+            Some(sticky) => format!("cookie {}", sticky.cookie.shown()),
+            None => "off".to_owned(),
+        },
         "preserveHost" => service.preserve_host.to_string(),
         "listeners" if service.listeners().is_empty() => "all".to_owned(),
         "listeners" => list(service.listeners()),

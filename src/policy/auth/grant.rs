@@ -154,6 +154,12 @@ impl Grant {
         &self.lines
     }
 
+    /// Returns the grant with more lines for the client.
+    pub fn with_client_lines(mut self, lines: &[u8]) -> Grant {
+        self.client_lines.extend_from_slice(lines);
+        self
+    }
+
     /// Returns the header lines for the client, each with its line end. The final response contains
     /// them, whatever its source.
     pub fn client_lines(&self) -> &[u8] {

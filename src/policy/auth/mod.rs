@@ -30,4 +30,5 @@ pub mod pem;
 pub mod provider;
 
 pub mod signature;
+pub mod sticky_key;
 pub mod token;

@@ -23,6 +23,7 @@ mod response;
 mod retry;
 mod settle;
 mod splice;
+mod sticky;
 mod teardown;
 mod traits;
 mod tunnel;
@@ -41,7 +42,7 @@ pub(super) use self::traits::{Persistence, Sharing, Traits, WaitsFor};
 pub(super) use self::tunnel::Tunnel;
 use super::context::TimerKey;
 use super::heads::HeadVariant;
-use super::ids::{ClientId, ExchangeId, OfExchange};
+use super::ids::{ClientId, ExchangeId, OfExchange, ServiceId, UpstreamId};
 use super::log_entry::AccessLogEntry;
 use super::reason::Failure;
 use super::rules::ServiceRules;
@@ -246,6 +247,15 @@ impl Exchanges {
     /// All exchanges.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Exchange> {
         self.slab.values_mut()
+    }
+
+    /// Returns the upstream connection of each exchange that has one, the service, and the number of
+    /// the destination.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = (UpstreamId, ServiceId, u32)> {
+        self.slab.values().filter_map(|exchange| {
+            let up = exchange.attempts.upstream_id()?;
+            Some((up, exchange.rules.id, exchange.attempts.destination))
+        })
     }
 
     /// Number of exchanges.

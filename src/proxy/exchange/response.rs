@@ -103,7 +103,12 @@ impl Relay<'_> {
         match head.status {
             101 => self.pass_switch(head, &connection),
             100..=199 => self.pass_interim(head, &connection),
-            _ => self.pass_final(head, &connection),
+            _ => {
+                if self.exchange.for_client.is_some() {
+                    self.add_cookie();
+                }
+                self.pass_final(head, &connection)
+            }
         }
     }
 
@@ -125,6 +130,7 @@ impl Relay<'_> {
         if !was_asked || !is_websocket || !connection.upgrade {
             return Err(ResponseError::Switch);
         }
+        self.add_cookie();
         let for_client = self.exchange.for_client.take();
         let lines = for_client
             .as_ref()

@@ -142,7 +142,12 @@ fn blocks(settings: &Settings) -> usize {
     let security = security.map(SecurityHeaders::bytes).max();
     let [cors, security] = [cors, security].map(Option::unwrap_or_default);
     let edits = edits(settings, |edits| &edits.response);
-    total([cors, security, rate_fields(settings), edits])
+    let cookies = settings.services.iter().filter_map(|service| {
+        let sticky = service.sticky.as_deref()?;
+        Some(sticky.cookie.bound())
+    });
+    let cookie = cookies.max().unwrap_or(0);
+    total([cors, security, rate_fields(settings), edits, cookie])
 }
 
 /// Bytes of an `X-Forwarded-Prefix`.

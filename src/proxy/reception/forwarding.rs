@@ -50,9 +50,24 @@ impl Reception<'_> {
             return Received::Replied;
         };
         let private = client.has_private.then_some(id);
-        let chosen = self
-            .upstreams
-            .choose(&rules, entry.numbers.client, private, self.ctx);
+        let mut name = None;
+        let mut for_client = grants.for_client.clone();
+        let address = entry.numbers.client;
+        let mut chosen = None;
+        if let Some(sticky) = rules.service.sticky.as_deref() {
+            // The response may bring a cookie.
+            for_client.get_or_insert_default();
+            name = sticky.cookie.find(&request.head.fields);
+            let named = name.filter(|_| private.is_none());
+            chosen = named.and_then(|name| {
+                let (upstreams, ctx) = (&mut *self.upstreams, &mut *self.ctx);
+                upstreams.choose_named(&rules, address, name, ctx)
+            });
+        }
+        let chosen = match chosen {
+            Some(selection) => Ok(selection),
+            None => self.upstreams.choose(&rules, address, private, self.ctx),
+        };
         let selection = match chosen {
             Ok(selection) => selection,
             Err(no_endpoint) => {
@@ -83,7 +98,8 @@ impl Reception<'_> {
             return self.reply(reply, entry, origin(request.head));
         };
         let (place, form) = ((rules, selection), (variant, is_websocket));
-        let exchange = self.exchange_of(request, place, form, grants.for_client, entry);
+        let mut exchange = self.exchange_of(request, place, form, for_client, entry);
+        exchange.attempts.sticky = name;
         self.start(exchange, request, behind, (selection, head))
     }
 

@@ -29,6 +29,8 @@ pub(in crate::proxy) struct Attempts {
     pub(in crate::proxy) retried: u32,
     /// True if it was sent again to the endpoint that it is at now.
     pub(in crate::proxy) retried_same_endpoint: bool,
+    /// Name of the endpoint that the client's cookie has; `None` without one.
+    pub(in crate::proxy) sticky: Option<u64>,
     /// Endpoints where the request failed.
     pub(in crate::proxy) tried: Vec<EndpointId>,
 }

@@ -182,19 +182,29 @@ impl Upstreams {
         search: &mut Search<'_>,
         ctx: &mut Context,
     ) -> Dialed {
-        let (rules, from, client) = match search {
+        let (rules, from, client, name) = match search {
             Search::Subrequest { .. } => return self.dial_next(up, search, ctx),
             Search::Exchange {
                 rules,
                 attempts,
                 client,
                 ..
-            } => (*rules, attempts.destination as usize, *client),
+            } => {
+                let (from, name) = (attempts.destination as usize, attempts.sticky);
+                (*rules, from, *client, name)
+            }
         };
         let is_same = |member: &crate::upstream::group::Member<_>| member.destination == from;
         // The connection counts again where it is dialed.
         self.release_in_flight(up);
-        match self.choose_among(rules, client, ctx, is_same) {
+        let named = name.and_then(|name| self.choose_named(rules, client, name, ctx));
+        // The head is written for this destination.
+        let named = named.filter(|selection| selection.destination == from);
+        let chosen = match named {
+            Some(selection) => Ok(selection),
+            None => self.choose_among(rules, client, ctx, is_same),
+        };
+        match chosen {
             Ok(selection) => self.dial(up, search, selection, ctx),
             Err(Unchosen::Full) => Dialed::Full,
             Err(Unchosen::NoMember) => Dialed::NoAddress,

@@ -18,7 +18,7 @@ use super::super::settings::{Service, Settings, Target};
 use super::super::state_keys::{ServiceKeys, StateKeys};
 use super::Upstreams;
 use super::names::TargetState;
-use super::selection::{ServiceDestination, ServiceState, group_rules};
+use super::selection::{ServiceDestination, ServiceState, group_rules, set_names};
 use crate::sort::Index;
 use crate::upstream::balance::identity;
 use crate::upstream::group::Group;
@@ -208,6 +208,7 @@ impl Upstreams {
                 group.join(endpoint, number, identity, has_others.then_some(ctx.now));
             }
         }
+        set_names(group, state.sticky);
         group.plan_checks(number, ctx.now);
     }
 }
@@ -238,6 +239,7 @@ impl ServiceState {
     ) -> Vec<usize> {
         self.last_edition = u64::MAX;
         self.health_check.clone_from(&service.health_check);
+        self.sticky = service.sticky.as_deref().map(|sticky| sticky.key);
         let mut numbers = Vec::with_capacity(destinations.len());
         let mut roles = Vec::with_capacity(destinations.len());
         for (to, role) in destinations {

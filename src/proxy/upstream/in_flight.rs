@@ -155,6 +155,34 @@ impl Upstreams {
         }
     }
 
+    /// Returns true if each service holds a slot for each of its exchanges with a connection, and
+    /// each endpoint counts the connections that requests use. `exchanges`: see
+    /// [`recount`](Self::recount).
+    pub(in crate::proxy) fn counts_hold(
+        &self,
+        exchanges: impl Iterator<Item = (UpstreamId, ServiceId, u32)>,
+    ) -> bool {
+        let exchanges = exchanges.collect::<Vec<_>>();
+        self.services.keys().all(|id| {
+            let Some((state, group)) = self
+                .services
+                .get(id)
+                .and_then(|state| Some((state, state.group.as_ref()?)))
+            else {
+                return true;
+            };
+            let own = exchanges.iter().filter(|(_, service, _)| *service == id);
+            let mut loads = group.members().iter().zip(group.loads());
+            own.count() == state.slots as usize
+                && loads.all(|(member, load)| {
+                    let place = (id, member.destination, member.endpoint);
+                    let connections = self.connections.keys();
+                    let used = connections.filter(|up| self.counted(*up) == Some(place));
+                    used.count() == load as usize
+                })
+        })
+    }
+
     /// Returns the endpoint that a connection's exchange is counted for.
     fn counted(&self, up: UpstreamId) -> Option<Seen> {
         let upstream = self.connections.get(up)?;

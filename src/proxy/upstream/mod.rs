@@ -8,6 +8,7 @@
 //! | `editions` | what of this survives new rules |
 //! | `carried` | what of this another process takes over |
 //! | `names` | targets, the addresses of their names, endpoints |
+//! | `affinity` | the endpoint that a cookie names |
 //! | `selection` | which endpoint is next |
 //! | `in_flight` | what requests in flight and their failures say of endpoints |
 //! | `health_checks` | what checks say of them |
@@ -20,6 +21,7 @@
 //! In scope: everything of a connection but the bytes of a request. Requests are the matter of
 //! `exchange` and `subrequest`, which use this part.
 
+mod affinity;
 mod attempts;
 mod carried;
 mod connection;

@@ -15,6 +15,7 @@ use super::Upstreams;
 use super::attempts::{NoEndpoint, Unchosen};
 use super::notes::HealthNotes;
 use crate::observe::metrics::counters::TargetCounters;
+use crate::policy::auth::sticky_key::StickyKey;
 use crate::time::Duration;
 use crate::upstream::balance::identity;
 use crate::upstream::group::{Group, Member};
@@ -44,6 +45,8 @@ pub(in crate::proxy) struct ServiceState {
     pub(super) last_edition: u64,
     /// Seed of the group's choices at random.
     pub(super) seed: u64,
+    /// Key of the names that cookies have for the endpoints.
+    pub(super) sticky: Option<StickyKey>,
     /// Last change of the health of each endpoint that has had one.
     pub(super) notes: HealthNotes,
 }
@@ -87,8 +90,16 @@ impl ServiceState {
             first_edition,
             last_edition: u64::MAX,
             seed,
+            sticky: None,
             notes: HealthNotes::default(),
         }
+    }
+}
+
+/// Gives the endpoints of a group their names.
+pub(super) fn set_names(group: &mut Group<EndpointId>, key: Option<StickyKey>) {
+    if let Some(key) = key {
+        group.set_names(&|identity| key.name(identity));
     }
 }
 
@@ -166,6 +177,7 @@ impl Upstreams {
             };
             if let (Some(group), Some(to)) = (&mut state.group, state.destinations.get(number)) {
                 group.join(endpoint, number, identity(address, &to.path), late);
+                set_names(group, state.sticky);
                 let awaited = self.awaited_health.get(&(u64::from(service), number));
                 let mut awaited = awaited.map_or(&[][..], Vec::as_slice).iter();
                 if let Some(known) = awaited.find(|known| known.address == address) {

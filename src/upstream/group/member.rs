@@ -32,6 +32,8 @@ pub struct Member<E> {
     pub(super) health: Health,
     pub(super) check: Check,
     pub(super) counters: TargetCounters,
+    /// Name that cookies have for the member; 0 without sticky sessions.
+    pub(super) sticky_name: u64,
 }
 
 impl<E> Member<E> {
@@ -44,6 +46,11 @@ impl<E> Member<E> {
             (Availability::Ejected, true) => Some(3),
             (Availability::Down, _) => None,
         }
+    }
+
+    /// Returns the name that cookies have for this member; 0 without sticky sessions.
+    pub fn sticky_name(&self) -> u64 {
+        self.sticky_name
     }
 
     /// Returns what is counted of this member.

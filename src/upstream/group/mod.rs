@@ -4,6 +4,7 @@
 //! used. Endpoints whose health checks fail are never used.
 
 mod checks;
+mod loads;
 mod member;
 
 use core::net::IpAddr;
@@ -92,28 +93,8 @@ impl<E: Copy + PartialEq> Group<E> {
         self.rules = rules;
         self.is_limited = roles.iter().any(|(_, role)| role.max_in_flight < u32::MAX);
         self.renew_weights();
+        self.forget_names();
         self.update_next_expiry();
-    }
-
-    /// Gives each member the weight that follows from its role and its requests in flight.
-    fn renew_weights(&mut self) {
-        for index in 0..self.members.len() {
-            self.renew_weight(index);
-        }
-    }
-
-    #[cold]
-    fn renew_weight(&mut self, index: usize) {
-        if let Some(member) = self.members.get_mut(index) {
-            let is_full = self.balancer.load(index) >= member.role.max_in_flight;
-            member.weight = if is_full { 0 } else { member.role.weight };
-        }
-    }
-
-    /// Forgets the requests in flight. The caller counts them again.
-    pub fn clear_loads(&mut self) {
-        self.balancer.clear_loads();
-        self.renew_weights();
     }
 
     /// Removes all endpoints of a destination.
@@ -148,6 +129,7 @@ impl<E: Copy + PartialEq> Group<E> {
             health,
             check: Check::Unplanned,
             counters: TargetCounters::default(),
+            sticky_name: 0,
         });
         self.failed_clients.push(Vec::new());
     }
@@ -231,6 +213,7 @@ impl<E: Copy + PartialEq> Group<E> {
     pub fn set_identity(&mut self, endpoint: E, destination: usize, identity: u64) {
         if let Some(index) = self.index(endpoint, destination) {
             self.balancer.set_identity(index, identity);
+            self.forget_names();
         }
     }
 

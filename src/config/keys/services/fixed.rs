@@ -11,7 +11,8 @@ use crate::config::syntax::source::Source;
 use crate::config::values::{media_type, path, scalars, target_url};
 
 /// Keys of a service that say something about its targets.
-const ABOUT_TARGETS: [&str; 10] = [
+const ABOUT_TARGETS: [&str; 11] = [
+    "sticky",
     "balance",
     "healthCheck",
     "passiveHealth",

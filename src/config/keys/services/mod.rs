@@ -14,6 +14,7 @@ mod matching;
 mod passive_health;
 mod policies;
 mod route;
+mod sticky;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -136,6 +137,11 @@ impl Compiler<'_> {
         let (limits, is_guarded) = (object.get("rateLimit"), !auth.providers.is_empty());
         let top = &self.defaults.rate_limit;
         let rate_limit = rate_limit::service(limits, top, is_guarded, report);
+        let sticky = sticky::compile(
+            object.get("sticky"),
+            route.as_deref().unwrap_or("/"),
+            report,
+        );
         let (Some(route), Some(listed), Some(reply)) = (route, listed, reply) else {
             return;
         };
@@ -154,6 +160,7 @@ impl Compiler<'_> {
             passive_health,
             retries,
             in_flight,
+            sticky,
             strip_prefix,
             preserve_host,
             keeps_encoded_slashes,

@@ -630,3 +630,49 @@ fn requests_in_flight() {
         "{shown}"
     );
 }
+
+#[test]
+fn sticky_sessions() {
+    let of = |keys: &str| {
+        let service = service(&format!(r#""target":"http://b",{keys}"#));
+        service.sticky.map(|sticky| sticky.cookie.shown())
+    };
+    assert_eq!(of(r#""sticky":false"#), None);
+    assert_eq!(
+        of(r#""sticky":{}"#).as_deref(),
+        Some("tg; Path=/a; HttpOnly; SameSite=Lax")
+    );
+    assert_eq!(
+        of(r#""sticky":{"cookie":"x","ttl":"90m","key":"0123456789abcdef"}"#).as_deref(),
+        Some("x; Path=/a; Max-Age=5400; HttpOnly; SameSite=Lax")
+    );
+    for (keys, message) in [
+        (r#""sticky":true"#, "services[0].sticky: must be an object"),
+        (
+            r#""sticky":{"cookie":"a b"}"#,
+            "sticky.cookie: \"a b\" is no name",
+        ),
+        (
+            r#""sticky":{"cookie":"__Host-a"}"#,
+            "is no name for this cookie",
+        ),
+        (
+            r#""sticky":{"ttl":"1ms"}"#,
+            "sticky.ttl: \"1ms\" must be at least 1s",
+        ),
+        (
+            r#""sticky":{"key":"short"}"#,
+            "sticky.key: is shorter than 16 bytes",
+        ),
+        (r#""sticky":{"path":"/"}"#, "sticky.path: unknown key"),
+    ] {
+        let errors = load_service(&format!(r#""target":"http://b",{keys}"#)).expect_err(keys);
+        assert!(errors[0].contains(message), "{keys}: {errors:?}");
+        assert!(!errors[0].contains("short\""), "no secret: {errors:?}");
+    }
+    let errors = load_service(r#""redirect":{"to":"/b"},"sticky":{}"#).expect_err("no target");
+    assert!(
+        errors[0].contains("\"sticky\" is about targets"),
+        "{errors:?}"
+    );
+}
