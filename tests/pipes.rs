@@ -125,7 +125,7 @@ impl Authority {
     /// Returns the settings of an upstream with this name, which trust this authority beside the
     /// public ones.
     fn upstream(&self, name: &str) -> ClientTls {
-        ClientTls::new(name, None, &[self.der.to_vec()]).unwrap()
+        ClientTls::new(name, None, &[self.der.to_vec()], None).unwrap()
     }
 }
 
@@ -362,7 +362,7 @@ fn http_1_1_is_offered_and_the_name_is_sent() {
 #[test]
 fn a_server_name_stands_in_for_the_host_and_an_address_is_verified_too() {
     let authority = Authority::new();
-    let tls = ClientTls::new("10.0.0.1", Some("b.test"), &[authority.der.to_vec()]).unwrap();
+    let tls = ClientTls::new("10.0.0.1", Some("b.test"), &[authority.der.to_vec()], None).unwrap();
     let link = Link::established(&tls, &authority.server("b.test", &BOTH), usize::MAX);
     assert_eq!(link.server.server_name(), Some("b.test"));
     for address in ["127.0.0.1", "::1"] {
@@ -501,7 +501,8 @@ fn a_session_of_one_target_opens_no_other() {
             "{version:?}"
         );
         // A session must not carry trust to another server name with the same roots, either.
-        let renamed = ClientTls::new("a.test", Some("b.test"), &[authority.der.to_vec()]).unwrap();
+        let renamed =
+            ClientTls::new("a.test", Some("b.test"), &[authority.der.to_vec()], None).unwrap();
         assert!(
             refusal(Link::new(&renamed, &server, usize::MAX)).contains("tls.serverName"),
             "{version:?}"
@@ -816,11 +817,12 @@ fn a_certificate_of_tls_ca_is_trusted_itself() {
             ),
         ] {
             let server = serve_unparsed(certificate.clone(), key, version);
-            let trusting = |name| ClientTls::new(name, None, &[certificate.to_vec()]).unwrap();
+            let trusting =
+                |name| ClientTls::new(name, None, &[certificate.to_vec()], None).unwrap();
             Link::established(&trusting("a.test"), &server, usize::MAX);
             let reason = refusal(Link::new(&trusting("b.test"), &server, usize::MAX));
             assert!(reason.contains("tls.serverName"), "{what}: {reason}");
-            let stranger = ClientTls::new("a.test", None, &[]).unwrap();
+            let stranger = ClientTls::new("a.test", None, &[], None).unwrap();
             assert!(
                 refusal(Link::new(&stranger, &server, usize::MAX)).contains("certificate"),
                 "{what}"
@@ -1198,8 +1200,8 @@ fn roots_come_from_pem() {
 
 #[test]
 fn invalid_roots_and_names_are_refused_at_once() {
-    assert!(ClientTls::new("a.test", None, &[b"no certificate".to_vec()]).is_err());
-    let complaint = ClientTls::new("a.test", Some("white space"), &[])
+    assert!(ClientTls::new("a.test", None, &[b"no certificate".to_vec()], None).is_err());
+    let complaint = ClientTls::new("a.test", Some("white space"), &[], None)
         .err()
         .unwrap();
     assert!(complaint.contains("white space"), "{complaint}");

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::proxy::settings::{PeerSet, Settings};
+use crate::transport::identity::ClientIdentity;
 use crate::transport::server::TlsFiles;
 
 use super::advice;
@@ -129,6 +130,17 @@ pub struct UpstreamTls {
     pub roots: Vec<Vec<u8>>,
     /// `tls.serverName`: the name to verify and send as SNI in place of the target's host.
     pub server_name: Option<String>,
+    /// `tls.cert` and `tls.key`.
+    pub client: Option<ClientCertificate>,
+}
+
+/// Certificate for upstreams that ask for one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientCertificate {
+    /// Contents of the files.
+    pub identity: ClientIdentity,
+    /// File of the key.
+    pub key: PathBuf,
 }
 
 /// `logLevel`.

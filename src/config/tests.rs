@@ -267,7 +267,8 @@ fn the_articles_table_is_whole() {
         config.upstream_tls,
         [Some(UpstreamTls {
             roots: Vec::new(),
-            server_name: None
+            server_name: None,
+            client: None
         })]
     );
     assert_eq!(

@@ -1,5 +1,6 @@
 //! Conversion of certificate, key and root files for rustls.
 
+use core::fmt;
 use std::sync::Arc;
 
 use ring::digest;
@@ -10,6 +11,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{InconsistentKeys, RootCertStore};
 
 use super::certificate;
+use super::provider::provider;
 use crate::pem::{self, Wanted};
 
 /// Returns the certificates of a PEM file as DER. Every one can serve as a root.
@@ -64,13 +66,55 @@ pub(super) fn private_keys_from_pem(file: &[u8]) -> Result<Vec<PrivateKeyDer<'st
 }
 
 /// Fault of a certificate and its key. The text follows the file's name.
-pub(super) enum PairFault {
+pub enum PairFault {
     /// Fault of the certificate.
     Certificate(String),
     /// Fault of the key.
     Key(String),
     /// The key does not belong to the certificate.
     Mismatch(String),
+}
+
+/// Certificate and key that the gateway shows to an upstream. Two are equal if their files have the
+/// same contents.
+#[derive(Clone)]
+pub struct ClientIdentity {
+    pub(super) certified: Arc<CertifiedKey>,
+    digest: [u8; 32],
+}
+
+impl ClientIdentity {
+    /// Reads a chain and its key, both PEM.
+    ///
+    /// # Errors
+    /// The key does not belong to the certificate, or one of them cannot be used.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<ClientIdentity, PairFault> {
+        let certificates = certificates_from_pem(chain).map_err(PairFault::Certificate)?;
+        let keys = private_keys_from_pem(key).map_err(PairFault::Key)?;
+        Ok(ClientIdentity {
+            certified: Arc::new(pair(certificates, keys, &provider())?),
+            digest: digest(None, &[chain.to_vec(), key.to_vec()]),
+        })
+    }
+
+    /// Returns a digest of the contents of both files.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+impl PartialEq for ClientIdentity {
+    fn eq(&self, other: &ClientIdentity) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for ClientIdentity {}
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientIdentity")
+    }
 }
 
 /// Combines the chain with the first key.

@@ -838,5 +838,5 @@ fn hosts_of(settings: &Settings) -> Vec<String> {
 }
 
 fn client_tls(roots: &[Vec<u8>]) -> ClientTls {
-    ClientTls::new("tls.test", None, roots).expect("the root is good")
+    ClientTls::new("tls.test", None, roots, None).expect("the root is good")
 }

@@ -27,6 +27,7 @@ impl TargetList {
         let tls = target.tls.then_some(UpstreamTls {
             roots: tls.roots,
             server_name: tls.server_name,
+            client: tls.client,
         });
         self.insert(target, tls)
     }

@@ -98,5 +98,23 @@ pub static UPSTREAM_TLS: Table = Table {
             default: Fallback::Nothing,
             about: "Name to ask for (SNI) and to verify, in place of the target's host.",
         },
+        Key {
+            name: "cert",
+            kind: Kind::Any(
+                "the path of a PEM file, or null",
+                &[Kind::Text("the path of a PEM file"), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "PEM file with the certificate that the upstream is shown when it asks for one, and its chain.",
+        },
+        Key {
+            name: "key",
+            kind: Kind::Any(
+                "the path of a PEM file, or null",
+                &[Kind::Text("the path of a PEM file"), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "PEM file with the private key of \"cert\".",
+        },
     ],
 };

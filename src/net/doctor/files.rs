@@ -25,8 +25,7 @@ pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
         examined.begin(1);
         certificate(path, examined);
     }
-    let keys = certificates.iter().map(|(_, key)| *key).collect::<Vec<_>>();
-    permissions(subject, &keys, examined);
+    permissions(subject, &keys(config), examined);
     folders(config, examined);
 }
 
@@ -59,8 +58,21 @@ pub fn key_warnings(config: &Config) -> String {
             path.display()
         ))
     };
+    keys(config).into_iter().filter_map(warning).collect()
+}
+
+/// Returns the paths of all private keys: of the listeners, and of the certificates for upstreams.
+fn keys(config: &Config) -> Vec<&PathBuf> {
     let pairs = certificates(config).into_iter();
-    pairs.filter_map(|(_, key)| warning(key)).collect()
+    let upstreams = config.upstream_tls.iter().flatten();
+    let of_upstreams = upstreams.filter_map(|tls| Some(&tls.client.as_ref()?.key));
+    let mut keys = pairs
+        .map(|(_, key)| key)
+        .chain(of_upstreams)
+        .collect::<Vec<_>>();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 /// Returns the problem and the cure if everybody may read a key file with this mode.

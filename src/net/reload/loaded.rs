@@ -63,7 +63,8 @@ fn client_tls(
     targets.map(|(target, tls)| {
         let Some(tls) = tls else { return Ok(None) };
         let host = target.host.to_string();
-        ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots)
+        let client = tls.client.as_ref().map(|client| &client.identity);
+        ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots, client)
             .map(Some)
             .map_err(|reason| vec![format!("target {}: {reason}", target.name())])
     })

@@ -136,7 +136,7 @@ fn server() -> ServerTls {
 /// Creates a new client each time: a resumed session would change the meaning of a script.
 fn client() -> ClientTls {
     let made =
-        certificates_from_pem(AUTHORITY).and_then(|roots| ClientTls::new(NAME, None, &roots));
+        certificates_from_pem(AUTHORITY).and_then(|roots| ClientTls::new(NAME, None, &roots, None));
     let Ok(client) = made else {
         panic!("the authority is good")
     };
