@@ -91,21 +91,21 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Version of TLS that a client speaks.
+/// Version of TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TlsVersion {
-    /// TLS 1.2.
-    V12,
-    /// TLS 1.3.
-    V13,
+    /// TLS 1.2 (RFC 5246) as rustls has it: only ECDHE and AEAD.
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
 }
 
 impl TlsVersion {
     /// Returns the name in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
-            TlsVersion::V12 => "TLSv1.2",
-            TlsVersion::V13 => "TLSv1.3",
+            TlsVersion::Tls12 => "TLSv1.2",
+            TlsVersion::Tls13 => "TLSv1.3",
         }
     }
 }

@@ -17,6 +17,7 @@ use super::identity::PairFault;
 use super::names::CertificateResolver;
 use super::provider::provider;
 use super::{certificate, identity};
+pub use crate::observe::access::TlsVersion;
 use crate::time::UnixTime;
 
 /// Files of a TLS listener.
@@ -51,15 +52,6 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// File with the private key: PKCS #8, PKCS #1 or SEC1, not encrypted.
     pub key: PathBuf,
-}
-
-/// Version of TLS.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246) as rustls has it: only ECDHE and AEAD.
-    Tls12,
-    /// TLS 1.3 (RFC 8446).
-    Tls13,
 }
 
 /// Faulty part of the files.

@@ -431,12 +431,12 @@ fn a_line_names_the_listener_and_the_version_of_tls() {
         (Some("0.0.0.0:5000"), None, ["\"0.0.0.0:5000\"", "null"]),
         (
             Some("[::]:443"),
-            Some(TlsVersion::V13),
+            Some(TlsVersion::Tls13),
             ["\"[::]:443\"", "\"TLSv1.3\""],
         ),
         (
             Some("0.0.0.0:5000"),
-            Some(TlsVersion::V12),
+            Some(TlsVersion::Tls12),
             ["\"0.0.0.0:5000\"", "\"TLSv1.2\""],
         ),
     ] {

@@ -31,7 +31,6 @@ use crate::http::proxy_header::{Announced, HeaderFault};
 use crate::observe::access::TlsVersion;
 use crate::proxy::command::Fault;
 use crate::transport::client::ClientTls;
-use crate::transport::server;
 use crate::transport::server::ServerTls;
 use crate::transport::{Handshake, TlsFacts, Transport, TransportFault};
 
@@ -106,11 +105,7 @@ impl<S: RawStream> Connection<S> {
 
     /// Returns the version of TLS that was negotiated.
     pub fn tls_version(&self) -> Option<TlsVersion> {
-        let facts = self.transport.tls_facts()?;
-        Some(match facts.version {
-            server::TlsVersion::Tls12 => TlsVersion::V12,
-            server::TlsVersion::Tls13 => TlsVersion::V13,
-        })
+        self.transport.tls_facts().map(|facts| facts.version)
     }
 
     /// Makes a connection to an upstream whose socket is connecting; `tls`: for an https target.
