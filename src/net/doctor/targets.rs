@@ -178,7 +178,10 @@ fn request(probe: &Probe<'_>) -> Vec<u8> {
                     secret = credentials.as_ref().map_or(b"", |secret| secret.bytes());
                     ("POST", path)
                 }
-                _ => ("GET", path),
+                Kind::Jwt { .. }
+                | Kind::ApiKey { .. }
+                | Kind::Basic { .. }
+                | Kind::Forward { .. } => ("GET", path),
             }
         }
     };
@@ -367,7 +370,9 @@ fn answer(probe: &Probe<'_>, what: &str, answered: &Answered, examined: &mut Exa
                         .then(|| "the answer does not say whether a token is active".to_owned()),
                     _ => Some(format!("the introspection is answered {status}")),
                 },
-                _ => (*status >= 500).then(|| format!("the question is answered {status}")),
+                Kind::ApiKey { .. } | Kind::Basic { .. } | Kind::Forward { .. } => {
+                    (*status >= 500).then(|| format!("the question is answered {status}"))
+                }
             };
             if let Some(problem) = fault {
                 let cure = "repair the provider, or correct its URL, credentials or algorithms in the file";

@@ -155,7 +155,13 @@ impl Authenticator {
                 let state = self.providers.get(provider);
                 let result = match state.map(|state| &state.provider.kind) {
                     Some(Kind::Forward { copied, .. }) => forward::read_answer(copied, answer),
-                    _ => LookupResult::Bad(CredentialFault::Denied),
+                    Some(
+                        Kind::Jwt { .. }
+                        | Kind::Introspection { .. }
+                        | Kind::ApiKey { .. }
+                        | Kind::Basic { .. },
+                    )
+                    | None => LookupResult::Bad(CredentialFault::Denied),
                 };
                 self.report_provider_down(provider, &result, reason, env);
                 result

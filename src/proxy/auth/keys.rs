@@ -177,7 +177,10 @@ impl Authenticator {
         };
         let algorithms = match &state.provider.kind {
             Kind::Jwt { rules, .. } => rules.algorithms,
-            _ => Default::default(),
+            Kind::Introspection { .. }
+            | Kind::ApiKey { .. }
+            | Kind::Basic { .. }
+            | Kind::Forward { .. } => Default::default(),
         };
         let fetched = match answer {
             Ok(sub_response) if sub_response.status == 200 && sub_response.is_coded() => Err(
