@@ -1,7 +1,7 @@
 //! Header edits: what leaves the gateway with edits is what leaves without them, but for what the
 //! edits say.
 
-use serde_json::{Map, Value, json};
+use core::fmt::Write;
 
 use super::reference::{self, Line};
 use crate::policy::forward::Peer;
@@ -20,7 +20,7 @@ pub fn edits(bytes: &[u8]) {
     let edits = Edits::read(&String::from_utf8_lossy(lines));
     let request = [b"GET / HTTP/1.1\r\nHost: a\r\n", fields, b"\r\n\r\n"].concat();
     let edited = exchange(&edits.json(), &request, response);
-    let plain = exchange(&json!({}), &request, response);
+    let plain = exchange("", &request, response);
     let (Some((up, down)), Some((plain_up, plain_down))) = (edited, plain) else {
         return;
     };
@@ -76,14 +76,19 @@ impl Edits {
         edits
     }
 
-    fn json(&self) -> Value {
+    /// Returns the edits of both kinds, as members of the configuration.
+    fn json(&self) -> String {
         let map = |lines: &[(String, String)]| {
             let lines = lines.iter();
-            let members = lines.map(|(name, value)| (name.clone(), value.clone().into()));
-            members.collect::<Map<_, _>>()
+            let members = lines.map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)));
+            members.collect::<Vec<_>>().join(", ")
         };
-        let edits = json!({ "set": map(&self.set), "add": map(&self.add), "remove": self.remove });
-        json!({ "requestHeaders": edits, "responseHeaders": edits })
+        let removed = self.remove.iter().map(|name| quoted(name));
+        let removed = removed.collect::<Vec<_>>().join(", ");
+        let (set, add) = (map(&self.set), map(&self.add));
+        let edits =
+            format!("{{ \"set\": {{ {set} }}, \"add\": {{ {add} }}, \"remove\": [{removed}] }}");
+        format!("\"requestHeaders\": {edits}, \"responseHeaders\": {edits},")
     }
 
     /// Checks fields with edits against those without.
@@ -120,14 +125,26 @@ impl Edits {
     }
 }
 
+/// Returns a text as a JSON string.
+fn quoted(text: &str) -> String {
+    let mut quoted = "\"".to_owned();
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            // Writing to a string does not fail.
+            '\0'..=' ' => drop(write!(quoted, "\\u{:04x}", u32::from(letter))),
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// Returns what the upstream and the client get. `None`: the configuration is refused.
-fn exchange(edits: &Value, request: &[u8], response: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut config = edits.clone();
-    let members = config.as_object_mut()?;
-    let services = json!([{ "route": "/", "target": "http://10.0.0.1" }]);
-    members.insert("services".to_owned(), services);
+fn exchange(edits: &str, request: &[u8], response: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let text =
+        format!(r#"{{ {edits} "services": [{{ "route": "/", "target": "http://10.0.0.1" }}] }}"#);
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-    let text = config.to_string();
     let loaded = crate::config::load(text.as_bytes(), "fuzz.json", &|_| None, &read).ok()?;
     let mut proxy = Proxy::new(loaded.settings, 1);
     let now = Instant::from_millis(1);
