@@ -5,10 +5,12 @@
 mod admin;
 mod auth;
 mod edits;
+mod upstream;
 
 pub use self::admin::*;
 pub use self::auth::*;
 pub use self::edits::*;
+pub use self::upstream::*;
 use crate::time::Duration;
 
 // --- buffers ---
@@ -216,12 +218,6 @@ pub const ADDRESSES_PER_TARGET: usize = 16;
 pub const TARGETS_MAX: usize = 256;
 /// Largest `weight`: times a percentage and the number of targets it stays far below 2^32.
 pub const WEIGHT_MAX: u32 = 1000;
-/// Bytes of the name of a `sticky` cookie.
-pub const STICKY_NAME_BYTES_MAX: usize = 64;
-/// Bytes of the `key` of `sticky`, at least: fewer can be guessed.
-pub const STICKY_KEY_BYTES_MIN: usize = 16;
-/// Largest `limits.inFlight` of a service and largest `maxInFlight` of a target.
-pub const IN_FLIGHT_MAX: u32 = 1_000_000;
 /// Default of `retries`.
 pub const RETRIES_DEFAULT: u32 = 1;
 /// Largest `retries`: each may take `timeouts.response`, and no client waits for ten of them.

@@ -2,7 +2,8 @@
 
 use super::super::bounds::grown;
 use super::super::header_rules::ServiceCors;
-use super::super::settings::Service;
+use super::super::rules::COPIES_MAX;
+use super::super::settings::{Service, Sticky};
 use crate::buffer::total;
 use crate::limits::EDITIONS_MAX;
 use crate::policy::cors::{Cors, CorsPolicy};
@@ -15,6 +16,15 @@ const EDITIONS: usize = EDITIONS_MAX + 3;
 /// Copies of each text within an edition: in the settings, and in the compiled lines, whose storage
 /// may have grown to twice their bytes.
 const TEXTS: usize = 3;
+
+/// Bytes of the sticky sessions of a service.
+pub(super) fn sticky(service: &Service) -> usize {
+    let sticky = service.sticky.as_deref();
+    let bytes = sticky.map_or(0, |sticky| {
+        size_of::<Sticky>().saturating_add(sticky.cookie.bound())
+    });
+    bytes.saturating_mul(COPIES_MAX)
+}
 
 /// Bytes of the policies that a service does not share with the top level.
 pub(super) fn held(service: &Service) -> usize {

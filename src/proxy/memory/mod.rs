@@ -31,7 +31,7 @@ use super::log_entry::AccessLogEntry;
 use super::rate_rules::RateRules;
 use super::recorder::Recording;
 use super::rules::{COPIES_MAX, ServiceRules};
-use super::settings::{Destination, Service, Settings, Sticky, Target, TargetHost};
+use super::settings::{Destination, Service, Settings, Target, TargetHost};
 use super::step::Step;
 use super::subrequest::memory::buffers_of_subrequest;
 pub use super::subrequest::memory::state_of_subrequest;
@@ -245,16 +245,7 @@ fn own_headers(service: &Service, settings: &Settings) -> usize {
     let prefix = total([PREFIX.len(), service.route.len()]);
     let prefixes = service.destinations.len().saturating_mul(prefix);
     let lines = total([edits, prefixes]).saturating_mul(EDITIONS_MAX.saturating_add(2));
-    total([lines, headers::held(service), sticky(service)])
-}
-
-/// Bytes of the sticky sessions of a service.
-fn sticky(service: &Service) -> usize {
-    let sticky = service.sticky.as_deref();
-    let bytes = sticky.map_or(0, |sticky| {
-        size_of::<Sticky>().saturating_add(sticky.cookie.bound())
-    });
-    bytes.saturating_mul(COPIES_MAX)
+    total([lines, headers::held(service), headers::sticky(service)])
 }
 
 /// Bytes that all copies of a service in one edition share, for all editions.

@@ -114,13 +114,7 @@ impl Compiler<'_> {
         let (in_flight, body) = limits::of_service(object.get("limits"), report);
         let gate = gate::compile(object, body, report);
         let access_log = keys::access_log(object, report);
-        let is_tls = listed
-            .as_ref()
-            .map(|listed| listed.iter().any(|one| one.target.tls));
-        let tls = object
-            .get("tls")
-            .map(|place| self.trust.settings(place, is_tls, report))
-            .unwrap_or_default();
+        let tls = self.tls(object, listed.as_deref(), report);
         let Policies {
             balance,
             health_check,
@@ -137,11 +131,7 @@ impl Compiler<'_> {
         let (limits, is_guarded) = (object.get("rateLimit"), !auth.providers.is_empty());
         let top = &self.defaults.rate_limit;
         let rate_limit = rate_limit::service(limits, top, is_guarded, report);
-        let sticky = sticky::compile(
-            object.get("sticky"),
-            route.as_deref().unwrap_or("/"),
-            report,
-        );
+        let sticky = sticky::compile(object.get("sticky"), route.as_deref(), report);
         let (Some(route), Some(listed), Some(reply)) = (route, listed, reply) else {
             return;
         };
@@ -174,6 +164,19 @@ impl Compiler<'_> {
             auth,
         };
         self.compiled.services.push(service);
+    }
+
+    /// Reads `tls` of a service with these targets; `None`: they have an error.
+    fn tls(
+        &mut self,
+        object: &Object<'_>,
+        listed: Option<&[Listed]>,
+        report: &mut Report<'_>,
+    ) -> TlsSettings {
+        let is_tls = listed.map(|listed| listed.iter().any(|one| one.target.tls));
+        let tls = object.get("tls");
+        tls.map(|place| self.trust.settings(place, is_tls, report))
+            .unwrap_or_default()
     }
 
     /// Returns the targets of a service, which have these TLS settings.

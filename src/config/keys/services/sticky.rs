@@ -11,10 +11,10 @@ use crate::config::syntax::report::Report;
 use crate::config::values::header_name::is_token;
 use crate::config::values::scalars;
 
-/// Reads `sticky` of a service with this route.
+/// Reads `sticky` of a service with this route; `None`: the route has an error.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
-    route: &str,
+    route: Option<&str>,
     report: &mut Report<'_>,
 ) -> Option<Box<Sticky>> {
     let place = place.filter(|place| !place.is_false())?;
@@ -34,6 +34,7 @@ pub(crate) fn compile(
         let message = format!("is shorter than {STICKY_KEY_BYTES_MIN} bytes");
         place.fail_bare(report, message);
     }
+    let route = route.unwrap_or("/");
     if route.contains(';') {
         place.fail_bare(
             report,

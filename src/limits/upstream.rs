@@ -1,0 +1,8 @@
+//! Limits of requests in flight and of sticky sessions.
+
+/// Bytes of the name of a `sticky` cookie.
+pub const STICKY_NAME_BYTES_MAX: usize = 64;
+/// Bytes of the `key` of `sticky`, at least: fewer can be guessed.
+pub const STICKY_KEY_BYTES_MIN: usize = 16;
+/// Largest `limits.inFlight` of a service and largest `maxInFlight` of a target.
+pub const IN_FLIGHT_MAX: u32 = 1_000_000;
