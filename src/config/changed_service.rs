@@ -19,6 +19,7 @@ pub(crate) fn service_keys(
         destinations: _,
         reply: _,
         gate: _,
+        error_pages: _,
         access_log: _,
         balance: _,
         health_check: _,
@@ -93,6 +94,7 @@ fn gate_keys(old: &Service, new: &Service) -> Vec<&'static str> {
             before.body != after.body || old.in_flight != new.in_flight,
             "limits",
         ),
+        (old.error_pages != new.error_pages, "errorPages"),
         (old.access_log != new.access_log, "accessLog"),
         (old.sticky != new.sticky, "sticky"),
     ])

@@ -259,6 +259,9 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("timeouts", timeouts(settings)),
         ("limits", limits),
     ];
+    if let Some(pages) = settings.error_pages.as_deref() {
+        facts.push(("errorPages", pages.shown()));
+    }
     if let Some(on) = settings.maintenance.as_deref() {
         facts.push(("maintenance", shown::service::maintenance(on)));
     }

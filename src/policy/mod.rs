@@ -7,6 +7,7 @@ pub mod auth;
 pub mod cors;
 pub mod edits;
 pub mod entrance;
+pub mod error_pages;
 pub mod fixed;
 pub mod forward;
 pub mod gate;

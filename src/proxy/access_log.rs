@@ -29,7 +29,7 @@ pub(super) struct AccessLog {
     /// Format of requests without a service, and of services without their own.
     top: AccessFormat,
     /// True if entries keep what is not in a combined line: for JSON lines of any service, and for
-    /// header edits.
+    /// header edits and error pages.
     keeps_details: bool,
     /// Whole lines that wait for the caller.
     lines: Vec<u8>,
@@ -227,14 +227,12 @@ impl LineFormat {
     fn of(rules: &Rules) -> (LineFormat, bool) {
         let top = rules.settings.access_log;
         let (mut is_same, mut keeps_details) = (true, rules.notes_requests);
-        keeps_details |= top == AccessLogFormat::Json;
-        for own in rules
-            .services
-            .iter()
-            .filter_map(|one| one.service.access_log)
-        {
+        keeps_details |= top == AccessLogFormat::Json || rules.settings.error_pages.is_some();
+        for rules in &rules.services {
+            let own = rules.service.access_log.unwrap_or(top);
             is_same &= own == top;
-            keeps_details |= own == AccessLogFormat::Json;
+            let has_pages = rules.service.error_pages.is_some();
+            keeps_details |= own == AccessLogFormat::Json || has_pages;
         }
         let format = match is_same {
             true => LineFormat::Same(line_format(top)),

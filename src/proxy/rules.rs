@@ -264,6 +264,7 @@ impl ServiceRules {
                 destinations: Vec::new(),
                 reply: None,
                 gate: None,
+                error_pages: None,
                 health_check: None,
                 sticky: None,
                 edits: None,

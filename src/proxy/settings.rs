@@ -11,6 +11,7 @@ use crate::policy::auth::sticky_key::StickyKey;
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::Edits;
 pub use crate::policy::entrance::ServiceEntrance;
+pub use crate::policy::error_pages::ErrorPages;
 pub use crate::policy::fixed::{FixedReply, Redirect, Respond};
 pub use crate::policy::forward::{Network, PeerSet};
 pub use crate::policy::gate::{BodyLimit, Gate, Gates, Maintenance, OwnMaintenance};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub maintenance: Option<Arc<Maintenance>>,
     /// Address and `name` of each listener that has a name.
     pub listener_names: Vec<(String, String)>,
+    /// `errorPages` of requests without a service.
+    pub error_pages: Option<Arc<ErrorPages>>,
     /// Port for the redirects of a `redirectToHttps` listener: that of the first TLS listener.
     pub https_port: Option<u16>,
     /// `accessLog`.
@@ -184,6 +187,8 @@ pub struct Service {
     /// `allow`, `deny`, `maintenance` and `limits.bodyBytes` of the service; `None`: those of the top
     /// level alone.
     pub gate: Option<Arc<Gate>>,
+    /// `errorPages` of the service, or of the top level; `None`: JSON for all clients.
+    pub error_pages: Option<Arc<ErrorPages>>,
     /// `accessLog` of the service; `None`: that of the top level.
     pub access_log: Option<AccessLogFormat>,
     /// `redirect` or `respond`: the reply to all requests, in place of destinations.

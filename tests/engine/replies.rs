@@ -1,6 +1,7 @@
 //! Replies of the gateway by rule: `redirect` and `respond` of a service.
 
 use tollgate::limits::FIXED_BODY_BYTES_MAX;
+use tollgate::proxy::command::Fault;
 use tollgate::proxy::settings::Settings;
 
 use super::script::*;
@@ -578,4 +579,103 @@ fn lines_of_a_service() {
     world.reload(&config("json", "combined"));
     assert!(ask(&mut world, "/own")[0].starts_with("192"));
     assert!(ask(&mut world, "/top")[0].contains("g.test"));
+}
+
+/// Clients that ask for HTML get the page of a status, and all others JSON. The rest of the reply is
+/// the same.
+#[test]
+fn error_pages() {
+    let settings = with_files(
+        r#"{ "cors": false, "securityHeaders": false, "rateLimit": false,
+        "errorPages": { "404": "404.html", "400": "400.html", "5xx": "5xx.html", "4xx": "4xx.html" },
+        "services": [ { "route": "/up", "target": "http://10.0.0.1" },
+            { "route": "/own", "target": "http://10.0.0.1", "errorPages": { "502": "own.html" } },
+            { "route": "/off", "target": "http://10.0.0.1", "errorPages": false },
+            { "route": "/get", "target": "http://10.0.0.1", "methods": ["GET"] },
+            { "route": "/busy", "target": "http://10.0.0.1", "maintenance": { "retryAfter": "5s" } },
+            { "route": "/fixed", "respond": { "status": 502, "body": "mine" } } ] }"#,
+        &[
+            ("404.html", b"<404>"),
+            ("400.html", b"<400>"),
+            ("5xx.html", b"<5xx>"),
+            ("4xx.html", b"<4xx>"),
+            ("own.html", b"<own>"),
+        ],
+    );
+    let html = "Accept: application/json;q=0.5, text/html\r\n";
+    // Request line, fields, status, whether the target refuses; the page, or None for JSON; Vary.
+    for (line, fields, status, dials, page, varies) in [
+        ("GET /none", html, 404, false, Some("<404>"), true),
+        ("GET /none", "Accept: */*\r\n", 404, false, None, true),
+        (
+            "GET /none",
+            "Accept: text/html;q=0\r\n",
+            404,
+            false,
+            None,
+            true,
+        ),
+        ("GET /none", "", 404, false, None, true),
+        ("GET /up//x", html, 400, false, Some("<400>"), true),
+        (
+            "GET /up",
+            "Accept: text/html\r\nContent-Length: x\r\n",
+            400,
+            false,
+            Some("<400>"),
+            true,
+        ),
+        ("POST /get", html, 405, false, Some("<4xx>"), true),
+        ("GET /up", html, 502, true, Some("<5xx>"), true),
+        ("GET /up", "", 502, true, None, true),
+        ("GET /own", html, 502, true, Some("<own>"), true),
+        ("GET /own//x", html, 400, false, Some("<400>"), true),
+        ("GET /off", html, 502, true, None, false),
+        ("GET /busy", html, 503, false, Some("<5xx>"), true),
+        ("GET /fixed", html, 502, false, None, false),
+    ] {
+        for is_head in [false, true] {
+            let line = match is_head && line.starts_with("GET") {
+                true => line.replace("GET", "HEAD"),
+                false => line.to_owned(),
+            };
+            let mut world = World::new(settings.clone());
+            let client = world.connect();
+            world.send(
+                client,
+                format!("{line} HTTP/1.1\r\nHost: g\r\n{fields}\r\n"),
+            );
+            if dials {
+                world.refuse(Fault::Refused);
+            }
+            let text = world.expect_status(client, status);
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            assert_eq!(head.contains("Vary: Accept"), varies, "{line}: {text}");
+            let is_page = head.contains("text/html; charset=utf-8");
+            assert_eq!(is_page, page.is_some(), "{line} {fields}: {text}");
+            assert_eq!(
+                head.contains("Retry-After: 5"),
+                line.contains("/busy"),
+                "{text}"
+            );
+            assert_eq!(head.contains("Allow: GET"), line.contains("/get"), "{text}");
+            if let Some(page) = page {
+                assert!(
+                    head.contains("Content-Length: 5\r\n") || head.ends_with("Content-Length: 5"),
+                    "{text}"
+                );
+                assert_eq!(body, if line.starts_with("HEAD") { "" } else { page });
+            }
+            world.expect_quiet();
+        }
+    }
+    // Bytes that are no head name nothing.
+    let mut world = World::new(settings);
+    let client = world.connect();
+    world.send(client, "nonsense\r\n\r\n");
+    let text = world.expect_status(client, 400);
+    assert!(
+        text.contains("\"code\":400") && text.contains("Vary: Accept"),
+        "{text}"
+    );
 }

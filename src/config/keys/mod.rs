@@ -7,6 +7,7 @@ pub(crate) mod admin;
 mod auth;
 mod auth_failures;
 mod cors;
+pub(crate) mod error_pages;
 mod limits;
 mod listen;
 pub(crate) mod maintenance;
@@ -59,11 +60,13 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     let policies = services::Policies::of_top(&object, auth.claims(), report);
     let edits = policies.edits();
     let security_headers = security_headers::compile(object.get("securityHeaders"), report);
+    let error_pages = error_pages::compile(object.get("errorPages"), source, report);
     let defaults = services::Defaults {
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,
         policies,
         security_headers: security_headers.as_ref(),
+        error_pages: error_pages.clone(),
         listeners: listen::known::listeners(object.get("listen")),
         required: required(&object, &auth.known, report),
         providers: &auth.known,
@@ -91,6 +94,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         deny: peers(&object, "deny", report),
         maintenance: maintenance::top(&object, report),
         listener_names: names_of(&listeners),
+        error_pages,
         https_port: None,
         access_log: access_log(&object, report).unwrap_or(AccessLogFormat::Combined),
         record: record::compile(object.get("record"), report),

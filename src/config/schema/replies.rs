@@ -59,6 +59,23 @@ pub static MAINTENANCE: Table = Table {
     ],
 };
 
+/// `errorPages`: a default at the top level, and a key of a service.
+pub(super) const ERROR_PAGES_KEY: Key = Key {
+    name: "errorPages",
+    kind: Kind::Any(
+        r#"an object such as { "502": "502.html", "5xx": "error.html" }, or false"#,
+        &[
+            Kind::Off,
+            Kind::Map(
+                r#"an object such as { "502": "502.html", "5xx": "error.html" }, or false"#,
+                &Kind::Text("the path of a file"),
+            ),
+        ],
+    ),
+    default: Fallback::Flag(false),
+    about: "HTML pages in place of the gateway's own JSON, for clients whose Accept names text/html.",
+};
+
 /// `redirect` of a service.
 pub(super) const REDIRECT_KEY: Key = Key {
     name: "redirect",

@@ -8,7 +8,9 @@ use super::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMITS, SERVICE_LIMITS, TIMEOUTS};
 use super::listener::{CLIENT_CERTIFICATE_KEY, LISTENERS_KEY};
-use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS, REDIRECT_KEY, RESPOND_KEY};
+use super::replies::{
+    ACCESS_LOG_KEY, ERROR_PAGES_KEY, MAINTENANCE_KEY, NETWORKS, REDIRECT_KEY, RESPOND_KEY,
+};
 use super::targets::{STICKY, TARGET, UPSTREAM_TLS, URL};
 
 /// Words after "must be" of providers.
@@ -181,6 +183,7 @@ pub static SERVICE: Table = Table {
             about: "Networks whose clients this service refuses with 403, beside those of the top level.",
         },
         inherited(MAINTENANCE_KEY),
+        inherited(ERROR_PAGES_KEY),
         inherited(ACCESS_LOG_KEY),
         Key {
             name: "auth",

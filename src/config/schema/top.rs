@@ -6,7 +6,7 @@ use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMITS, RECORD, TIMEOUTS};
 use super::listener::{ADDRESS_EXPECTED, LISTEN};
-use super::replies::{ACCESS_LOG_KEY, MAINTENANCE_KEY, NETWORKS};
+use super::replies::{ACCESS_LOG_KEY, ERROR_PAGES_KEY, MAINTENANCE_KEY, NETWORKS};
 use super::services::{
     BALANCE_KEY, ENCODED_SLASHES_KEY, HEALTH_CHECK_KEY, PASSIVE_HEALTH_KEY, PROVIDERS_EXPECTED,
     RETRIES_KEY, SERVICE, STRIP_PREFIX_KEY,
@@ -170,6 +170,7 @@ pub static TOP: Table = Table {
             about: "Networks whose clients get 403, also where \"allow\" has them.",
         },
         MAINTENANCE_KEY,
+        ERROR_PAGES_KEY,
         Key {
             name: "logLevel",
             kind: Kind::Word(&["error", "warn", "info", "debug", "trace"]),

@@ -8,8 +8,8 @@ use crate::policy::of_service::OfService;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{
-    BodyLimit, Destination, ExchangeTimeouts, FixedReply, HealthCheck, Maintenance, OwnMaintenance,
-    PassiveHealth, PeerSet, Role, Service, ServiceRateLimit, Settings, Strategy,
+    BodyLimit, Destination, ErrorPages, ExchangeTimeouts, FixedReply, HealthCheck, Maintenance,
+    OwnMaintenance, PassiveHealth, PeerSet, Role, Service, ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
 
@@ -72,6 +72,7 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
             Some(OwnMaintenance::Off) => "off".to_owned(),
             Some(OwnMaintenance::On(own)) => maintenance(own),
         },
+        "errorPages" => error_pages(service.error_pages.as_deref()),
         "accessLog" => service
             .access_log
             .map_or(top, |format| format.word().to_owned()),
@@ -104,6 +105,11 @@ pub(crate) fn destinations(service: &Service, settings: &Settings) -> String {
         })
     });
     shown.collect::<Vec<_>>().join(" or ")
+}
+
+/// Returns the pages in place of the gateway's own JSON.
+pub(crate) fn error_pages(pages: Option<&ErrorPages>) -> String {
+    pages.map_or("off".to_owned(), ErrorPages::shown)
 }
 
 /// Returns the networks of an `allow`.

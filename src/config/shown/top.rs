@@ -1,7 +1,9 @@
 //! Values of the top-level keys, as text. No text has a secret in it.
 
 use super::limit::{join, rate, whole};
-use super::service::{Parts, allowed, cors, edits, maintenance, off, one, peers, span};
+use super::service::{
+    Parts, allowed, cors, edits, error_pages, maintenance, off, one, peers, span,
+};
 use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::{Config, ListenKind};
@@ -61,6 +63,7 @@ fn word(key: &str, config: &Config) -> String {
         "requestHeaders" => edits(settings.edits.as_deref(), |edits| &edits.request),
         "responseHeaders" => edits(settings.edits.as_deref(), |edits| &edits.response),
         "accessLog" => settings.access_log.word().to_owned(),
+        "errorPages" => error_pages(settings.error_pages.as_deref()),
         "maintenance" => {
             let on = settings.maintenance.as_deref();
             on.map_or("off".to_owned(), maintenance)

@@ -7,6 +7,7 @@ use super::super::heads::{Blocks, Content, ReplyParts};
 use super::super::ids::ClientId;
 use super::super::log_entry::AccessLogEntry;
 use super::super::reason::Reason;
+use super::super::rules::Rules;
 use super::super::transfer::Transfer;
 use super::super::upstream::NoEndpoint;
 use super::Clients;
@@ -99,6 +100,7 @@ impl Clients {
             None => (&common.headers, common.rate_lines.as_deref()),
         };
         let parts = ReplyParts {
+            page: page_of(&entry, reply.content, &ctx.rules),
             blocks: Blocks {
                 cors: headers.cors.as_deref(),
                 security: headers.security.as_deref(),
@@ -127,14 +129,11 @@ impl Clients {
             None => Ok(()),
         });
         debug_assert!(written.is_ok(), "the bound covers every reply");
+        let body_bytes = parts.body_bytes(reply.content);
         let status = reply.content.status();
         entry.numbers.status = Some(status);
         ctx.counters.count_reply(status);
-        entry.numbers.bytes_out = if reply.is_head {
-            0
-        } else {
-            reply.content.body_bytes()
-        };
+        entry.numbers.bytes_out = body_bytes;
         client.phase = Phase::Reply {
             drain: reply.drain,
             keep,
@@ -147,6 +146,26 @@ impl Clients {
             ctx.report_refused(&mut entry, reply.outcome, reason);
         }
         ctx.record(id, entry, reply.outcome);
+    }
+}
+
+/// Returns the page in place of the JSON of a fixed reply. `Some(None)`: there is one, and the client
+/// asks for none.
+fn page_of<'a>(
+    entry: &'a AccessLogEntry,
+    content: Content<'_>,
+    rules: &'a Rules,
+) -> Option<Option<&'a [u8]>> {
+    let pages = match &entry.service {
+        Some(rules) => &rules.service.error_pages,
+        None => &rules.settings.error_pages,
+    };
+    match content {
+        Content::Reply(reply) => {
+            let page = pages.as_deref()?.page(reply.status())?;
+            Some(entry.names_html().then_some(page))
+        }
+        _ => None,
     }
 }
 

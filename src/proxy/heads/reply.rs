@@ -78,6 +78,9 @@ pub(in crate::proxy) struct ReplyParts<'a> {
     pub(in crate::proxy) rate: Option<RateFields<'a>>,
     /// True for a HEAD request, whose reply has no body.
     pub(in crate::proxy) is_head: bool,
+    /// HTML in place of the JSON of a fixed reply. `Some(None)`: there is a page, and the client asks
+    /// for none.
+    pub(in crate::proxy) page: Option<Option<&'a [u8]>>,
 }
 
 /// The methods tollgate passes on that have a registered meaning (RFC 9110 10.2.1).
@@ -89,7 +92,17 @@ impl ReplyParts<'_> {
         let blocks = self.blocks.bound();
         let rate = self.rate.map_or(0, |rate| rate.bound());
         let lines = total([self.lines.len(), self.id_line.len(), rate]);
-        total([blocks, lines, content.variable_bytes(), 512])
+        let page = self.page.flatten().map_or(0, <[u8]>::len);
+        total([blocks, lines, content.variable_bytes(), page, 512])
+    }
+
+    /// Returns the number of bytes of the body that is sent.
+    pub(in crate::proxy) fn body_bytes(&self, content: Content<'_>) -> u64 {
+        match self.page {
+            _ if self.is_head => 0,
+            Some(Some(page)) => page.len() as u64,
+            _ => content.body_bytes(),
+        }
     }
 
     /// Writes head and body.
@@ -113,10 +126,16 @@ impl ReplyParts<'_> {
 
     fn write_reply(&self, reply: Reply, out: &mut Buffer) -> Result<(), HeadTooLarge> {
         let status = reply.status();
-        let body = reply.body();
+        let (media, body): (&[u8], _) = match self.page.flatten() {
+            Some(page) => (b"text/html; charset=utf-8", page),
+            None => (b"application/json; charset=utf-8", reply.body()),
+        };
         let mut writer =
             HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
-        writer.field(b"Content-Type: ", b"application/json; charset=utf-8");
+        writer.field(b"Content-Type: ", media);
+        if self.page.is_some() {
+            writer.field(b"Vary: ", b"Accept");
+        }
         writer.field(b"Date: ", self.date);
         if status == 405 && self.lines.is_empty() {
             writer.field(b"Allow: ", ALLOW);

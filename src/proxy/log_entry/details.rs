@@ -9,6 +9,7 @@ use crate::http::{target, trace};
 use crate::limits::{AUTH_SUBJECT_BYTES, HEADER_VARIABLE_BYTES};
 use crate::policy::auth::grant::Grant;
 use crate::policy::edits::{Facts, HeaderEdits};
+use crate::policy::error_pages::names_html;
 use crate::policy::forward::{self, Scheme};
 use crate::proxy::heads::edit;
 
@@ -29,8 +30,14 @@ impl AccessLogEntry {
         if is_trusted {
             self.details.scheme = forward::scheme(&head.fields);
         }
+        self.details.names_html = names_html(&head.fields);
         self.details.host = self.keep(host) as u16;
         self.details.trace = self.keep(trace) as u16;
+    }
+
+    /// Returns true if the client asks for HTML, where error pages are configured.
+    pub(in crate::proxy) fn names_html(&self) -> bool {
+        self.details.names_html
     }
 
     /// Keeps the subject of the token that let the request in, and the name of the consumer;
@@ -55,6 +62,7 @@ impl AccessLogEntry {
             subject,
             consumer,
             scheme: forwarded,
+            names_html: _,
         } = self.details;
         let texts = [
             self.line,

@@ -85,6 +85,8 @@ struct Details {
     subject: u16,
     consumer: u16,
     scheme: Option<Scheme>,
+    /// True if `Accept` names `text/html`.
+    names_html: bool,
 }
 
 impl AccessLogEntry {

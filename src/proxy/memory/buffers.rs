@@ -147,7 +147,11 @@ fn blocks(settings: &Settings) -> usize {
         Some(sticky.cookie.bound())
     });
     let cookie = cookies.max().unwrap_or(0);
-    total([cors, security, rate_fields(settings), edits, cookie])
+    let pages = settings.services.iter().map(|service| &service.error_pages);
+    let pages = pages.chain([&settings.error_pages]).flatten();
+    let page = pages.map(|pages| pages.longest()).max().unwrap_or(0);
+    let rate = rate_fields(settings);
+    total([cors, security, rate, edits, cookie, page])
 }
 
 /// Bytes of an `X-Forwarded-Prefix`.

@@ -252,7 +252,10 @@ fn own_headers(service: &Service, settings: &Settings) -> usize {
 fn shared(service: &Service) -> usize {
     let reply = service.reply.as_ref().map_or(0, |reply| reply.bytes());
     let gate = service.gate.as_ref().map_or(0, |gate| gate.bytes());
-    let shared = total([reply, gate, size_of::<usize>()]);
+    // Counted once more where a service shares them with the top level.
+    let pages = service.error_pages.as_ref();
+    let pages = pages.map_or(0, |pages| pages.bytes());
+    let shared = total([reply, gate, pages, size_of::<usize>()]);
     shared.saturating_mul(EDITIONS_MAX.saturating_add(2))
 }
 

@@ -55,6 +55,7 @@ fn gateway(host: TargetHost) -> Proxy {
         deny: Default::default(),
         maintenance: None,
         listener_names: Vec::new(),
+        error_pages: None,
         https_port: None,
         access_log: AccessLogFormat::Off,
         record: None,

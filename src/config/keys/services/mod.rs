@@ -19,14 +19,16 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::policy::rate::RateLimit;
 use crate::policy::security::SecurityHeaders;
-use crate::proxy::settings::{Destination, ExchangeTimeouts, Service};
+use crate::proxy::settings::{Destination, ErrorPages, ExchangeTimeouts, Service};
 
 use crate::config::keys::listen::known::KnownListener;
 use crate::config::keys::target_list::TargetList;
 use crate::config::keys::upstream_tls::{TlsSettings, Trust};
-use crate::config::keys::{self, rate_limit, timeouts};
+use crate::config::keys::{self, error_pages, rate_limit, timeouts};
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
@@ -45,6 +47,7 @@ pub(crate) struct Defaults<'d> {
     pub(crate) security_headers: Option<&'d SecurityHeaders>,
     /// Listeners of the file.
     pub(crate) listeners: Vec<KnownListener<'d>>,
+    pub(crate) error_pages: Option<Arc<ErrorPages>>,
     /// Providers of the top-level `auth`.
     pub(crate) providers: &'d [Known],
     /// `requireAuth`: the providers, by their places in that list, of services without `auth`.
@@ -115,6 +118,7 @@ impl Compiler<'_> {
         let gate = gate::compile(object, body, report);
         let access_log = keys::access_log(object, report);
         let tls = self.tls(object, listed.as_deref(), report);
+        let error_pages = self.error_pages(object, report);
         let Policies {
             balance,
             health_check,
@@ -145,6 +149,7 @@ impl Compiler<'_> {
             health_check: health_check.filter(|_| reply.is_none()),
             reply,
             gate,
+            error_pages,
             access_log,
             balance,
             passive_health,
@@ -177,6 +182,18 @@ impl Compiler<'_> {
         let tls = object.get("tls");
         tls.map(|place| self.trust.settings(place, is_tls, report))
             .unwrap_or_default()
+    }
+
+    /// Reads `errorPages`, which replace those of the top level.
+    fn error_pages(
+        &self,
+        service: &Object<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Arc<ErrorPages>> {
+        match service.get("errorPages") {
+            None => self.defaults.error_pages.clone(),
+            place => error_pages::compile(place, self.trust.source, report),
+        }
     }
 
     /// Returns the targets of a service, which have these TLS settings.
