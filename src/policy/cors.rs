@@ -5,12 +5,14 @@
 
 use crate::buffer::total;
 use crate::http::field::{Name, NameSet};
+use crate::sort;
 use crate::time::Duration;
 
 /// Configuration `cors`, if it is not false.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CorsPolicy {
-    /// Allowed origins, which are echoed byte for byte; `None` allows any origin (`*`).
+    /// Allowed origins, which are echoed byte for byte; `None` allows any origin (`*`). The first label
+    /// of a host may be `*`, for one or more labels.
     pub origins: Option<Vec<String>>,
     /// `Access-Control-Allow-Methods`, in order.
     pub methods: Vec<String>,
@@ -30,7 +32,7 @@ pub struct CorsPolicy {
 /// The CORS policy as header lines.
 pub struct Cors {
     /// Allowed origins, which are echoed; `None` allows any origin (`*`).
-    origins: Option<Vec<Box<[u8]>>>,
+    origins: Option<Origins>,
     /// Lines of every response, after the origin line.
     actual: Vec<u8>,
     /// Lines of a preflight's response between the origin and the allowed headers.
@@ -43,6 +45,72 @@ pub struct Cors {
     exposes: bool,
     forward_options: bool,
 }
+
+/// Named origins, sorted, so that one is found among thousands.
+struct Origins {
+    whole: Vec<Box<[u8]>>,
+    /// Origins with a wildcard, without its `*`: `https://.example.com`.
+    wild: Vec<Box<[u8]>>,
+}
+
+impl Origins {
+    fn new(origins: &[String]) -> Origins {
+        let (wild, whole): (Vec<_>, Vec<_>) =
+            origins.iter().partition(|origin| origin.contains('*'));
+        let sorted = |origins: Vec<&String>| {
+            let origins = origins.iter().map(|origin| origin.replacen('*', "", 1));
+            let mut origins = origins
+                .map(|origin| origin.into_bytes().into())
+                .collect::<Vec<Box<[u8]>>>();
+            sort::sort(&mut origins);
+            origins
+        };
+        Origins {
+            whole: sorted(whole),
+            wild: sorted(wild),
+        }
+    }
+
+    fn has(&self, origin: &[u8]) -> bool {
+        self.whole
+            .binary_search_by(|known| (**known).cmp(origin))
+            .is_ok()
+            || (!self.wild.is_empty() && self.has_wild(origin))
+    }
+
+    /// Returns true if an origin stands below one with a wildcard. Its labels in place of the wildcard
+    /// must be such as browsers send: lower case, and none empty.
+    #[cold]
+    #[inline(never)]
+    fn has_wild(&self, origin: &[u8]) -> bool {
+        let scheme = origin.windows(3).position(|three| three == b"://");
+        let start = scheme.and_then(|end| end.checked_add(3)).unwrap_or(0);
+        let Some((scheme, host)) = origin.split_at_checked(start).filter(|_| start > 3) else {
+            return false;
+        };
+        let mut is_label = false;
+        for (place, byte) in host.iter().take(HOST_BYTES).enumerate() {
+            match byte {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => is_label = true,
+                b'.' if is_label => {
+                    let rest = host.get(place..).unwrap_or_default();
+                    let found = self
+                        .wild
+                        .binary_search_by(|known| known.iter().cmp(scheme.iter().chain(rest)));
+                    if found.is_ok() {
+                        return true;
+                    }
+                    is_label = false;
+                }
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+/// Bytes of a host that are looked at: the longest name of the DNS.
+const HOST_BYTES: usize = 255;
 
 const ANY_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\n";
 const VARY_ORIGIN: &[u8] = b"Vary: Origin\r\n";
@@ -65,12 +133,7 @@ impl Cors {
             .max_age
             .map(|age| format!("Access-Control-Max-Age: {}\r\n", age.as_millis() / 1000));
         Cors {
-            origins: policy.origins.as_ref().map(|origins| {
-                origins
-                    .iter()
-                    .map(|origin| origin.as_bytes().into())
-                    .collect()
-            }),
+            origins: policy.origins.as_deref().map(Origins::new),
             actual: [credentials, &exposed].concat(),
             methods: [
                 credentials,
@@ -100,9 +163,8 @@ impl Cors {
 
     /// Returns true if pages of this origin may read responses.
     pub fn allows(&self, origin: &[u8]) -> bool {
-        self.origins
-            .as_ref()
-            .is_none_or(|origins| origins.iter().any(|known| **known == *origin))
+        let origins = self.origins.as_ref();
+        origins.is_none_or(|origins| origins.has(origin))
     }
 
     /// Names of response fields that these lines replace. If the upstream sent no
@@ -258,6 +320,83 @@ mod tests {
                 "{other:?}"
             );
         }
+    }
+
+    /// A wildcard takes one label or more in its place; scheme and port are those of the pattern.
+    #[test]
+    fn wildcard_origins() {
+        let origins = [
+            "https://*.preview.test",
+            "http://*.preview.test:8080",
+            "https://one.test",
+            "null",
+        ];
+        let cors = Cors::new(&CorsPolicy {
+            origins: Some(origins.map(str::to_owned).to_vec()),
+            ..policy()
+        });
+        for allowed in [
+            "https://a.preview.test",
+            "https://a.b.c.preview.test",
+            "https://x--y.preview.test",
+            "https://my_app.preview.test",
+            "https://preview.test.preview.test",
+            "http://a.preview.test:8080",
+            "https://one.test",
+            "null",
+        ] {
+            assert!(cors.allows(allowed.as_bytes()), "{allowed}");
+        }
+        for refused in [
+            "",
+            "https://preview.test",
+            "https://.preview.test",
+            "https://a..preview.test",
+            "https://.a.preview.test",
+            "https://apreview.test",
+            "https://a.preview.test.",
+            "https://a.preview.test:443",
+            "https://a.preview.test:8080",
+            "http://a.preview.test",
+            "http://a.preview.test:80",
+            "http://a.preview.test:80800",
+            "HTTPS://a.preview.test",
+            "https://A.preview.test",
+            "https://a.Preview.test",
+            "https://u@a.preview.test",
+            "https://evil.test@a.preview.test",
+            "https://evil.test/.preview.test",
+            "https://evil.test?.preview.test",
+            "https://evil.test#.preview.test",
+            "https://evil.test:1.preview.test",
+            "https://evil.test\\.preview.test",
+            "https://a\u{e4}.preview.test",
+            "https://a .preview.test",
+            "https://a%2e.preview.test",
+            "https://*.preview.test",
+            "https://[::1].preview.test",
+            "https://a.preview.test.evil.test",
+            "https://a.preview.test/",
+            "ftp://a.preview.test",
+            "://a.preview.test",
+            "a.preview.test",
+            "nullx",
+        ] {
+            assert!(!cors.allows(refused.as_bytes()), "{refused}");
+        }
+        let long = format!("https://{}preview.test", "a.".repeat(200));
+        assert!(!cors.allows(long.as_bytes()), "longer than a name may be");
+        let echoed = response(
+            &CorsPolicy {
+                origins: Some(vec!["https://*.preview.test".to_owned()]),
+                ..policy()
+            },
+            Some("https://a.preview.test"),
+        );
+        assert_eq!(
+            echoed,
+            "Access-Control-Allow-Origin: https://a.preview.test\r\nVary: Origin\r\n"
+        );
     }
 
     #[test]

@@ -129,8 +129,15 @@ fn origin_fault(text: &str) -> Option<String> {
             text.to_ascii_lowercase()
         ));
     }
+    let (wildcard, host) = match host.strip_prefix("*.") {
+        Some(rest) => ("*.", rest),
+        None => ("", host),
+    };
+    if let Some(fault) = wildcard_fault(wildcard, host) {
+        return Some(fault.to_owned());
+    }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._:[]".contains(&byte);
-    if !text.replacen("://", "", 1).bytes().all(plain) {
+    if !scheme.bytes().chain(host.bytes()).all(plain) {
         return Some(
             "has a character that no origin has; write it as the browser sends it".to_owned(),
         );
@@ -143,9 +150,24 @@ fn origin_fault(text: &str) -> Option<String> {
     standard.map(|host| {
         format!(
             "has the standard port, which browsers leave out; write {:?}",
-            format!("{scheme}://{host}")
+            format!("{scheme}://{wildcard}{host}")
         )
     })
+}
+
+/// Returns the fault of a wildcard, or of what stands behind it.
+fn wildcard_fault(wildcard: &str, host: &str) -> Option<&'static str> {
+    if host.contains('*') {
+        return Some(
+            "has a \"*\" that is not the whole first label of the host; write \"https://*.example.com\"",
+        );
+    }
+    let (name, _) = host.split_once(':').unwrap_or((host, ""));
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_name =
+        !name.split('.').any(str::is_empty) && !last.bytes().all(|byte| byte.is_ascii_digit());
+    (!wildcard.is_empty() && !is_name)
+        .then_some("has no domain behind \"*.\"; write one such as \"https://*.example.com\"")
 }
 
 fn tokens(place: &Located<'_>, what: &str, report: &mut Report<'_>) -> Vec<String> {
