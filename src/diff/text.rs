@@ -212,6 +212,14 @@ mod tests {
             (r#""auth": "k""#, "auth: none => k"),
             (r#""cors": false"#, "cors: that of the top level => off"),
             (
+                r#""rewriteLocation": true"#,
+                "rewriteLocation: false => true",
+            ),
+            (
+                r#""rewriteCookiePath": true"#,
+                "rewriteCookiePath: false => true",
+            ),
+            (
                 r#""securityHeaders": { "X-Own": "1" }"#,
                 "securityHeaders: those of the top level => Content-Security-Policy: default-src",
             ),

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod guard;
 pub mod meter;
 pub mod of_service;
+pub mod own_url;
 pub mod path;
 pub mod rate;
 pub mod rate_fields;

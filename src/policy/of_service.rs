@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cors::CorsPolicy;
+use super::own_url::Rewrites;
 use super::security::SecurityHeaders;
 
 /// Policies of a service for the headers of its responses.
@@ -12,6 +13,8 @@ pub struct HeaderPolicies {
     pub cors: OfService<CorsPolicy>,
     /// `securityHeaders`, merged with those of the top level.
     pub security_headers: OfService<SecurityHeaders>,
+    /// `rewriteLocation` and `rewriteCookiePath`.
+    pub rewrites: Rewrites,
 }
 
 /// Policy of a service. All services without one of their own share that of the top level.

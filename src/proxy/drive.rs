@@ -230,10 +230,11 @@ impl Proxy {
         let Exchange {
             client,
             log_entry,
-            origin,
+            kept,
+            rules,
             ..
         } = exchange;
-        let origin = (!origin.is_empty()).then_some(&*origin);
+        let origin = kept.origin(rules.service.headers.rewrites.location);
         let ctx = &mut self.ctx;
         self.clients.reply(client, reply, log_entry, origin, ctx);
         Step::of_client(client, self.clients.drain(client, ctx))

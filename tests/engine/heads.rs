@@ -346,3 +346,249 @@ fn a_reload_changes_the_policies_of_a_service() {
     assert_eq!(values(&text, "x-frame-options"), ["SAMEORIGIN"], "{text}");
     world.expect_quiet();
 }
+
+// --- URLs and cookie paths of the target ---
+
+/// Sends a request to `/r` and returns the response to it; `fields`: what the upstream says.
+fn rewritten(config: &str, request: &str, fields: &str) -> String {
+    let mut world = World::with(config);
+    let client = world.connect();
+    world.send(client, request);
+    let upstream = world.accept();
+    world.reply(
+        upstream,
+        format!("HTTP/1.1 302 Found\r\nX-A: 1\r\n{fields}X-B: 2\r\nContent-Length: 0\r\n\r\n"),
+    );
+    let text = world.received(client);
+    assert!(
+        text.contains("X-A: 1\r\n") && text.contains("X-B: 2\r\n"),
+        "{text}"
+    );
+    world.expect_quiet();
+    text
+}
+
+fn both(keys: &str, service: &str) -> String {
+    format!(
+        r#"{{ "cors": false, "securityHeaders": false, "requestId": false, {keys} "services": [
+            {{ "route": "/r", "rewriteLocation": true, "rewriteCookiePath": true, {service} }} ] }}"#
+    )
+}
+
+const ASKED: &str = "GET /r/x HTTP/1.1\r\nHost: gate:8443\r\n\r\n";
+
+#[test]
+fn urls_of_the_target_become_the_clients() {
+    let config = both("", r#""target": "http://10.0.0.1:81/base/""#);
+    for (fields, name, expected) in [
+        (
+            "Location: http://10.0.0.1:81/base/y?z#f\r\n",
+            "location",
+            &["http://gate:8443/r/y?z#f"][..],
+        ),
+        (
+            "LOCATION:http://10.0.0.1:81/base\r\n",
+            "location",
+            &["http://gate:8443/r"],
+        ),
+        (
+            "Content-Location: http://10.0.0.1:81/base/y\r\n",
+            "content-location",
+            &["http://gate:8443/r/y"],
+        ),
+        (
+            "Refresh: 5; url=http://10.0.0.1:81/base/y\r\n",
+            "refresh",
+            &["5; url=http://gate:8443/r/y"],
+        ),
+        ("Location: /base/y\r\n", "location", &["/base/y"]),
+        ("Location: y\r\n", "location", &["y"]),
+        (
+            "Location: http://other/base/y\r\n",
+            "location",
+            &["http://other/base/y"],
+        ),
+        (
+            "Location: http://10.0.0.1/base/y\r\n",
+            "location",
+            &["http://10.0.0.1/base/y"],
+        ),
+        ("Location: \r\n", "location", &[""]),
+        (
+            "Set-Cookie: a=1; Path=/base/y\r\nSet-Cookie: b=2\r\nSet-Cookie: c=Path=/base; path = /\r\n",
+            "set-cookie",
+            &["a=1; Path=/r/y", "b=2", "c=Path=/base; path = /r"],
+        ),
+        // A line that the connection alone is for goes.
+        (
+            "Connection: location\r\nLocation: http://10.0.0.1:81/base/y\r\n",
+            "location",
+            &[],
+        ),
+    ] {
+        let text = rewritten(&config, ASKED, fields);
+        assert_eq!(values(&text, name), expected, "{fields}: {text}");
+    }
+    // Neither is done where it is not asked for.
+    for (key, location, cookie) in [
+        (
+            "rewriteLocation",
+            "http://10.0.0.1:81/base/y",
+            "a=1; Path=/r",
+        ),
+        (
+            "rewriteCookiePath",
+            "http://gate:8443/r/y",
+            "a=1; Path=/base",
+        ),
+    ] {
+        let config = config.replace(&format!("\"{key}\": true"), &format!("\"{key}\": false"));
+        let fields = "Location: http://10.0.0.1:81/base/y\r\nSet-Cookie: a=1; Path=/base\r\n";
+        let text = rewritten(&config, ASKED, fields);
+        assert_eq!(values(&text, "location"), [location], "{text}");
+        assert_eq!(values(&text, "set-cookie"), [cookie], "{text}");
+    }
+}
+
+#[test]
+fn what_the_client_asked_for() {
+    let fields = "Location: http://10.0.0.1/base/y\r\nSet-Cookie: a=1; Path=/base\r\n";
+    let target = r#""target": "http://10.0.0.1/base""#;
+    let trusts = r#""trustedProxies": ["192.0.2.0/24"],"#;
+    let said = "GET /r HTTP/1.1\r\nHost: gate\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: pub.test\r\n\r\n";
+    for (keys, service, request, location) in [
+        ("", target, said, "http://gate/r/y"),
+        (trusts, target, said, "https://pub.test/r/y"),
+        (trusts, target, ASKED, "http://gate:8443/r/y"),
+        (
+            "",
+            target,
+            "GET http://abs.test/r HTTP/1.1\r\nHost: abs.test\r\n\r\n",
+            "http://abs.test/r/y",
+        ),
+        ("", target, "GET /r HTTP/1.0\r\n\r\n", "/r/y"),
+        // The prefix stays, and so the target's path alone goes.
+        (
+            "",
+            r#""target": "http://10.0.0.1/base", "stripPrefix": false"#,
+            ASKED,
+            "http://gate:8443/y",
+        ),
+        // The URL of a target that did not answer.
+        (
+            "",
+            r#""targets": ["http://10.0.0.9/base", { "url": "http://10.0.0.1/base", "backup": true }]"#,
+            ASKED,
+            "http://gate:8443/r/y",
+        ),
+    ] {
+        let text = rewritten(&both(keys, service), request, fields);
+        assert_eq!(
+            values(&text, "location"),
+            [location],
+            "{service} {request}: {text}"
+        );
+    }
+    // Over TLS.
+    let mut world = World::with(&both("", target));
+    let client = world.connect_by(tollgate::proxy::command::ListenerKind::Secure);
+    world.secured(client, None);
+    world.send(client, ASKED);
+    let upstream = world.accept();
+    world.reply(
+        upstream,
+        format!("HTTP/1.1 302 Found\r\n{fields}Content-Length: 0\r\n\r\n"),
+    );
+    let text = world.received(client);
+    assert_eq!(
+        values(&text, "location"),
+        ["https://gate:8443/r/y"],
+        "{text}"
+    );
+    assert_eq!(values(&text, "set-cookie"), ["a=1; Path=/r"], "{text}");
+}
+
+/// Named origins and rewritten URLs keep their texts of the request apart, also for a reply of the
+/// gateway's own.
+#[test]
+fn the_origin_is_kept_beside_the_url() {
+    let cors = r#""target": "http://10.0.0.1/base", "cors": { "origins": ["https://a.test", "https://*.p.test"] }"#;
+    let config = both("", cors);
+    for origin in ["https://a.test", "https://x.y.p.test", "https://b.test", ""] {
+        let line = if origin.is_empty() {
+            String::new()
+        } else {
+            format!("Origin: {origin}\r\n")
+        };
+        let request = format!("GET /r HTTP/1.1\r\nHost: gate\r\n{line}\r\n");
+        let allowed = [origin];
+        let allowed = if ["", "https://b.test"].contains(&origin) {
+            &[][..]
+        } else {
+            &allowed[..]
+        };
+        let text = rewritten(&config, &request, "Location: http://10.0.0.1/base\r\n");
+        assert_eq!(
+            values(&text, "access-control-allow-origin"),
+            allowed,
+            "{text}"
+        );
+        assert_eq!(values(&text, "location"), ["http://gate/r"], "{text}");
+        let mut world = World::with(&config);
+        let client = world.connect();
+        world.send(client, &request);
+        world.refuse(Fault::Refused);
+        let text = world.expect_status(client, 502);
+        assert_eq!(
+            values(&text, "access-control-allow-origin"),
+            allowed,
+            "{text}"
+        );
+    }
+}
+
+/// A head may grow by a bounded number of bytes.
+#[test]
+fn the_growth_of_a_head_has_a_bound() {
+    let route = format!("/{}", "r".repeat(1000));
+    let config =
+        both("", r#""target": "http://10.0.0.1/b""#).replace("\"/r\"", &format!("\"{route}\""));
+    for (count, status) in [(10, 200), (200, 502)] {
+        let mut world = World::with(&config);
+        let client = world.connect();
+        world.send(
+            client,
+            format!("GET {route} HTTP/1.1\r\nHost: gate\r\n\r\n"),
+        );
+        let upstream = world.accept();
+        let cookies = "Set-Cookie: a=1; Path=/b\r\n".repeat(count);
+        world.reply(
+            upstream,
+            format!("HTTP/1.1 200 OK\r\n{cookies}Content-Length: 0\r\n\r\n"),
+        );
+        let text = world.expect_status(client, status);
+        assert_eq!(
+            text.matches(&format!("Path={route}\r\n")).count(),
+            if status == 200 { count } else { 0 }
+        );
+    }
+}
+
+/// The 101 of a WebSocket sets cookies, too.
+#[test]
+fn cookies_of_a_101() {
+    let config = both("", r#""target": "http://10.0.0.1/base""#);
+    let mut world = World::with(&config);
+    let client = world.connect();
+    world.send(
+        client,
+        "GET /r HTTP/1.1\r\nHost: gate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    );
+    let upstream = world.accept();
+    world.reply(
+        upstream,
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSet-Cookie: a=1; Path=/base\r\n\r\n",
+    );
+    let text = world.received(client);
+    assert_eq!(values(&text, "set-cookie"), ["a=1; Path=/r"], "{text}");
+}

@@ -65,7 +65,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,
         policies,
-        security_headers: security_headers.as_ref(),
+        headers: services::TopHeaders::of_top(&object, security_headers.as_ref(), report),
         error_pages: error_pages.clone(),
         listeners: listen::known::listeners(object.get("listen")),
         required: required(&object, &auth.known, report),

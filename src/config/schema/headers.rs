@@ -43,6 +43,22 @@ pub(super) const PRESERVE_HOST_KEY: Key = Key {
     about: "Whether the client's Host is sent upstream in place of the target's.",
 };
 
+/// `rewriteLocation`: a default at the top level, and a key of a service.
+pub(super) const REWRITE_LOCATION_KEY: Key = Key {
+    name: "rewriteLocation",
+    kind: Kind::Flag,
+    default: Fallback::Flag(false),
+    about: "Whether the target's own URLs in Location, Content-Location and Refresh become the client's.",
+};
+
+/// `rewriteCookiePath`: a default at the top level, and a key of a service.
+pub(super) const REWRITE_COOKIE_PATH_KEY: Key = Key {
+    name: "rewriteCookiePath",
+    kind: Kind::Flag,
+    default: Fallback::Flag(false),
+    about: "Whether a Path of Set-Cookie under the target's path becomes the route.",
+};
+
 /// Keys of `cors`.
 pub static CORS: Table = Table {
     name: "cors",

@@ -3,7 +3,10 @@
 use crate::limits as bound;
 
 use super::header_edits::{REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY};
-use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
+use super::headers::{
+    CORS_KEY, PRESERVE_HOST_KEY, REWRITE_COOKIE_PATH_KEY, REWRITE_LOCATION_KEY,
+    SECURITY_HEADERS_KEY,
+};
 use super::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMITS, SERVICE_LIMITS, TIMEOUTS};
@@ -140,6 +143,8 @@ pub static SERVICE: Table = Table {
         inherited(RESPONSE_HEADERS_KEY),
         inherited(CORS_KEY),
         inherited(SECURITY_HEADERS_KEY),
+        inherited(REWRITE_LOCATION_KEY),
+        inherited(REWRITE_COOKIE_PATH_KEY),
         Key {
             name: "tls",
             kind: Kind::Object(&UPSTREAM_TLS),

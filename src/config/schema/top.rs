@@ -2,7 +2,10 @@
 
 use super::auth::PROVIDER;
 use super::header_edits::{REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY};
-use super::headers::{CORS_KEY, PRESERVE_HOST_KEY, SECURITY_HEADERS_KEY};
+use super::headers::{
+    CORS_KEY, PRESERVE_HOST_KEY, REWRITE_COOKIE_PATH_KEY, REWRITE_LOCATION_KEY,
+    SECURITY_HEADERS_KEY,
+};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMITS, RECORD, TIMEOUTS};
 use super::listener::{ADDRESS_EXPECTED, LISTEN};
@@ -135,6 +138,8 @@ pub static TOP: Table = Table {
         },
         CORS_KEY,
         SECURITY_HEADERS_KEY,
+        REWRITE_LOCATION_KEY,
+        REWRITE_COOKIE_PATH_KEY,
         ACCESS_LOG_KEY,
         Key {
             name: "requestId",

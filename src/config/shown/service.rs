@@ -54,6 +54,8 @@ pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         "encodedSlashes" => "reject".to_owned(),
         "requestHeaders" => edits(service.edits.as_deref(), |edits| &edits.request),
         "responseHeaders" => edits(service.edits.as_deref(), |edits| &edits.response),
+        "rewriteLocation" => service.headers.rewrites.location.to_string(),
+        "rewriteCookiePath" => service.headers.rewrites.cookie_path.to_string(),
         "securityHeaders" => match &service.headers.security_headers {
             OfService::Inherited => "those of the top level".to_owned(),
             OfService::Off => "off".to_owned(),

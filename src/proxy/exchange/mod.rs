@@ -6,6 +6,7 @@
 //! | `dispatch` | a connection for it, and attempts that come to nothing |
 //! | `request` | the request's body, from the client to the upstream |
 //! | `pace` | how fast that body must come |
+//! | `kept` | text of the request that the response needs |
 //! | `response` | the response's heads and body, from the upstream to the client |
 //! | `tunnel` | what follows a 101 |
 //! | `splice` | bodies that go from socket to socket without being read |
@@ -16,6 +17,7 @@
 //! that own other exchanges, client connections or requests of the gateway's own.
 
 mod dispatch;
+mod kept;
 mod pace;
 mod relay;
 mod request;
@@ -32,6 +34,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) use self::dispatch::Attempt;
+pub(super) use self::kept::KeptText;
 use self::pace::Pace;
 pub(super) use self::relay::Relay;
 use self::request::Gathering;
@@ -41,7 +44,7 @@ pub use self::splice::SpliceOffer;
 pub(super) use self::traits::{Persistence, Sharing, Traits, WaitsFor};
 pub(super) use self::tunnel::Tunnel;
 use super::context::TimerKey;
-use super::heads::HeadVariant;
+use super::heads::{HeadVariant, OwnUrls};
 use super::ids::{ClientId, ExchangeId, OfExchange, ServiceId, UpstreamId};
 use super::log_entry::AccessLogEntry;
 use super::reason::Failure;
@@ -79,8 +82,8 @@ pub(super) struct Exchange {
     pub(super) interim: u32,
     /// Bytes of the 1xx heads that came.
     pub(super) interim_bytes: u32,
-    /// The client's `Origin`, for a CORS policy with named origins; empty otherwise.
-    pub(super) origin: Box<[u8]>,
+    /// Text of the request that the response needs.
+    pub(super) kept: KeptText,
     /// Grant with lines for the client ([`Grant::client_lines`]); until a final head, or a reply of
     /// the gateway's own, has them.
     pub(super) for_client: Option<Arc<Grant>>,
@@ -170,6 +173,24 @@ impl Exchange {
             self.log_entry.numbers.quota,
             now,
         )
+    }
+
+    /// Returns the client's `Origin`, where the response needs it.
+    #[inline(always)]
+    pub(super) fn origin(&self) -> Option<&[u8]> {
+        let has_url = self.rules.service.headers.rewrites.location;
+        self.kept.origin(has_url)
+    }
+
+    /// Returns the rules for URLs and cookie paths of the response; `None`: they stay as they are.
+    #[inline(always)]
+    fn own_urls(&self) -> Option<OwnUrls<'_>> {
+        let rewrites = self.rules.service.headers.rewrites;
+        rewrites.any().then(|| OwnUrls {
+            rules: &self.rules,
+            destination: self.attempts.destination as usize,
+            origin: self.kept.url(),
+        })
     }
 
     /// Returns how the request's body stands.

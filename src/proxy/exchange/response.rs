@@ -138,14 +138,17 @@ impl Relay<'_> {
         let id = self.exchange.log_entry.id_field();
         let rate = self.exchange.rate_fields(self.ctx.now);
         let of_rate = rate.map_or(0, |rate| rate.bound());
-        let bound = total([interim_bound(head), lines.len(), id.line.len(), of_rate]);
+        let urls = self.exchange.own_urls();
+        let bound = interim_bound(head, urls.as_ref());
+        let bound = total([bound, lines.len(), id.line.len(), of_rate]);
         let edits = self.exchange.rules.service.edits.as_deref();
         let added = edits.map_or(0, |edits| edits.response.bound());
         let bound = bound.saturating_add(added);
         let room = self.client.outbox.head_room(bound, &mut self.ctx.buffers);
         let start = room.len();
         let (entry, scheme) = (&self.exchange.log_entry, self.client.listener.scheme());
-        let written = write_interim(head, connection, (lines, id, rate), room);
+        let ours = (lines, id, rate);
+        let written = write_interim(head, connection, ours, urls.as_ref(), room);
         let written = written.and_then(|()| match edits {
             Some(edits) => entry.edit_response(&edits.response, scheme, (room, start)),
             None => Ok(()),
@@ -174,11 +177,11 @@ impl Relay<'_> {
             return Err(ResponseError::TooManyInterim);
         }
         if head.status != 100 && !exchange.traits.has(Traits::HTTP_1_0) {
-            let bound = interim_bound(head);
+            let bound = interim_bound(head, None);
             let room = self.client.outbox.head_room(bound, &mut self.ctx.buffers);
             let id = exchange.log_entry.id_field();
             let rate = exchange.rate_fields(self.ctx.now);
-            if write_interim(head, connection, (b"", id, rate), room).is_err() {
+            if write_interim(head, connection, (b"", id, rate), None, room).is_err() {
                 return Err(ResponseError::HeadTooLarge);
             }
             self.mark_client_ready();
@@ -201,14 +204,13 @@ impl Relay<'_> {
         if !is_complete || plan.ends_with_close || self.ctx.draining {
             exchange.persistence = Persistence::Close;
         }
-        let origin = (!exchange.origin.is_empty()).then_some(&*exchange.origin);
         let lines = exchange.for_client.as_ref();
         let parts = ResponseParts {
             connection,
             blocks: Blocks {
                 cors: exchange.rules.headers.cors.as_deref(),
                 security: exchange.rules.headers.security.as_deref(),
-                origin,
+                origin: exchange.origin(),
             },
             date: self.ctx.access_log.date(self.ctx.now),
             close: exchange.persistence == Persistence::Close,
@@ -216,6 +218,7 @@ impl Relay<'_> {
             lines: lines.map_or(&[], |grant| grant.client_lines()),
             id: exchange.log_entry.id_field(),
             rate: exchange.rate_fields(self.ctx.now),
+            urls: exchange.own_urls(),
         };
         let outbox = &mut self.client.outbox;
         let edits = exchange.rules.service.edits.as_deref();

@@ -6,12 +6,14 @@
 //! framing that we use ourselves.
 
 mod edits;
+mod own_urls;
 mod reply;
 mod request;
 mod response;
 mod retarget;
 
 pub(super) use self::edits::edit;
+pub(super) use self::own_urls::OwnUrls;
 pub(super) use self::reply::{Content, ReplyParts};
 pub(super) use self::request::RequestParts;
 pub(super) use self::response::{Blocks, ResponseParts, interim_bound, write_interim};

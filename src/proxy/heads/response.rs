@@ -1,5 +1,6 @@
 //! Response heads towards a client.
 
+use super::own_urls::OwnUrls;
 use crate::buffer::{Buffer, total};
 use crate::http::connection::Connection;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
@@ -90,6 +91,8 @@ pub(in crate::proxy) struct ResponseParts<'a> {
     pub(in crate::proxy) id: IdField<'a>,
     /// Fields of the rate limit.
     pub(in crate::proxy) rate: Option<RateFields<'a>>,
+    /// URLs and cookie paths that are rewritten; `None`: none.
+    pub(in crate::proxy) urls: Option<OwnUrls<'a>>,
 }
 
 impl ResponseParts<'_> {
@@ -98,7 +101,11 @@ impl ResponseParts<'_> {
     pub(in crate::proxy) fn bound(&self, head: &ResponseHead<'_>) -> usize {
         let rate = self.rate.map_or(0, |rate| rate.bound());
         let lines = total([self.lines.len(), self.id.line.len(), rate]);
-        total([head.len, self.blocks.bound(), lines, 192])
+        let bound = total([head.len, self.blocks.bound(), lines, 192]);
+        match &self.urls {
+            None => bound,
+            Some(urls) => bound.saturating_add(urls.growth(&head.fields)),
+        }
     }
 
     /// Writes a final head.
@@ -114,7 +121,19 @@ impl ResponseParts<'_> {
             drops.insert(Name::Date);
         }
         let ours = (self.id, self.rate);
-        copy_lines(&mut writer, &head.fields, drops, self.connection, ours);
+        match &self.urls {
+            None => copy_lines(&mut writer, &head.fields, drops, self.connection, ours),
+            Some(urls) => {
+                copy_rewritten(
+                    &mut writer,
+                    &head.fields,
+                    drops,
+                    self.connection,
+                    ours,
+                    urls,
+                );
+            }
+        }
         writer.lines(self.lines);
         writer.lines(self.id.line);
         write_rate(self.rate, &mut writer);
@@ -130,22 +149,33 @@ impl ResponseParts<'_> {
 }
 
 /// The most bytes [`write_interim`] can take, given the upstream's head, without its lines.
-pub(in crate::proxy) fn interim_bound(head: &ResponseHead<'_>) -> usize {
-    head.len.saturating_add(64)
+pub(in crate::proxy) fn interim_bound(
+    head: &ResponseHead<'_>,
+    urls: Option<&OwnUrls<'_>>,
+) -> usize {
+    let growth = urls.map_or(0, |urls| urls.growth(&head.fields));
+    total([head.len, 64, growth])
 }
 
 /// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes
 /// it one: whole `lines` that go behind the upstream's own, the id of the request, and the fields of
-/// the rate limit.
+/// the rate limit. `urls`: URLs and cookie paths that are rewritten.
 pub(in crate::proxy) fn write_interim(
     head: &ResponseHead<'_>,
     connection: &Connection<'_>,
     (lines, id, rate): (&[u8], IdField<'_>, Option<RateFields<'_>>),
+    urls: Option<&OwnUrls<'_>>,
     out: &mut Buffer,
 ) -> Result<(), HeadTooLarge> {
     let mut writer = HeadWriter::response(out, head.status, head.reason);
     let ours = (id, rate);
-    copy_lines(&mut writer, &head.fields, RESPONSE_DROPS, connection, ours);
+    let fields = &head.fields;
+    match urls {
+        None => copy_lines(&mut writer, fields, RESPONSE_DROPS, connection, ours),
+        Some(urls) => {
+            copy_rewritten(&mut writer, fields, RESPONSE_DROPS, connection, ours, urls);
+        }
+    }
     writer.lines(lines);
     if head.status == 101 {
         writer.lines(id.line);
@@ -183,4 +213,30 @@ fn copy_lines(
     });
     let drops = drops.union(id.replaces);
     fields.runs(drops, is_dropped, |lines| writer.lines(lines));
+}
+
+/// Copies the lines of a response that stay, those with URLs and cookie paths rewritten and behind the
+/// others.
+#[cold]
+#[inline(never)]
+fn copy_rewritten(
+    writer: &mut HeadWriter<'_>,
+    fields: &Fields<'_>,
+    drops: NameSet,
+    connection: &Connection<'_>,
+    (id, rate): (IdField<'_>, Option<RateFields<'_>>),
+    urls: &OwnUrls<'_>,
+) {
+    let nominated = connection.nominated();
+    let is_dropped = |field: &Field<'_>| {
+        nominated
+            .as_ref()
+            .is_some_and(|nominated| nominated.has(field.name))
+            || id.replaces_named(field.name)
+            || rate.is_some_and(|rate| rate.replaces(field.name))
+    };
+    let goes = |field: &Field<'_>| urls.takes(field.name) || is_dropped(field);
+    let drops = drops.union(id.replaces);
+    fields.runs(drops, Some(goes), |lines| writer.lines(lines));
+    urls.write(fields, &is_dropped, writer);
 }

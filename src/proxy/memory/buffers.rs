@@ -17,7 +17,7 @@ use super::super::settings::Settings;
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     BUFFER_CLASSES, BUFFERS_RETAINED_BYTES, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX,
-    INTERIM_BYTES, INTERIM_RESPONSES_MAX, READ_BYTES, RESPONSE_HEAD_BYTES,
+    INTERIM_BYTES, INTERIM_RESPONSES_MAX, READ_BYTES, RESPONSE_HEAD_BYTES, REWRITE_GROWTH_BYTES,
 };
 use crate::policy::cors::Cors;
 use crate::policy::edits::{Edits, HeaderEdits};
@@ -142,7 +142,8 @@ fn blocks(settings: &Settings) -> usize {
     let security = security.map(SecurityHeaders::bytes).max();
     let [cors, security] = [cors, security].map(Option::unwrap_or_default);
     let edits = edits(settings, |edits| &edits.response);
-    let cookies = settings.services.iter().filter_map(|service| {
+    let mut services = settings.services.iter();
+    let cookies = services.clone().filter_map(|service| {
         let sticky = service.sticky.as_deref()?;
         Some(sticky.cookie.bound())
     });
@@ -151,7 +152,11 @@ fn blocks(settings: &Settings) -> usize {
     let pages = pages.chain([&settings.error_pages]).flatten();
     let page = pages.map(|pages| pages.longest()).max().unwrap_or(0);
     let rate = rate_fields(settings);
-    total([cors, security, rate, edits, cookie, page])
+    let grown = match services.any(|service| service.headers.rewrites.any()) {
+        true => REWRITE_GROWTH_BYTES,
+        false => 0,
+    };
+    total([cors, security, rate, edits, cookie, page, grown])
 }
 
 /// Bytes of an `X-Forwarded-Prefix`.

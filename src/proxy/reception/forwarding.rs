@@ -7,7 +7,7 @@ use super::super::client::{Client, LocalReply, Phase};
 use super::super::command::ListenerKind;
 use super::super::context::Context;
 use super::super::exchange::{
-    Exchange, Persistence, Relay, Response, Sharing, Traits, Upload, WaitsFor,
+    Exchange, KeptText, Persistence, Relay, Response, Sharing, Traits, Upload, WaitsFor,
 };
 use super::super::heads::{Content, HeadVariant, RequestParts, edit};
 use super::super::log_entry::AccessLogEntry;
@@ -25,12 +25,16 @@ use crate::http::field::Name;
 use crate::http::framing::{RequestBody, wants_websocket};
 use crate::http::head::{RequestHead, Version};
 use crate::http::persistence::authenticates_connection;
+use crate::http::target::is_authority;
 use crate::observe::access::Outcome;
 use crate::policy::admission::{Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
 use crate::policy::edits::Facts;
 use crate::policy::forward;
 use crate::policy::reply::Reply;
+
+/// Longest host of a request that a rewritten URL may have; for a longer one the URL is a path.
+const REWRITE_HOST_BYTES: usize = 300;
 
 /// The answer to `Expect: 100-continue` (RFC 9110 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -143,7 +147,7 @@ impl Reception<'_> {
         for_client: Option<Arc<Grant>>,
         log_entry: Box<AccessLogEntry>,
     ) -> Exchange {
-        let origin = kept_origin(&rules, request.head);
+        let kept = self.kept_text(&rules, request);
         let upload = upload_of(&request.body, is_websocket);
         let traits = traits_of(request, matches!(upload, Upload::NotStarted));
         let sharing = if authenticates_connection(&request.head.fields) {
@@ -169,8 +173,46 @@ impl Reception<'_> {
             variant,
             interim: 0,
             interim_bytes: 0,
-            origin,
+            kept,
             for_client,
+        }
+    }
+
+    /// Returns what the response needs of the request.
+    fn kept_text(&self, rules: &ServiceRules, request: &Request<'_>) -> KeptText {
+        let kept = match &rules.headers.cors {
+            Some(cors) if cors.echoes_origin() => {
+                KeptText::of_origin(origin(request.head).unwrap_or_default())
+            }
+            _ => KeptText::default(),
+        };
+        match rules.service.headers.rewrites.location {
+            true => kept.with_url(self.url_of_client(request)),
+            false => kept,
+        }
+    }
+
+    /// Returns scheme and host as the client asked for them, by a trusted proxy's word where there is
+    /// one; empty if there is no host to name.
+    #[cold]
+    #[inline(never)]
+    fn url_of_client<'r>(&self, request: &Request<'r>) -> [&'r [u8]; 2] {
+        let Some(client) = self.clients.get(self.id) else {
+            return [b"", b""];
+        };
+        let is_trusted = self.ctx.rules.trusted.is_trusted(client.peer);
+        let said = |name| request.head.fields.first(name).filter(|_| is_trusted);
+        let scheme: &[u8] = match said(Name::XForwardedProto) {
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => b"https://",
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"http") => b"http://",
+            _ if client.listener == ListenerKind::Secure => b"https://",
+            _ => b"http://",
+        };
+        let hosts = [said(Name::XForwardedHost), request.asked_host()];
+        let is_good = |host: &&[u8]| host.len() <= REWRITE_HOST_BYTES && is_authority(host);
+        match hosts.into_iter().flatten().find(is_good) {
+            Some(host) => [scheme, host],
+            None => [b"", b""],
         }
     }
 
@@ -206,14 +248,6 @@ impl Reception<'_> {
         let outbox = Outbox::retain_head(head);
         let step = relay.begin(selection, outbox, &request.body, behind);
         Received::Exchange(id, step)
-    }
-}
-
-/// Returns the `Origin` where the response needs it again: only where it is echoed.
-fn kept_origin(rules: &ServiceRules, head: &RequestHead<'_>) -> Box<[u8]> {
-    match &rules.headers.cors {
-        Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().into(),
-        _ => Box::default(),
     }
 }
 

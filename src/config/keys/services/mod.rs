@@ -22,7 +22,6 @@ mod tests;
 use std::sync::Arc;
 
 use crate::policy::rate::RateLimit;
-use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{Destination, ErrorPages, ExchangeTimeouts, Service};
 
 use crate::config::keys::listen::known::KnownListener;
@@ -34,6 +33,7 @@ use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 
 use self::auth::Known;
+pub(crate) use self::headers::TopHeaders;
 use self::matching::RouteClaims;
 pub(crate) use self::policies::Policies;
 use self::targets::Listed;
@@ -43,8 +43,8 @@ pub(crate) struct Defaults<'d> {
     pub(crate) rate_limit: Vec<RateLimit>,
     pub(crate) timeouts: ExchangeTimeouts,
     pub(crate) policies: Policies,
-    /// `securityHeaders`; `None`: off.
-    pub(crate) security_headers: Option<&'d SecurityHeaders>,
+    /// Policies for the headers of responses.
+    pub(crate) headers: TopHeaders<'d>,
     /// Listeners of the file.
     pub(crate) listeners: Vec<KnownListener<'d>>,
     pub(crate) error_pages: Option<Arc<ErrorPages>>,

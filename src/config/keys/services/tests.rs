@@ -528,6 +528,55 @@ fn headers_of_a_service() {
         Some(12)
     );
 
+    let both = r#""rewriteLocation": true, "rewriteCookiePath": true,"#;
+    let rewrites = |top, keys| {
+        let rewrites = service(top, keys).headers.rewrites;
+        (rewrites.location, rewrites.cookie_path)
+    };
+    assert_eq!(rewrites("", r#""retries": 0"#), (false, false));
+    assert_eq!(rewrites(both, r#""retries": 0"#), (true, true));
+    assert_eq!(rewrites(both, r#""rewriteLocation": false"#), (false, true));
+    assert_eq!(rewrites("", r#""rewriteCookiePath": true"#), (false, true));
+    for good in [
+        "https://*.a.test",
+        "http://*.localhost:3000",
+        "capacitor://*.x",
+    ] {
+        let cors = service("", &format!(r#""cors": {{ "origins": ["{good}"] }}"#))
+            .headers
+            .cors;
+        assert!(
+            cors.if_own().is_some_and(|cors| cors.origins.is_some()),
+            "{good}"
+        );
+    }
+    for (origin, error) in [
+        ("https://a*.test", "write \"https://*.example.com\""),
+        ("https://*", "write \"https://*.example.com\""),
+        ("https://a.*.test", "write \"https://*.example.com\""),
+        ("https://*.*.test", "write \"https://*.example.com\""),
+        ("*.test", "must be an origin such as"),
+        ("https://*.", "has no domain behind \"*.\""),
+        ("https://*.:80", "has no domain behind \"*.\""),
+        ("https://*..test", "has no domain behind \"*.\""),
+        ("https://*.0.0.1", "has no domain behind \"*.\""),
+        (
+            "https://*.a.test/",
+            "has a path, which no origin has; write \"https://*.a.test\"",
+        ),
+        ("https://*.a.test:443", "write \"https://*.a.test\""),
+        ("https://*.A.test", "write \"https://*.a.test\""),
+        ("https://u@*.a.test", "write \"https://*.example.com\""),
+        ("https://*.u@a.test", "has a character that no origin has"),
+    ] {
+        let errors = load("", &format!(r#""cors": {{ "origins": ["{origin}"] }}"#));
+        let errors = errors.expect_err(origin);
+        assert!(
+            errors.len() == 1 && errors[0].contains(error),
+            "{origin}: {errors:?}"
+        );
+    }
+
     for (top, service, error) in [
         (
             "",

@@ -68,14 +68,14 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "write \"timeouts\": { \"response\": \"15s\" }",
     ),
     bridge(
-        &[
-            "autoRewrite",
-            "hostRewrite",
-            "protocolRewrite",
-            "cookieDomainRewrite",
-        ],
+        &["autoRewrite", "hostRewrite", "protocolRewrite"],
         "*",
-        "Location and Set-Cookie are passed on as they are",
+        "write \"rewriteLocation\": true",
+    ),
+    bridge(
+        &["cookiePathRewrite", "cookieDomainRewrite"],
+        "*",
+        "write \"rewriteCookiePath\": true; a Domain stays",
     ),
     bridge(
         &["logger", "morgan"],
