@@ -63,8 +63,6 @@ pub const FIELDS_DEFAULT: usize = 100;
 pub const FIELDS_MAX: usize = 256;
 /// Largest head an upstream may send, in bytes; more is a malformed response.
 pub const RESPONSE_HEAD_BYTES: usize = 32 << 10;
-/// Bytes that a response head may grow by where URLs and cookie paths are rewritten; more is a 502.
-pub const REWRITE_GROWTH_BYTES: usize = 16 << 10;
 /// Options that the `Connection` lines of one head may have together; real clients send three. Each
 /// field of a message with more options than the known ones is looked up among them.
 pub const CONNECTION_OPTIONS_MAX: usize = 64;

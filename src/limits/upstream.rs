@@ -6,3 +6,5 @@ pub const STICKY_NAME_BYTES_MAX: usize = 64;
 pub const STICKY_KEY_BYTES_MIN: usize = 16;
 /// Largest `limits.inFlight` of a service and largest `maxInFlight` of a target.
 pub const IN_FLIGHT_MAX: u32 = 1_000_000;
+/// Bytes that a response head may grow by where URLs and cookie paths are rewritten; more is a 502.
+pub const REWRITE_GROWTH_BYTES: usize = 16 << 10;

@@ -3,20 +3,19 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::super::client::{Client, LocalReply, Phase};
+use super::super::client::{Client, Phase};
 use super::super::command::ListenerKind;
 use super::super::context::Context;
 use super::super::exchange::{
     Exchange, KeptText, Persistence, Relay, Response, Sharing, Traits, Upload, WaitsFor,
 };
-use super::super::heads::{Content, HeadVariant, RequestParts, edit};
+use super::super::heads::{HeadVariant, RequestParts, edit};
 use super::super::log_entry::AccessLogEntry;
 use super::super::outbox::Outbox;
 use super::super::rules::ServiceRules;
-use super::super::settings::FixedReply;
 use super::super::transfer::{BodyReader, BodyWriter, Transfer};
 use super::super::upstream::{Attempts, Selection};
-use super::replies::{client_lines, no_endpoint_reply, origin, outgrown_reply};
+use super::replies::{no_endpoint_reply, origin, outgrown_reply};
 use super::{Grants, Received, Reception};
 use crate::buffer::Buffer;
 use crate::http::chunked::ChunkDecoder;
@@ -26,12 +25,10 @@ use crate::http::framing::{RequestBody, wants_websocket};
 use crate::http::head::{RequestHead, Version};
 use crate::http::persistence::authenticates_connection;
 use crate::http::target::is_authority;
-use crate::observe::access::Outcome;
 use crate::policy::admission::{Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
 use crate::policy::edits::Facts;
 use crate::policy::forward;
-use crate::policy::reply::Reply;
 
 /// Longest host of a request that a rewritten URL may have; for a longer one the URL is a path.
 const REWRITE_HOST_BYTES: usize = 300;
@@ -105,37 +102,6 @@ impl Reception<'_> {
         let mut exchange = self.exchange_of(request, place, form, for_client, entry);
         exchange.attempts.sticky = name;
         self.start(exchange, request, behind, (selection, head))
-    }
-
-    /// Answers a request of a service that has `redirect` or `respond`. `taken`: bytes of the path
-    /// that the route matches.
-    #[cold]
-    fn reply_fixed(
-        &mut self,
-        request: &Request<'_>,
-        (rules, taken): (&ServiceRules, usize),
-        grants: &Grants,
-        entry: Box<AccessLogEntry>,
-    ) -> Received {
-        let location;
-        let content = match rules.service.reply.as_deref() {
-            Some(FixedReply::Redirect(redirect)) => {
-                let rest = request.target.path.get(taken..).unwrap_or_default();
-                location = redirect.location(rest, request.target.query);
-                Content::Redirect(redirect.status, &location)
-            }
-            Some(FixedReply::Respond(respond)) => Content::Response {
-                status: respond.status,
-                type_line: respond.type_line.as_bytes(),
-                body: &respond.body,
-            },
-            None => Content::Reply(Reply::InternalError),
-        };
-        let reply = LocalReply {
-            lines: client_lines(grants),
-            ..LocalReply::with(content, Outcome::Ok)
-        };
-        self.reply_and_drain(request, reply, entry)
     }
 
     /// Returns the exchange of a request that goes to `selection`.

@@ -3,10 +3,13 @@
 use super::super::auth::Refusal;
 use super::super::client::LocalReply;
 use super::super::heads::Content;
+use super::super::log_entry::AccessLogEntry;
 use super::super::reason::Reason;
+use super::super::rules::ServiceRules;
+use super::super::settings::FixedReply;
 use super::super::transfer::{BodyReader, BodyWriter, Transfer};
 use super::super::upstream::NoEndpoint;
-use super::Grants;
+use super::{Grants, Received, Reception};
 use crate::http::chunked::ChunkDecoder;
 use crate::http::error::RequestFault;
 use crate::http::field::Name;
@@ -122,6 +125,39 @@ pub(super) fn no_endpoint_reply(
         keep: request.keep && drain.is_some(),
         drain: drain.flatten(),
         ..LocalReply::no_endpoint(why)
+    }
+}
+
+impl Reception<'_> {
+    /// Answers a request of a service that has `redirect` or `respond`. `taken`: bytes of the path
+    /// that the route matches.
+    #[cold]
+    pub(super) fn reply_fixed(
+        &mut self,
+        request: &Request<'_>,
+        (rules, taken): (&ServiceRules, usize),
+        grants: &Grants,
+        entry: Box<AccessLogEntry>,
+    ) -> Received {
+        let location;
+        let content = match rules.service.reply.as_deref() {
+            Some(FixedReply::Redirect(redirect)) => {
+                let rest = request.target.path.get(taken..).unwrap_or_default();
+                location = redirect.location(rest, request.target.query);
+                Content::Redirect(redirect.status, &location)
+            }
+            Some(FixedReply::Respond(respond)) => Content::Response {
+                status: respond.status,
+                type_line: respond.type_line.as_bytes(),
+                body: &respond.body,
+            },
+            None => Content::Reply(Reply::InternalError),
+        };
+        let reply = LocalReply {
+            lines: client_lines(grants),
+            ..LocalReply::with(content, Outcome::Ok)
+        };
+        self.reply_and_drain(request, reply, entry)
     }
 }
 

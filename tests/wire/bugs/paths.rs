@@ -6,6 +6,9 @@ use super::*;
 const GUARDED: &str = r#"{ "services": [ { "route": "/admin", "target": "http://10.0.0.1/admin" }, { "route": "/", "target": "http://10.0.0.2" } ],
     "rateLimit": false, "cors": false, "securityHeaders": false }"#;
 
+/// Field that tells the upstream which prefix was stripped.
+const PREFIX: &str = "X-Forwarded-Prefix: /a/long/prefix\r\n";
+
 /// The prefix is longer than the path that replaces it.
 const SHORTER: &str = r#"{ "services": [ { "route": "/a/long/prefix", "target": "http://10.0.0.1" } ],
     "rateLimit": false, "cors": false, "securityHeaders": false }"#;
@@ -182,10 +185,10 @@ fn of_spelling() -> Vec<Bug> {
                     include_str!("../../../src/policy/route.rs"),
                     "what_goes_upstream_is_a_plain_path",
                 ),
-                on(SHORTER, "/a/long/prefix", forward("GET /", "", "")),
-                on(SHORTER, "/a/long/prefix?q", forward("GET /?q", "", "")),
-                on(SHORTER, "/a/long/prefix/", forward("GET /", "", "")),
-                on(SHORTER, "/a/long/prefix/x", forward("GET /x", "", "")),
+                on(SHORTER, "/a/long/prefix", forward("GET /", PREFIX, "")),
+                on(SHORTER, "/a/long/prefix?q", forward("GET /?q", PREFIX, "")),
+                on(SHORTER, "/a/long/prefix/", forward("GET /", PREFIX, "")),
+                on(SHORTER, "/a/long/prefix/x", forward("GET /x", PREFIX, "")),
                 on(SHORTER, "/a/long/prefi", reply(404)),
             ],
         ),
@@ -222,7 +225,7 @@ fn of_authorities() -> Vec<Bug> {
                 on(
                     SHORTER,
                     "/a/long/prefix/http://evil/",
-                    forward("GET /http://evil/", "", ""),
+                    forward("GET /http://evil/", PREFIX, ""),
                 ),
                 on(SHORTER, "/a/long/prefix@evil", reply(404)),
                 on(SHORTER, "/a/long/prefix:80", reply(404)),
