@@ -237,7 +237,8 @@ def hot_certificates():
     key = folder / "site.key"
     check(key.stat().st_mode & 0o777 == 0o640, f"the mode of the key is {key.stat().st_mode:o}")
     readme = (PACKAGING.parent / "README.md").read_text()
-    example = json.loads(re.search(r"```json\n(\{ \"listen\".*?redirectToHttps.*?)```", readme, re.S)[1])
+    blocks = re.findall(r"```json\n(\{ \"listen\".*?)```", readme, re.S)
+    example = json.loads(next(block for block in blocks if "redirectToHttps" in block))
     text = json.dumps(example).replace("0.0.0.0", OWN).replace("/etc/tollgate", str(folder))
     config = folder / "tollgate.json"
     config.write_text(text)
