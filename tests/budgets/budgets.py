@@ -52,15 +52,18 @@ FORGED = {name: f"plain requests that a forged token costs the loop as much as: 
 # of which 60 were allowed; what was saved elsewhere did not make up for it. Measured with glibc: 11,934
 # and 13,244, static 12,254 and 13,774. Private bytes without a connection grew by 12 KB (glibc: 397,312,
 # static: 241,664). The budgets were raised by what was measured and 1 to 2 %; this debt is open as well.
+# The rules of a service (29 November 2026) measured 12,481 and 13,853 (static), and 258,048 bytes without a connection: their tables of
+# keys are data that the loader relocates. The budgets of the static binary were raised by that and 1 to 3 %. Those for glibc were not
+# measured again, and stay.
 BUDGETS = {
     CALLS: (4.1, 4.1),
     # The calls of the access log thread depend on when it runs; there are only a few in all.
     MALLOC: (0.01, 0.01),
-    MANY: (12_060, 12_500),
-    ONE: (13_380, 13_910),
+    MANY: (12_060, 12_620),
+    ONE: (13_380, 13_990),
     # 225,280 bytes of the static binary on 29 November 2026: 74 KB less than before, since the
     # queue of the log no longer writes all its places at the start. With glibc 376,832.
-    EMPTY: (408_000, 250_000),
+    EMPTY: (408_000, 266_000),
     IDLE: (415, 318),
     # Hostile bytes are a multiple of honest ones; a refused handshake must cost no more than an
     # accepted one. Most of a handshake is ring's code, with the instructions that valgrind
