@@ -43,8 +43,9 @@ pub const TLS_STEPS: u64 = 4;
 /// Steps for a TLS session beside its bytes, for the verification of the peer's certificate.
 pub const TLS_SESSION_STEPS: u64 = 70_000;
 /// Steps for each byte of a configuration: it is scanned once a level, and each letter of an unknown
-/// key is compared with each of some 200 letters of the known ones.
-pub const CONFIG_STEPS: u64 = 256;
+/// key is compared with each letter of the known ones, of which the largest table of keys has some
+/// 350.
+pub const CONFIG_STEPS: u64 = 400;
 
 /// Steps for each byte of an access log, which is read once and judged by two configurations.
 pub const LOG_STEPS: u64 = 4 * HEAD_STEPS + 2 * PATH_STEPS;
