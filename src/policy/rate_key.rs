@@ -17,8 +17,6 @@ pub enum RateKey {
     Header(String),
     /// Name of the API key, user of Basic, or subject of a token; by address without one.
     Consumer,
-    /// Claim of a token; by address without one.
-    Claim(String),
 }
 
 impl RateKey {
@@ -26,7 +24,7 @@ impl RateKey {
     pub const fn is_of_credential(&self) -> bool {
         match self {
             RateKey::Ip | RateKey::Header(_) => false,
-            RateKey::Consumer | RateKey::Claim(_) => true,
+            RateKey::Consumer => true,
         }
     }
 
@@ -36,7 +34,6 @@ impl RateKey {
             RateKey::Ip => "ip".to_owned(),
             RateKey::Header(name) => format!("header:{name}"),
             RateKey::Consumer => "consumer".to_owned(),
-            RateKey::Claim(name) => format!("claim:{name}"),
         }
     }
 }

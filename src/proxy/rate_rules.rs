@@ -92,7 +92,7 @@ impl RateRules {
     pub(super) fn bytes_of(limit: &RateLimit) -> usize {
         let key = match &limit.key {
             RateKey::Ip | RateKey::Consumer => 0,
-            RateKey::Header(name) | RateKey::Claim(name) => name.len(),
+            RateKey::Header(name) => name.len(),
         };
         let exempt = size_of_val(&limit.exempt.networks[..]);
         let texts = key.saturating_add(exempt).saturating_mul(2);
@@ -141,7 +141,6 @@ impl LimitRule {
             RateKey::Ip => return None,
             RateKey::Header(name) => only_value(asked.head, name.as_bytes()),
             RateKey::Consumer => asked.grant.and_then(Grant::consumer).map(str::as_bytes),
-            RateKey::Claim(_) => None,
         };
         value.filter(|value| !value.is_empty())
     }
