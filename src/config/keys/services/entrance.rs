@@ -6,6 +6,8 @@ use crate::config::syntax::report::Report;
 use crate::config::syntax::suggestions;
 use crate::proxy::settings::ServiceEntrance;
 
+use super::matching;
+
 /// Reads both keys; `None`: the service has neither. `known`: the listeners of the file.
 pub(crate) fn compile(
     object: &Object<'_>,
@@ -44,27 +46,13 @@ pub(crate) fn compile(
 }
 
 fn names(place: &Located<'_>, known: &[KnownListener<'_>], report: &mut Report<'_>) -> Vec<String> {
-    let items = place.list(report);
-    if items.as_ref().is_some_and(Vec::is_empty) {
-        place.fail(
-            report,
-            "is empty, which no client reaches; name a listener, or remove this for all listeners",
-        );
-    }
-    let mut names: Vec<String> = Vec::new();
-    for item in items.unwrap_or_default() {
-        let Some(text) = item.text(report) else {
-            continue;
-        };
-        if !known.iter().any(|listener| listener.name == Some(text)) {
-            item.fail(report, unknown(text, known));
-        } else if names.iter().any(|name| name == text) {
-            item.fail(report, "is named twice; remove one of them");
-        } else {
-            names.push(text.to_owned());
-        }
-    }
-    names
+    let empty =
+        "is empty, which no client reaches; name a listener, or remove this for all listeners";
+    let read = |text: &str| match known.iter().any(|listener| listener.name == Some(text)) {
+        true => Ok(text.to_owned()),
+        false => Err(unknown(text, known)),
+    };
+    matching::names(place, empty, &read, report)
 }
 
 fn unknown(name: &str, known: &[KnownListener<'_>]) -> String {

@@ -12,27 +12,36 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 /// Reads host names and returns them in lower case. A wildcard may only be the first label.
 pub(crate) fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
+    let empty = "is empty, which no request matches; name a host, or remove this to take any";
+    names(place, empty, &host_name, report)
+}
+
+/// Reads a list of names that are different. `empty`: message for a list without one. `read` checks
+/// a name, and returns its usual form or the message about it.
+pub(super) fn names(
+    place: &Located<'_>,
+    empty: &str,
+    read: &dyn Fn(&str) -> Result<String, String>,
+    report: &mut Report<'_>,
+) -> Vec<String> {
     let items = place.list(report);
     if items.as_ref().is_some_and(Vec::is_empty) {
-        place.fail(
-            report,
-            "is empty, which no request matches; name a host, or remove this to take any",
-        );
+        place.fail(report, empty);
     }
-    let mut hosts: Vec<String> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for item in items.unwrap_or_default() {
         let Some(text) = item.text(report) else {
             continue;
         };
-        match host_name(text) {
+        match read(text) {
             Err(message) => item.fail(report, message),
-            Ok(name) if hosts.contains(&name) => {
+            Ok(name) if names.contains(&name) => {
                 item.fail(report, "is named twice; remove one of them")
             }
-            Ok(name) => hosts.push(name),
+            Ok(name) => names.push(name),
         }
     }
-    hosts
+    names
 }
 
 fn host_name(text: &str) -> Result<String, String> {
