@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::limits::{CONFIG_PATH_BYTES_MAX, FIXED_BODY_BYTES_MAX};
 use crate::proxy::settings::{FixedReply, Redirect, Respond};
 
+use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
@@ -48,6 +49,16 @@ pub(super) fn compile(
             let message = format!("{name:?} {why} {key:?} in place of them; remove one of the two");
             place.fail_bare(report, message);
         }
+    }
+    // The other key of `limits`, `bodyBytes`, holds for these requests, too.
+    if let Some(place) = service.get("limits")
+        && let Value::Object(members) = &place.node.value
+        && members.iter().any(|member| member.name == "inFlight")
+    {
+        let message = format!(
+            "\"inFlight\" is about targets, and this service has {key:?} in place of them; remove one of the two"
+        );
+        place.fail_bare(report, message);
     }
     Some(Some(Arc::new(reply?)))
 }
@@ -316,6 +327,12 @@ mod tests {
         ] {
             assert_eq!(load_service(keys), Err(vec![expected.to_owned()]), "{keys}");
         }
+        let found = load_service(&format!(r#"{place}, "limits": {{ "inFlight": 3 }}"#));
+        let expected = r#"services[0].limits: "inFlight" is about targets, and this service has "redirect" in place of them; remove one of the two"#;
+        assert!(
+            found.is_err_and(|errors| errors.iter().any(|error| error == expected)),
+            "inFlight"
+        );
         for key in super::ABOUT_TARGETS {
             let value = match key {
                 "balance" => r#""ip-hash""#,
