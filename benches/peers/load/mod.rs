@@ -1,7 +1,7 @@
 //! The load: a process of its own that sends one kind of request and checks every answer: over kept connections, plain or
 //! TLS, or each over a TLS connection of its own.
 //!
-//! Its orders come on standard input, its reports go to standard output: `count N` and `for SECONDS` (closed loop: the
+//! Orders come on standard input, reports go to standard output: `count N` and `for SECONDS` (closed loop: the
 //! next request follows the answer), `rate PER_SECOND SECONDS` (open loop), `hold` (one request on each connection, the
 //! answers are not waited for). It ends with its input.
 
