@@ -6,11 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Documents whose paths are checked.
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 9] = [
     "CONTRIBUTING.md",
     "README.md",
+    "docs/benchmarks.md",
+    "docs/configuration.md",
     "docs/http.md",
     "docs/invariants.md",
+    "docs/operations.md",
+    "docs/security.md",
     "tests/README.md",
 ];
 

@@ -1,9 +1,9 @@
-//! Tables of the README: their numbers are those of the constants and of the table of keys.
+//! Tables of the documents: their numbers are those of the constants and of the table of keys.
 
 use tollgate::config::schema;
 use tollgate::limits::*;
 
-/// Returns a number in the form of the README.
+/// Returns a number in the form of the documents.
 fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -16,7 +16,7 @@ fn count(number: usize) -> String {
     text
 }
 
-/// Returns a number of bytes in the form of the README.
+/// Returns a number of bytes in the form of the documents.
 fn bytes(number: usize) -> String {
     match number {
         _ if number.is_multiple_of(1 << 20) => format!("{} MB", number >> 20),
@@ -268,10 +268,11 @@ fn numbers(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn bounds_of_the_readme_are_those_of_the_code() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
-        .expect("the README");
-    let (_, table) = readme
+fn bounds_of_the_documents_are_those_of_the_code() {
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md"))
+            .expect("the document");
+    let (_, table) = document
         .split_once("| limit | default | what happens past it |")
         .expect("the table of bounds");
     let rows = table
@@ -336,9 +337,12 @@ fn plain(json: &str) -> serde_json::Value {
 }
 
 #[test]
-fn options_of_the_readme_are_those_of_the_table_of_keys() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
-        .expect("the README");
+fn keys_of_the_documents_are_those_of_the_table_of_keys() {
+    let readme = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/configuration.md"
+    ))
+    .expect("the document");
     let mut checked = 0;
     let mut named = Vec::new();
     // The options, the keys of a listener's TLS, the keys of a provider of tokens.
@@ -401,7 +405,7 @@ fn options_of_the_readme_are_those_of_the_table_of_keys() {
             let is_named = named
                 .iter()
                 .any(|name| *name == path || name.starts_with(&format!("{path}.")));
-            assert!(is_named, "the README has no row for {path}");
+            assert!(is_named, "docs/configuration.md has no row for {path}");
         }
     }
     schema::ROOT.tables(&mut |table| {
@@ -413,7 +417,7 @@ fn options_of_the_readme_are_those_of_the_table_of_keys() {
             ];
             assert!(
                 forms.iter().any(|form| readme.contains(form)),
-                "the README does not name {} of {}",
+                "docs/configuration.md does not name {} of {}",
                 key.name,
                 table.name
             );
@@ -443,11 +447,11 @@ fn numbers_of_a_text() {
 /// The table of the words of `end` has each word once, in the order of the source.
 #[test]
 fn each_word_of_end_has_a_row() {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../docs/operations.md");
     let (_, rest) = readme
-        .split_once("### How a request ended")
+        .split_once("## How a request ended")
         .expect("the section");
-    let (section, _) = rest.split_once("\n### ").expect("the next section");
+    let (section, _) = rest.split_once("\n## ").expect("the next section");
     let words = section
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())

@@ -2,7 +2,7 @@
 
 usage: schema.py GATEWAY FOLDER    (see run)
 
-Valid for both: the examples of the README, the starter file of `tollgate init`, the mended files of tests/slips, and the
+Valid for both: the examples of the documents, the starter file of `tollgate init`, the mended files of tests/slips, and the
 configurations of tests/explain. From each of these come further files: one with an unknown key in each object, and one with a
 value of another type at each place. What the schema refuses, `check` must refuse; and an unknown key both must refuse. The
 schema may take what breaks a rule that needs more than one key.
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def examples(gateway):
     """Yields a name and the text of each example."""
-    readme = (ROOT / "README.md").read_text()
-    for number, block in enumerate(re.findall(r"```json\n(.*?)```", readme, re.S)):
-        yield f"readme-{number}", block
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for number, block in enumerate(re.findall(r"```json\n(.*?)```", document.read_text(), re.S)):
+            yield f"{document.stem}-{number}", block
     for path in sorted((ROOT / "tests/slips").glob("*.txt")):
         yield path.stem, path.read_text().split("--- mended\n", 1)[1]
     for name, services, more in explain.configurations([9001, 9002, 9003, 9004]):

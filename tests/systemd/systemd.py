@@ -223,7 +223,7 @@ def unprivileged(*command):
 
 
 def hot_certificates():
-    """The README's HTTPS example as a user without rights, with the hook of certbot."""
+    """The HTTPS example of the documents as a user without rights, with the hook of certbot."""
     folder = work / "etc"
     folder.mkdir()
     environment = os.environ | {"TOLLGATE_CERTIFICATES": str(folder), "TOLLGATE_GROUP": "nogroup"}
@@ -236,8 +236,8 @@ def hot_certificates():
     renew("first.example")
     key = folder / "site.key"
     check(key.stat().st_mode & 0o777 == 0o640, f"the mode of the key is {key.stat().st_mode:o}")
-    readme = (PACKAGING.parent / "README.md").read_text()
-    blocks = re.findall(r"```json\n(\{ \"listen\".*?)```", readme, re.S)
+    document = (PACKAGING.parent / "docs/configuration.md").read_text()
+    blocks = re.findall(r"```json\n(\{ \"listen\".*?)```", document, re.S)
     example = json.loads(next(block for block in blocks if "redirectToHttps" in block))
     text = json.dumps(example).replace("0.0.0.0", OWN).replace("/etc/tollgate", str(folder))
     config = folder / "tollgate.json"

@@ -2,7 +2,7 @@
 //! slow, without httparse and without any code of `http`. The gateway's parsers are compared with
 //! it, and it reads the gateway's output.
 //!
-//! If the RFCs leave a choice, it makes the gateway's (README, protocol notes), so that both accept
+//! If the RFCs leave a choice, it makes the gateway's (`docs/http.md`, protocol notes), so that both accept
 //! the same messages.
 
 mod bodies;

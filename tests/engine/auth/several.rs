@@ -118,7 +118,7 @@ fn forwarded_claims_of_all_providers_are_protected() {
     world.expect_quiet();
 }
 
-/// The README's threat model states this.
+/// The threat model (`docs/security.md`) states this.
 #[test]
 fn a_path_in_a_field_passes_unless_a_provider_names_the_field() {
     let lines =
