@@ -28,7 +28,7 @@
 //! | 2 | [`buffer`] [`wheel`] [`digits`] [`der`] | lent buffers; timers; decimal numbers; DER |
 //! | 3 | [`http`] [`observe`] [`pem`] | strict wire syntax; log lines; PEM blocks |
 //! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
-//! | 5 | [`proxy`] | the engine |
+//! | 5 | [`proxy`] [`acme`] | the engine; certificates from an authority |
 //! | 6 | [`config`] | the configuration, parsed into valid values |
 //! | 7 | [`net`] | sockets, clock, threads, signals |
 //! | 7 | [`cli`] [`prompt`] [`demo`] [`diff`] [`explain`] | command line; input without echo; demo upstream; two configurations compared; a request explained |
@@ -58,6 +58,7 @@
 // The two modules exempt below read no bytes of a peer.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod acme;
 pub mod buffer;
 pub mod bytes;
 pub mod cli;

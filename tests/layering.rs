@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layer of each module. Modules of one layer do not import each other.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 31] = [
     ("time", 0),
     ("slab", 0),
     ("cost", 0),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, u8); 30] = [
     ("upstream", 4),
     ("transport", 4),
     ("proxy", 5),
+    ("acme", 5),
     ("config", 6),
     ("net", 7),
     ("cli", 7),
