@@ -115,13 +115,16 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
+/// Name and value of a field.
+pub type Field = (Box<[u8]>, Box<[u8]>);
+
 /// Response of the authority.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
     /// Status code.
     pub status: u16,
     /// Names and values of the fields.
-    pub fields: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub fields: Vec<Field>,
     /// Body, at most [`BODY_BYTES`].
     pub body: Vec<u8>,
 }
