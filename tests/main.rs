@@ -28,6 +28,7 @@ mod loopback;
 mod pipes;
 mod readme;
 mod record_forger;
+mod reference;
 mod server_pipes;
 mod sim;
 mod slips;
