@@ -14,7 +14,7 @@ use crate::time::Duration;
 use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};
 
 use super::keys::services::balance;
-use super::model::{AdminAccess, Config, Listen, ListenKind};
+use super::model::{AdminAccess, Config, Listen, ListenKind, Port};
 use super::shown;
 use super::shown::limit::{join, numbers, whole};
 use crate::config::schema::units::{show_duration, show_size};
@@ -288,6 +288,9 @@ pub(crate) fn listener(listen: &Listen) -> String {
     }
     if !listen.proxied.is_empty() {
         text.push_str(", PROXY protocol");
+    }
+    if listen.port == Port::Shared {
+        text.push_str(", shared port");
     }
     text
 }

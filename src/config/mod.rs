@@ -45,7 +45,7 @@ use std::path::Path;
 
 pub use self::keys::admin::address as admin_address;
 pub use self::model::{
-    AdminAccess, Config, Listen, ListenAddress, ListenKind, LogLevel, UpstreamTls,
+    AdminAccess, Config, Listen, ListenAddress, ListenKind, LogLevel, Port, UpstreamTls,
 };
 use self::syntax::document::{Node, Value};
 use self::syntax::environment;

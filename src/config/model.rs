@@ -49,6 +49,18 @@ pub struct Listen {
     pub name: Option<String>,
     /// `proxyProtocol`: peers whose connections begin with a header of the PROXY protocol.
     pub proxied: PeerSet,
+    /// `reusePort`: whether other processes may listen on the same port.
+    pub port: Port,
+}
+
+/// Use of a listener's port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Port {
+    /// One process listens there.
+    #[default]
+    Own,
+    /// Several processes listen there, and the kernel spreads the clients (`SO_REUSEPORT`).
+    Shared,
 }
 
 /// Protocol of a listener.

@@ -218,6 +218,24 @@ fn request_ids_have_a_name_or_are_off() {
 }
 
 #[test]
+fn a_port_can_be_shared_and_a_unix_socket_cannot() {
+    let listen = |entry: &str| {
+        format!(r#"{{"listen":{entry},"services":[{{"route":"/","target":"http://b"}}]}}"#)
+    };
+    let config = good(&listen(r#"[{"address":"0.0.0.0:5000","reusePort":true}]"#));
+    assert_eq!(config.listeners[0].port, Port::Shared);
+    assert!(check::describe(&config).contains("0.0.0.0:5000, shared port"));
+    let unix = listen(r#"[{"address":"unix:/a","reusePort":true}]"#);
+    let line = "1:45: listen[0].reusePort: is for TCP ports: a unix socket belongs to one process; remove it, or give each \
+                process an address of its own";
+    says(&unix, &[line]);
+    let systemd = listen(r#"[{"address":"systemd:web","reusePort":true}]"#);
+    let line = "1:49: listen[0].reusePort: is set where the socket is opened: write ReusePort=yes into the socket unit, and \
+                remove it here";
+    says(&systemd, &[line]);
+}
+
+#[test]
 fn the_articles_table_is_whole() {
     let config = good(ARTICLE);
     let address = ListenAddress::Tcp("0.0.0.0:5000".parse().expect("an address"));
@@ -228,6 +246,7 @@ fn the_articles_table_is_whole() {
             kind: ListenKind::Plain,
             name: None,
             proxied: PeerSet::default(),
+            port: Port::Own,
         }]
     );
     assert_eq!(config.log_level, LogLevel::Info);

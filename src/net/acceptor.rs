@@ -23,7 +23,7 @@ use super::io::dial::is_exhaustion;
 use super::listener::{Accepted, Listener};
 use super::listener_counters::ListenerCounters;
 use super::token::LISTENERS;
-use crate::config::{Listen, ListenAddress};
+use crate::config::{Listen, ListenAddress, Port};
 use crate::limits::{ACCEPT_RETRY, LISTENERS_MAX};
 use crate::policy::forward::PeerSet;
 use crate::proxy::command::ListenerKind;
@@ -61,6 +61,8 @@ struct Entry {
     tls: Option<ServerTls>,
     /// Peers whose connections begin with a header of the PROXY protocol.
     proxied: PeerSet,
+    /// Whether other processes may listen on the port.
+    port: Port,
     state: State,
     /// Number that no other listener has. Modulo [`LISTENERS_MAX`] it is the slot.
     serial: u32,
@@ -137,6 +139,7 @@ impl Acceptor {
                 kind: ListenerKind::Plain,
                 tls: None,
                 proxied: PeerSet::default(),
+                port: Port::Own,
                 state: State::Idle,
                 serial: generation.wrapping_add(slot as u32),
                 counters: ListenerCounters::default(),
@@ -174,6 +177,9 @@ impl Acceptor {
         let entry = self.entries.get_mut(slot)?.as_mut()?;
         entry.kind = kind;
         entry.proxied = listen.proxied.clone();
+        if core::mem::replace(&mut entry.port, listen.port) != listen.port {
+            entry.listener.change_port(listen.port);
+        }
         match (&entry.tls, tls) {
             (Some(known), Some(tls)) if known.is_same(&tls) => {}
             (Some(_), Some(tls)) => {

@@ -12,7 +12,7 @@ use listenfd::ListenFd;
 use super::listener::Listener;
 use super::upgrade::Predecessor;
 use super::upgrade::handover::Offer;
-use crate::config::ListenAddress;
+use crate::config::{Listen, ListenAddress};
 use crate::limits::LISTENERS_MAX;
 
 /// Name of a socket for which the service manager sets none.
@@ -122,17 +122,18 @@ impl Inherited {
     /// Binds all addresses, or none. An address of which there is a socket already gets that one.
     ///
     /// # Errors
-    /// Errors of [`Listener::bind`] and [`Inherited::take`].
+    /// Errors of [`Listener::bind_as`] and [`Inherited::take`].
     pub fn bind_all<'a>(
         &mut self,
-        addresses: impl Iterator<Item = &'a ListenAddress> + Clone,
+        entries: impl Iterator<Item = &'a Listen> + Clone,
     ) -> io::Result<Vec<Listener>> {
-        addresses
-            .clone()
-            .map(|address| match self.take(address)? {
+        let addresses = entries.clone().map(|entry| &entry.address);
+        entries
+            .map(|Listen { address, port, .. }| match self.take(address)? {
                 Some(listener) => Ok(listener),
                 None => {
-                    Listener::bind(address, Listener::is_ipv4_taken(address, addresses.clone()))
+                    let ipv6_only = Listener::is_ipv4_taken(address, addresses.clone());
+                    Listener::bind_as(address, ipv6_only, *port)
                 }
             })
             .collect()

@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use log::warn;
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::io::socket::Socket;
-use crate::config::ListenAddress;
+use crate::config::{ListenAddress, Port};
 use crate::limits::LISTEN_BACKLOG;
 use crate::policy::forward::Peer;
 
@@ -135,10 +136,18 @@ impl Listener {
     /// # Errors
     /// The address cannot be bound. The text tells the operator what to do.
     pub fn bind(address: &ListenAddress, ipv6_only: bool) -> io::Result<Listener> {
+        Listener::bind_as(address, ipv6_only, Port::Own)
+    }
+
+    /// Binds and listens as [`bind`](Self::bind) does. `port`: whether other processes may listen
+    /// there, too.
+    ///
+    /// # Errors
+    /// The same as those of [`bind`](Self::bind).
+    pub fn bind_as(address: &ListenAddress, ipv6_only: bool, port: Port) -> io::Result<Listener> {
         match address {
-            ListenAddress::Tcp(address) => {
-                bind_tcp(*address, ipv6_only).map_err(|error| explain(&address.to_string(), &error))
-            }
+            ListenAddress::Tcp(address) => bind_port(*address, ipv6_only, port)
+                .map_err(|error| explain_port(&address.to_string(), &error, port)),
             ListenAddress::Unix(path) => bind_unix(path, None)
                 .map_err(|error| explain(&format!("unix:{}", path.display()), &error)),
             ListenAddress::Systemd(name) => Err(io::Error::new(
@@ -147,6 +156,20 @@ impl Listener {
                     "cannot listen on systemd:{name}: the service manager passes sockets at the start alone; restart tollgate"
                 ),
             )),
+        }
+    }
+
+    /// Changes whether other processes may listen on the port, as far as the kernel does that.
+    pub(super) fn change_port(&self, port: Port) {
+        let Listener::Tcp(listener, _) = self else {
+            return;
+        };
+        if port == Port::Own {
+            warn!(
+                "{self}: other processes of this user may listen there until the gateway starts again"
+            );
+        } else if let Err(error) = SockRef::from(listener).set_reuse_port(true) {
+            warn!("{self} cannot be shared: {error}");
         }
     }
 
@@ -258,6 +281,10 @@ impl Source for Listener {
 
 /// Binds a TCP address. An IPv6 wildcard accepts IPv4 clients, too, unless `ipv6_only`.
 pub(super) fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> io::Result<Listener> {
+    bind_port(address, ipv6_only, Port::Own)
+}
+
+fn bind_port(address: SocketAddr, ipv6_only: bool, port: Port) -> io::Result<Listener> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -266,6 +293,9 @@ pub(super) fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> io::Result<Liste
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(ipv6_only)?;
+    }
+    if port == Port::Shared {
+        socket.set_reuse_port(true)?;
     }
     // Accepted sockets inherit the option, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
@@ -328,7 +358,15 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 fn explain(address: &str, error: &io::Error) -> io::Error {
+    explain_port(address, error, Port::Own)
+}
+
+fn explain_port(address: &str, error: &io::Error, port: Port) -> io::Error {
     let advice = match error.kind() {
+        io::ErrorKind::AddrInUse if port == Port::Shared => {
+            ": another process listens there and does not share the port; set \"reusePort\": true in its configuration, too, and \
+             run both as one user"
+        }
         io::ErrorKind::AddrInUse => {
             ": another process listens there; stop it, or change \"listen\" (or PORT)"
         }
@@ -348,8 +386,10 @@ fn explain(address: &str, error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Listen, ListenKind};
     use crate::net::inherited::Inherited;
     use crate::net::io::raw_stream::RawStream;
+    use crate::policy::forward::PeerSet;
     use std::io::{IoSlice, Read, Write};
     use std::net::{TcpListener as StdListener, TcpStream as StdStream};
     use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
@@ -450,9 +490,14 @@ mod tests {
         for pair in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] {
             let port = free_port();
             let addresses = pair.map(|address| tcp(&format!("{address}:{port}")));
-            let mut listeners = Inherited::default()
-                .bind_all(addresses.iter())
-                .expect("both");
+            let entries = addresses.clone().map(|address| Listen {
+                address,
+                kind: ListenKind::Plain,
+                name: None,
+                proxied: PeerSet::default(),
+                port: Port::Own,
+            });
+            let mut listeners = Inherited::default().bind_all(entries.iter()).expect("both");
             for (at, address) in pair.iter().enumerate() {
                 let client = if address.contains(':') {
                     "::1"
@@ -482,6 +527,41 @@ mod tests {
         assert!(path.exists(), "it is not ours");
         std::fs::remove_file(path.with_extension("old")).expect("clean");
         std::fs::remove_file(&path).expect("clean");
+    }
+
+    #[test]
+    fn a_shared_port_has_several_listeners() {
+        let first = Listener::bind_as(&tcp("127.0.0.1:0"), false, Port::Shared);
+        let mut first = first.expect("a free port");
+        let address = first.address();
+        let error = Listener::bind(&address, false).err().expect("not shared");
+        assert!(error.to_string().contains("stop it, or"), "{error}");
+        let mut second = Listener::bind_as(&address, false, Port::Shared).expect("shared");
+        let mut clients = Vec::new();
+        let mut accepted = [0, 0];
+        for _ in 0..64 {
+            let port = first.port().expect("TCP");
+            clients.push(StdStream::connect(("127.0.0.1", port)).expect("listening"));
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while accepted[0] + accepted[1] < clients.len() && Instant::now() < deadline {
+            accepted[0] += usize::from(first.accept().is_ok());
+            accepted[1] += usize::from(second.accept().is_ok());
+        }
+        assert!(accepted[0] > 0 && accepted[1] > 0, "{accepted:?}");
+    }
+
+    #[test]
+    fn a_port_is_shared_from_the_moment_on_at_which_all_agree() {
+        let first = Listener::bind(&tcp("127.0.0.1:0"), false).expect("a free port");
+        let second = || Listener::bind_as(&first.address(), false, Port::Shared);
+        let error = second().err().expect("not shared");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains("\"reusePort\": true"), "{error}");
+        first.change_port(Port::Shared);
+        second().expect("shared");
+        let error = Listener::bind(&first.address(), false).err();
+        assert!(error.is_some(), "another process without it never shares");
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
     let config = &loaded.config;
     let addresses = config.listeners.iter().map(|listen| &listen.address);
     let bound = inherited
-        .bind_all(addresses.clone())
+        .bind_all(config.listeners.iter())
         .map_err(|error| RunError::Bind(error.to_string()))?;
     inherited.refuse_rest().map_err(RunError::Bind)?;
     let admin = config.admin.addresses.iter();

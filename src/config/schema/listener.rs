@@ -60,6 +60,12 @@ pub static LISTENER: Table = Table {
             default: Fallback::Nothing,
             about: "Balancers whose connections must begin with a header of the PROXY protocol, which names the client.",
         },
+        Key {
+            name: "reusePort",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether other processes of the same user may listen on this port, too; the kernel spreads the clients.",
+        },
     ],
 };
 

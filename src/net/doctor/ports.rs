@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Examined;
 use super::running::{Running, is_same_file};
-use crate::config::{Config, ListenAddress, ListenKind};
+use crate::config::{Config, ListenAddress, ListenKind, Port};
 use crate::net::listener::Listener;
 
 /// Socket that a process listens on.
@@ -33,23 +33,33 @@ pub(super) fn examine(
     running: &Running,
     examined: &mut Examined,
 ) -> bool {
-    let listeners = config.listeners.iter().map(|listen| &listen.address);
-    let addresses = listeners.chain(&config.admin.addresses);
-    let addresses = addresses.collect::<Vec<_>>();
+    let mut addresses = Vec::new();
+    for listen in &config.listeners {
+        addresses.push((&listen.address, listen.port));
+    }
+    for address in &config.admin.addresses {
+        addresses.push((address, Port::Own));
+    }
     let open = open_sockets();
     examined.begin(addresses.len());
-    let mut held = Vec::new();
-    for &address in &addresses {
-        let others = addresses.iter().copied().filter(|other| *other != address);
+    let (mut held, mut shared) = (Vec::new(), Vec::new());
+    for &(address, port) in &addresses {
+        let others = addresses.iter().map(|(other, _)| *other);
+        let others = others.filter(|other| *other != address);
         let ipv6_only = Listener::is_ipv4_taken(address, others);
-        match bind(address, ipv6_only) {
+        match bind(address, ipv6_only, port) {
+            // Gateways that share the port, this one's own process among them.
+            Ok(()) if port == Port::Shared => shared.push(address),
             Ok(()) => {}
             Err(ErrorKind::AddrInUse) => held.push(address),
             Err(kind) => unusable(address, kind, examined),
         }
     }
+    let sharers = holders(&shared, &open);
     let holders = holders(&held, &open);
     let mut is_running = running.pid.is_some();
+    let mut sharers = sharers.values().flatten();
+    is_running |= sharers.any(|pid| runs_file(*pid, file));
     for address in held {
         let pids = holders.get(&address.to_string());
         let pids = pids.map_or(&[][..], Vec::as_slice);
@@ -118,7 +128,7 @@ fn unusable(address: &ListenAddress, kind: ErrorKind, examined: &mut Examined) {
 }
 
 /// Binds an address and lets it go, without listening.
-fn bind(address: &ListenAddress, ipv6_only: bool) -> Result<(), ErrorKind> {
+fn bind(address: &ListenAddress, ipv6_only: bool, port: Port) -> Result<(), ErrorKind> {
     match address {
         ListenAddress::Systemd(_) => Ok(()),
         ListenAddress::Unix(path) => match UnixStream::connect(path) {
@@ -133,6 +143,9 @@ fn bind(address: &ListenAddress, ipv6_only: bool) -> Result<(), ErrorKind> {
                 socket.set_reuse_address(true)?;
                 if address.is_ipv6() {
                     socket.set_only_v6(ipv6_only)?;
+                }
+                if port == Port::Shared {
+                    socket.set_reuse_port(true)?;
                 }
                 socket.bind(&(*address).into())
             };

@@ -60,11 +60,12 @@ pub(in crate::net) fn bind(
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
     let addresses = config.listeners.iter().map(|listen| &listen.address);
-    for address in addresses.clone() {
+    for Listen { address, port, .. } in &config.listeners {
         if acceptor.has(address) {
             continue;
         }
-        match Listener::bind(address, Listener::is_ipv4_taken(address, addresses.clone())) {
+        let ipv6_only = Listener::is_ipv4_taken(address, addresses.clone());
+        match Listener::bind_as(address, ipv6_only, *port) {
             Ok(listener) => listeners.push((address.clone(), listener)),
             Err(error) => errors.push(error.to_string()),
         }

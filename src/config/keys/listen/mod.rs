@@ -10,7 +10,7 @@ use crate::limits::{
     LISTENER_NAME_BYTES_MAX, LISTENERS_MAX, SOCKET_NAME_BYTES_MAX, UNIX_PATH_BYTES_MAX,
 };
 
-use crate::config::model::{Listen, ListenAddress, ListenKind};
+use crate::config::model::{Listen, ListenAddress, ListenKind, Port};
 use crate::config::schema::units::digits;
 use crate::config::schema::{ADDRESS_EXPECTED, NAME_EXPECTED};
 use crate::config::syntax::document::Value;
@@ -41,6 +41,7 @@ pub(crate) fn compile(
                 kind: ListenKind::Plain,
                 name: None,
                 proxied: PeerSet::default(),
+                port: Port::Own,
             },
         ));
     }
@@ -103,6 +104,7 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
             kind: ListenKind::Plain,
             name: None,
             proxied: PeerSet::default(),
+            port: Port::Own,
         });
     }
     let object = place.object(report)?;
@@ -132,11 +134,13 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
     };
     let name = object.get("name").and_then(|place| name(place, report));
     let proxied = proxied(&object, address.as_ref(), report);
+    let port = port_use(&object, address.as_ref(), report);
     Some(Listen {
         address: address?,
         kind: kind?,
         name,
         proxied,
+        port,
     })
 }
 
@@ -177,6 +181,26 @@ fn proxied(
         );
     }
     peers
+}
+
+/// Reads `reusePort`.
+fn port_use(object: &Object<'_>, address: Option<&ListenAddress>, report: &mut Report<'_>) -> Port {
+    if !object.flag("reusePort", report) {
+        return Port::Own;
+    }
+    let advice = match address {
+        Some(ListenAddress::Unix(_)) => {
+            "is for TCP ports: a unix socket belongs to one process; remove it, or give each process an address of its own"
+        }
+        Some(ListenAddress::Systemd(_)) => {
+            "is set where the socket is opened: write ReusePort=yes into the socket unit, and remove it here"
+        }
+        Some(ListenAddress::Tcp(_)) | None => return Port::Shared,
+    };
+    if let Some(place) = object.get("reusePort") {
+        place.fail_bare(report, advice);
+    }
+    Port::Own
 }
 
 fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress> {
