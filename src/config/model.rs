@@ -56,10 +56,10 @@ pub struct Listen {
 /// Use of a listener's port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Port {
-    /// One process listens there.
+    /// The port of one process alone.
     #[default]
     Own,
-    /// Several processes listen there, and the kernel spreads the clients (`SO_REUSEPORT`).
+    /// Port of several processes; the kernel spreads the clients (`SO_REUSEPORT`).
     Shared,
 }
 

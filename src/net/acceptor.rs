@@ -61,7 +61,7 @@ struct Entry {
     tls: Option<ServerTls>,
     /// Peers whose connections begin with a header of the PROXY protocol.
     proxied: PeerSet,
-    /// Whether other processes may listen on the port.
+    /// Processes that may listen on the port.
     port: Port,
     state: State,
     /// Number that no other listener has. Modulo [`LISTENERS_MAX`] it is the slot.
