@@ -49,12 +49,14 @@ impl HeaderRules {
     }
 }
 
-/// Returns the CORS policies of the services, given with their rules; `None` if all have that of the
-/// top level.
+/// Returns the CORS policies of the services, given with their rules; `None` if replies to OPTIONS
+/// are the same for all services.
 pub(super) fn service_cors<'a>(
     services: impl Iterator<Item = (&'a Service, &'a HeaderRules)> + Clone,
 ) -> Option<ServiceCors> {
-    let is_own = |(service, _): (&Service, _)| !service.headers.cors.is_inherited();
+    let is_own = |(service, _): (&Service, _)| {
+        !service.headers.cors.is_inherited() || service.edits.is_some()
+    };
     let has_own = services.clone().any(is_own);
     has_own.then(|| services.map(|(_, headers)| headers.cors.clone()).collect())
 }

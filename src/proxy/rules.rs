@@ -47,7 +47,7 @@ pub(super) struct Rules {
     pub(super) services: Vec<Rc<ServiceRules>>,
     /// Rules that all services share.
     pub(super) common: Rc<CommonRules>,
-    /// CORS policies by service; `None` if no service has one of its own.
+    /// CORS policies by service; `None` if replies to OPTIONS are the same for all services.
     service_cors: Option<ServiceCors>,
     /// Peers whose `X-Forwarded-*` fields are accepted.
     pub(super) trusted: TrustedProxies,

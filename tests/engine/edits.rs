@@ -174,6 +174,17 @@ fn failures_redirects_and_overflow_have_them() {
         "OPTIONS /auth HTTP/1.1\r\nHost: a\r\nOrigin: http://o\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
     );
     expect(cors.expect_status(client, 204));
+    // A preflight of a service that changes the edits.
+    let mut cors = World::with(&format!(
+        r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/", "responseHeaders": {{ "set": {{ "X-Env": "own" }} }} }} ] {top} }}"#
+    ));
+    let client = cors.connect();
+    cors.send(
+        client,
+        "OPTIONS /auth HTTP/1.1\r\nHost: a\r\nOrigin: http://o\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
+    );
+    let text = cors.expect_status(client, 204);
+    assert_eq!(values(&text, "X-Env"), ["own"], "{text}");
 }
 
 /// The last word is the edits': lines of the gateway itself are replaced, too.
