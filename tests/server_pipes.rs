@@ -110,6 +110,8 @@ impl Site {
 
 fn files(certificates: Vec<CertificateFiles>) -> TlsFiles {
     TlsFiles {
+        ordered: Vec::new(),
+        contact: None,
         certificates,
         min_version: TlsVersion::Tls12,
         client_ca: None,

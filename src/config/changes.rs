@@ -266,6 +266,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
     let is_port_changed = before.https_port != after.https_port;
     names_of(&[
         (is_listener_changed(old, new) || is_port_changed, "listen"),
+        (old.acme != new.acme, "acme"),
         (is_provider_changed(), "auth"),
         (before.rate_limit != after.rate_limit, "rateLimit"),
         (before.auth_failures != after.auth_failures, "authFailures"),

@@ -259,6 +259,9 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("timeouts", timeouts(settings)),
         ("limits", limits),
     ];
+    if let Some(acme) = &config.acme {
+        facts.push(("acme", acme.shown()));
+    }
     if let Some(pages) = settings.error_pages.as_deref() {
         facts.push(("errorPages", pages.shown()));
     }
@@ -300,6 +303,8 @@ fn listener_kind(listen: &Listen) -> String {
     let Listen { address, kind, .. } = listen;
     let TlsFiles {
         certificates,
+        ordered,
+        contact: _,
         min_version,
         client_ca,
         client_auth,
@@ -308,9 +313,11 @@ fn listener_kind(listen: &Listen) -> String {
         ListenKind::Redirect => return format!("{address} (redirects to https)"),
         ListenKind::Tls(files) => files,
     };
-    let count = match certificates.len() {
-        1 => "1 certificate".to_owned(),
-        count => format!("{count} certificates"),
+    let count = match (certificates.len(), ordered.as_slice()) {
+        (0, names) => format!("orders {}", names.join(" ")),
+        (1, []) => "1 certificate".to_owned(),
+        (count, []) => format!("{count} certificates"),
+        (count, names) => format!("{count} from files, orders {}", names.join(" ")),
     };
     let version = if *min_version == TlsVersion::Tls13 {
         "TLS 1.3"

@@ -25,6 +25,7 @@ pub mod format;
 mod included;
 mod keys;
 mod model;
+mod orders;
 pub mod schema;
 pub(crate) mod shown;
 pub mod starter;
@@ -47,6 +48,7 @@ pub use self::keys::admin::address as admin_address;
 pub use self::model::{
     AdminAccess, Config, Listen, ListenAddress, ListenKind, LogLevel, Port, UpstreamTls,
 };
+pub use self::orders::{Acme, Binding, Challenge, Order};
 use self::syntax::document::{Node, Value};
 use self::syntax::environment;
 use self::syntax::parser;

@@ -9,6 +9,7 @@ use crate::transport::identity::ClientIdentity;
 use crate::transport::server::TlsFiles;
 
 use super::advice;
+use super::orders::Acme;
 
 /// A configuration that was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +20,8 @@ pub struct Config {
     pub listeners: Vec<Listen>,
     /// TLS of the targets, under the indices of [`Settings::targets`]; `None`: plain http.
     pub upstream_tls: Vec<Option<UpstreamTls>>,
+    /// `acme`; `None`: no certificate is ordered.
+    pub acme: Option<Acme>,
     /// `logLevel`.
     pub log_level: LogLevel,
     /// `admin`.

@@ -23,9 +23,14 @@ use crate::time::UnixTime;
 /// Files of a TLS listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFiles {
-    /// Certificates, at least one. The first is the default for a client that sends no name, or an
-    /// unknown one.
+    /// Certificates, at least one where none is ordered. The first is the default for a client that
+    /// sends no name, or an unknown one.
     pub certificates: Vec<CertificateFiles>,
+    /// Names and addresses whose certificate is ordered, in lower case, sorted, each once; empty:
+    /// none is. The certificate is not in these files.
+    pub ordered: Vec<String>,
+    /// Contact for the authority of that certificate.
+    pub contact: Option<String>,
     /// Lowest version accepted.
     pub min_version: TlsVersion,
     /// PEM file with the authorities of client certificates; `None` if no client certificate is

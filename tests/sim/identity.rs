@@ -42,6 +42,8 @@ impl Identity {
             key: "key".into(),
         };
         let files = TlsFiles {
+            ordered: Vec::new(),
+            contact: None,
             certificates: vec![pair],
             min_version: TlsVersion::Tls12,
             client_ca: None,

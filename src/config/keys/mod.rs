@@ -3,6 +3,7 @@
 //! `halfClose`, `accessLog`, `trustedProxies`, `allow`, `deny`, `logLevel` and `watch` are one value
 //! each and have no file.
 
+mod acme;
 pub(crate) mod admin;
 mod auth;
 mod auth_failures;
@@ -22,7 +23,9 @@ mod upstream_tls;
 
 use crate::proxy::settings::{AccessLogFormat, PeerSet, Settings};
 
+use self::target_list::TargetList;
 use crate::config::model::{Config, Listen, LogLevel};
+use crate::config::orders::Acme;
 use crate::config::schema::{ROOT, TOP};
 use crate::config::syntax::document::{Node, Value};
 use crate::config::syntax::located::{Located, Object};
@@ -74,7 +77,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     let services = services.map(|place| services::compile(place, &defaults, source, report));
     let (services, mut targets) = services.unwrap_or_default().into_parts();
     let auth = auth.join(&mut targets);
-    let listeners = listeners(&object, at("listen"), source, report);
+    let (listeners, acme) = listeners(&object, at("listen"), &mut targets, source, report);
     let names = (&services[..], security_headers.as_ref(), &auth[..]);
     let settings = Settings {
         request_id: request_id::compile(object.get("requestId"), names, report),
@@ -105,6 +108,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         watch: object.flag("watch", report),
         listeners,
         upstream_tls: targets.tls,
+        acme,
         log_level: log_level(&object, report),
         included: Vec::new(),
     })
@@ -128,15 +132,19 @@ fn read_rest(object: &Object<'_>, missing: Option<usize>, report: &mut Report<'_
     }
 }
 
-/// Reads `listen`. `missing`: its place when it is missing, for errors about `PORT`.
+/// Reads `listen` and `acme`. `missing`: the place of `listen` when it is missing, for errors about
+/// `PORT`.
 fn listeners(
     object: &Object<'_>,
     missing: Located<'_>,
+    targets: &mut TargetList,
     source: &Source<'_>,
     report: &mut Report<'_>,
-) -> Vec<Listen> {
+) -> (Vec<Listen>, Option<Acme>) {
     let listen = object.get("listen");
-    listen::compile(listen, listen.unwrap_or(&missing), source, report)
+    let listeners = listen::compile(listen, listen.unwrap_or(&missing), source, report);
+    let acme = acme::compile(object, (&listeners, targets), source, report);
+    (listeners, acme)
 }
 
 /// Reads `requireAuth`: the places of the providers in `known`.

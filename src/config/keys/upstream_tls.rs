@@ -144,7 +144,12 @@ impl<'t> Trust<'t> {
         None
     }
 
-    fn roots(&mut self, place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<Vec<u8>>> {
+    /// Reads the certificates of a file.
+    pub(crate) fn roots(
+        &mut self,
+        place: &Located<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Vec<Vec<u8>>> {
         let text = place.text(report)?;
         if text.is_empty() {
             place.fail(report, "is empty; name a PEM file, or write null");

@@ -1,5 +1,6 @@
 //! Keys of a listener.
 
+use super::acme::LISTENER_ACME_KEY;
 use super::kind::{Fallback, Key, Kind, Table};
 
 /// Words after "must be" of an address.
@@ -99,9 +100,10 @@ pub static LISTENER_TLS: Table = Table {
                 r#"a list such as [{ "cert": "site.pem", "key": "site.key" }]"#,
                 &Kind::Object(&CERTIFICATE),
             ),
-            default: Fallback::Required,
+            default: Fallback::Nothing,
             about: "Pairs of PEM files; the name that the client asks for (SNI) chooses one.",
         },
+        LISTENER_ACME_KEY,
         Key {
             name: "minVersion",
             kind: Kind::Any(

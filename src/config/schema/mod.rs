@@ -8,6 +8,7 @@
 //!
 //! Not here: rules that need more than one key, and what is inside a string (`values`).
 
+mod acme;
 mod auth;
 pub(crate) mod bridges;
 mod header_edits;
@@ -26,6 +27,7 @@ pub(crate) mod units;
 #[cfg(test)]
 mod tests;
 
+pub use self::acme::{ACME, ACME_EAB, LISTENER_ACME};
 pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
 pub use self::headers::CORS;
 pub use self::health::{HEALTH_CHECK, PASSIVE_HEALTH};

@@ -29,7 +29,7 @@ fn the_parser_reads_each_key_of_the_table_and_no_other() {
     // Every object is there; what is in them does not matter, because missing keys are looked for
     // as well.
     let text = r#"{
-        "admin": {}, "listen": [{ "tls": { "certificates": [{}] } }],
+        "admin": {}, "acme": { "eab": {} }, "listen": [{ "tls": { "certificates": [{}], "acme": {} } }],
         "auth": {
             "jwt": { "type": "jwt", "jwks": "https://a/", "tls": {} },
             "introspection": { "type": "introspection", "url": "https://a/", "tls": {} },
@@ -174,7 +174,7 @@ fn bounds_are_those_of_the_parser() {
 #[test]
 fn each_key_is_described() {
     let tables = tables();
-    assert_eq!(tables.len(), 27);
+    assert_eq!(tables.len(), 30);
     for table in tables {
         let names = table
             .keys

@@ -1,5 +1,6 @@
 //! Keys of the top level, and of the objects that stand there.
 
+use super::acme::ACME_KEY;
 use super::auth::PROVIDER;
 use super::header_edits::{REQUEST_HEADERS_KEY, RESPONSE_HEADERS_KEY};
 use super::headers::{
@@ -66,6 +67,7 @@ pub static TOP: Table = Table {
             default: Fallback::Json(r#""0.0.0.0:5000""#),
             about: "Addresses where clients are accepted; PORT in the environment overrides the first port.",
         },
+        ACME_KEY,
         Key {
             name: "services",
             kind: SERVICES,

@@ -73,6 +73,10 @@ fn word(key: &str, config: &Config) -> String {
             None => "off".to_owned(),
             Some(rule) => format!("{} files in {}", rule.keep, rule.dir),
         },
+        "acme" => config
+            .acme
+            .as_ref()
+            .map_or("off".to_owned(), |acme| acme.shown()),
         "logLevel" => config.log_level.as_str().to_owned(),
         "admin" if config.admin.addresses.is_empty() => "off".to_owned(),
         "admin" => check::admin(&config.admin),

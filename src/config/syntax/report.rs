@@ -92,6 +92,11 @@ impl<'a> Report<'a> {
         });
     }
 
+    /// Returns true if there is no error.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
     /// Returns what was made when there is no error; else the errors in the order of the files.
     pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
         match made {

@@ -113,6 +113,8 @@ fn server() -> ServerTls {
         };
         let files = TlsFiles {
             certificates: vec![pair],
+            ordered: Vec::new(),
+            contact: None,
             min_version: TlsVersion::Tls12,
             client_ca: None,
             client_auth: crate::transport::server::ClientAuth::Required,

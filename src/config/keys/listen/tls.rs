@@ -1,10 +1,12 @@
 //! `tls` of a listener. The files are read here, so that a broken pair is an error of the
 //! configuration.
 
+use core::net::IpAddr;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use crate::limits::CERTIFICATES_MAX;
+use crate::limits::{ACME_NAMES_MAX, ACME_TEXT_BYTES_MAX, CERTIFICATES_MAX};
+use crate::sort::sort;
 use crate::transport::server::{
     CertificateFiles, ClientAuth, Part, ServerTls, TlsFiles, TlsVersion,
 };
@@ -12,6 +14,7 @@ use crate::transport::server::{
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::values::host;
 
 const CLIENT_AUTHS: [(&str, ClientAuth); 2] = [
     ("required", ClientAuth::Required),
@@ -42,8 +45,11 @@ pub(crate) fn compile(
         None => Some(None),
     };
     let client_auth = client_auth(&object, ca_place.is_some(), report);
+    let acme = object.get("acme").filter(|place| !place.is_null());
+    let ordered = acme.map(|place| ordered(place, report));
     let pairs = match object.get("certificates") {
         Some(place) => pairs(place, source, report),
+        None if acme.is_some() => Some(Vec::new()),
         None => {
             place.fail(
                 report,
@@ -54,8 +60,11 @@ pub(crate) fn compile(
     };
     let (min_version, client_ca, pairs) = (min_version?, client_ca?, pairs?);
     let certificates = pairs.iter().map(|pair| pair.files.clone()).collect();
+    let (ordered, contact) = ordered.unwrap_or_default();
     let files = TlsFiles {
         certificates,
+        ordered,
+        contact,
         min_version,
         client_ca,
         client_auth,
@@ -78,6 +87,84 @@ pub(crate) fn compile(
         return None;
     }
     Some(files)
+}
+
+/// Reads `acme`: the names, sorted, and the contact.
+fn ordered(place: &Located<'_>, report: &mut Report<'_>) -> (Vec<String>, Option<String>) {
+    let Some(object) = place.object(report) else {
+        return (Vec::new(), None);
+    };
+    let mut names = Vec::new();
+    match object.get("names") {
+        None => place.fail_bare(
+            report,
+            r#""names" is missing; add the names of the certificate, such as ["api.example.com"]"#,
+        ),
+        Some(place) => {
+            let items = place.list(report).unwrap_or_default();
+            if items.is_empty() {
+                place.fail(
+                    report,
+                    "is empty; name at least one, such as [\"api.example.com\"]",
+                );
+            }
+            if items.len() > ACME_NAMES_MAX {
+                let count = items.len();
+                place.fail(
+                    report,
+                    format!("has {count} names; a certificate has at most {ACME_NAMES_MAX}"),
+                );
+            }
+            for item in &items {
+                names.extend(ordered_name(item, report));
+            }
+        }
+    }
+    sort(&mut names);
+    names.dedup();
+    let contact = object.get("email").filter(|place| !place.is_null());
+    (names, contact.and_then(|place| contact_of(place, report)))
+}
+
+/// Reads a name or an address that a certificate is ordered for. Returns it in the form that
+/// certificates have.
+fn ordered_name(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = place.text(report)?;
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    if let Ok(address) = bare.unwrap_or(text).parse::<IpAddr>() {
+        return Some(address.to_canonical().to_string());
+    }
+    if text.contains('*') {
+        place.fail(
+            report,
+            "has a wildcard, which is proven by records in the DNS (DNS-01) alone; let a client such as lego, acme.sh or \
+             certbot order it, and put its files into \"certificates\", which are read again when they change",
+        );
+        return None;
+    }
+    match host::parse(text) {
+        Ok(_) => Some(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()),
+        Err(message) => {
+            place.fail(report, message);
+            None
+        }
+    }
+}
+
+/// Reads `email`.
+fn contact_of(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = place.text(report)?;
+    let parts = text.split_once('@');
+    let is_whole = parts.is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+    let is_plain =
+        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',' | b'?');
+    if !is_whole || text.len() > ACME_TEXT_BYTES_MAX || !text.bytes().all(is_plain) {
+        place.fail(report, "must be one address such as \"ops@example.com\"");
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// Reads `clientAuth`.
@@ -284,7 +371,7 @@ mod tests {
             (
                 &format!(r#"{{"certificates":[{PAIR}],"ciphers":"x"}}"#),
                 &[
-                    "ciphers: unknown key; the keys here are certificates, minVersion, clientCa, clientAuth",
+                    "ciphers: unknown key; the keys here are certificates, acme, minVersion, clientCa, clientAuth",
                 ],
             ),
         ] {

@@ -1,0 +1,86 @@
+//! Certificates that the gateway orders itself (ACME, RFC 8555), as the configuration has them.
+
+use core::fmt;
+use std::path::PathBuf;
+
+/// Orders of certificates.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Acme {
+    /// `directory`: an https URL.
+    pub directory: String,
+    /// Target of the authority, an index into [`Settings::targets`](crate::proxy::settings::Settings).
+    pub target: usize,
+    /// `state`: directory of the account, the certificates and their keys.
+    pub state: PathBuf,
+    /// Contacts of all listeners, each once.
+    pub emails: Vec<String>,
+    /// `profile`.
+    pub profile: Option<String>,
+    /// `eab`.
+    pub binding: Option<Binding>,
+    /// Certificates to order; equal ones of several listeners once.
+    pub orders: Vec<Order>,
+}
+
+/// `acme.eab`: an account at the authority.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Id of the key.
+    pub kid: String,
+    /// Key, decoded.
+    pub key: Vec<u8>,
+}
+
+/// Certificate to order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// Names and addresses, in lower case, sorted, each once.
+    pub names: Vec<String>,
+    /// Proof of the names.
+    pub challenge: Challenge,
+    /// Port of the listener that answers; 0 if it is not known.
+    pub port: u16,
+}
+
+/// Kind of proof that the gateway answers for a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Challenge {
+    /// A file below `/.well-known/acme-challenge/` (RFC 8555 8.3).
+    Http01,
+    /// A certificate in a TLS handshake (RFC 8737).
+    TlsAlpn01,
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Binding")
+    }
+}
+
+impl Challenge {
+    /// Returns the word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Challenge::Http01 => "http-01",
+            Challenge::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
+}
+
+impl Acme {
+    /// Returns what is ordered where, as text.
+    pub fn shown(&self) -> String {
+        let orders = self.orders.iter().map(|order| {
+            let names = order.names.join(" ");
+            format!("{names} by {}", order.challenge.as_str())
+        });
+        let orders = orders.collect::<Vec<_>>().join(", ");
+        let profile = self.profile.as_deref();
+        let profile = profile.map_or(String::new(), |profile| format!(", profile {profile}"));
+        format!(
+            "{orders}, from {}{profile}, kept in {}",
+            self.directory,
+            self.state.display()
+        )
+    }
+}
