@@ -34,6 +34,17 @@ use self::remote::{answered, log_level, reload, top, upgrade};
 /// Function that reads a file.
 type ReadFile<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
+/// Text of `--version`: version, commit and target. `build.rs` sets the last two.
+const VERSION: &str = concat!(
+    "tollgate ",
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("TOLLGATE_COMMIT"),
+    ", ",
+    env!("TOLLGATE_TARGET"),
+    ")\n"
+);
+
 const INVALID: u8 = 1;
 const USAGE: u8 = 2;
 const CANNOT_BIND: u8 = 3;
@@ -51,7 +62,7 @@ fn main() -> ExitCode {
     }
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Command::Help) => say(cli::HELP),
-        Ok(Command::Version) => say(concat!("tollgate ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Version) => say(VERSION),
         Ok(Command::Check { config }) => source(config, None).and_then(|source| {
             let config = read(&source)?;
             say(&config::check::describe(&config))?;

@@ -22,6 +22,7 @@
 mod authority;
 mod budgets;
 mod citations;
+mod documents;
 mod engine;
 mod layering;
 mod loopback;
