@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::path::PathFault;
-use crate::policy::router::Refusal;
-use crate::proxy::settings::{Service, Settings, TargetHost};
+use crate::policy::router::{By, Refusal};
+use crate::proxy::settings::{Condition, Service, Settings, TargetHost};
 
 /// Returns a line for each warning. No line has a secret in it.
 pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
@@ -18,6 +18,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     providers
         .chain(ways_round(settings))
         .chain(misspelled(settings))
+        .chain(told_apart(settings))
         .chain(any_audience(settings))
         .collect()
 }
@@ -94,10 +95,11 @@ fn misspelled(settings: &Settings) -> Vec<String> {
     let refused = settings.services.iter().filter(|service| {
         let host = service.hosts.first().map(|host| host.replacen('*', "x", 1));
         let method = service.methods.first().map_or("GET", String::as_str);
-        let found = router.resolve(
+        let found = router.resolve_by(
             host.as_deref().map(str::as_bytes),
             service.route.as_bytes(),
             method.as_bytes(),
+            By::Usual,
         );
         found == Err(Refusal::Unsafe(PathFault::OtherGuard))
     });
@@ -109,6 +111,39 @@ fn misspelled(settings: &Settings) -> Vec<String> {
         )
     };
     refused.map(line).collect()
+}
+
+/// Routes whose services admit different clients, and differ in `match`: what a client sends decides
+/// who is asked for credentials.
+fn told_apart(settings: &Settings) -> Vec<String> {
+    let mut lines: BTreeMap<&str, String> = BTreeMap::new();
+    let conditional = settings.services.iter();
+    for service in conditional.filter(|service| !service.conditions.is_empty()) {
+        let differs = |other: &Service| {
+            let (own, others) = (&service.auth, &other.auth);
+            let is_other = own.providers != others.providers || own.scopes != others.scopes;
+            is_other && meets(&service.hosts, &other.hosts)
+        };
+        let mut others = settings.services.iter();
+        if !lines.contains_key(&*service.route)
+            && others.any(|other| other.route == service.route && differs(other))
+        {
+            let texts = service.conditions.iter().map(Condition::text);
+            let line = format!(
+                "route {:?} has services with different \"auth\", which \"match\" tells apart ({}): a client chooses between them; \
+                 give all of them the same \"auth\" and \"scopes\"",
+                service.route,
+                texts.collect::<Vec<_>>().join(", ")
+            );
+            lines.insert(&service.route, line);
+        }
+    }
+    lines.into_values().collect()
+}
+
+/// Returns true if a request may be for a host of both lists.
+fn meets(one: &[String], other: &[String]) -> bool {
+    (one.is_empty() && other.is_empty()) || one.iter().any(|host| other.contains(host))
 }
 
 fn is_open(service: &Service) -> bool {

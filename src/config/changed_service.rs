@@ -15,6 +15,7 @@ pub(crate) fn service_keys(
         route: _,
         hosts: _,
         methods: _,
+        conditions: _,
         entrance: _,
         destinations: _,
         reply: _,

@@ -38,7 +38,8 @@ pub struct Changed {
 const LISTED: usize = 5;
 
 impl Changes {
-    /// Compares two configurations. A service is the same when route, hosts and methods are equal.
+    /// Compares two configurations. A service is the same when route, hosts, methods, listeners
+    /// and conditions are equal.
     pub fn between(old: &Config, new: &Config) -> Changes {
         Changes {
             services: services(&old.settings, &new.settings),
@@ -169,6 +170,10 @@ pub(crate) fn name(service: &Service) -> String {
     for part in parts.chain(service.listeners()) {
         name.push(' ');
         name.push_str(part);
+    }
+    for condition in &service.conditions {
+        // Writing to a string does not fail.
+        let _ = write!(name, " [{}]", condition.text());
     }
     name
 }

@@ -7,7 +7,7 @@ use core::fmt::Write;
 use crate::policy::rate_key::RateKey;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
-    BodyLimit, Destination, ExchangeTimeouts, Gate, HealthCheck, OwnMaintenance, Service,
+    Condition,    BodyLimit, Destination, ExchangeTimeouts, Gate, HealthCheck, OwnMaintenance, Service,
     ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
@@ -149,6 +149,7 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     if !service.methods.is_empty() {
         notes.push(service.methods.join(" "));
     }
+    notes.extend(service.conditions.iter().map(Condition::text));
     match &service.rate_limit {
         ServiceRateLimit::Inherited => {}
         ServiceRateLimit::Off => notes.push("no rate limit".to_owned()),

@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::framing::RequestBody;
-use crate::policy::admission::{Admission, Answer, Counted, Decision, Request};
+use crate::policy::admission::{self, Admission, Counted, Decision, Request};
 use crate::policy::auth::credentials::{Authorization, authorization};
+use crate::policy::conditions::{self, Answer};
 use crate::policy::forward::Peer;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::Proxy;
@@ -36,6 +37,8 @@ pub(super) struct Facts {
     pub(super) is_preflight: bool,
     /// True if the routes table was asked, and has an answer that is not about safety.
     pub(super) is_routed: bool,
+    /// Services with a condition that does not hold, by their numbers, and what is said about it.
+    pub(super) unmet: Vec<(usize, String)>,
     /// Texts of the rate limits.
     pub(super) limits: Vec<String>,
     pub(super) seen: Vec<Seen>,
@@ -52,9 +55,9 @@ impl Facts {
     pub(super) fn service(&self) -> Option<usize> {
         match self.decision()? {
             Decision::Forward(route) => Some(route.service),
-            Decision::Answer(Answer::MethodNotAllowed { service, .. }) => Some(service),
-            Decision::Answer(Answer::Refuse(_, service) | Answer::Options(service)) => service,
-            Decision::Answer(Answer::Redirect) => None,
+            Decision::Answer(admission::Answer::MethodNotAllowed { service, .. }) => Some(service),
+            Decision::Answer(admission::Answer::Refuse(_, service) | admission::Answer::Options(service)) => service,
+            Decision::Answer(admission::Answer::Redirect) => None,
         }
     }
 }
@@ -81,6 +84,7 @@ pub(super) fn facts(config: &Config, proxy: &Proxy, arrival: &Arrival, wall: Uni
         has_via: false,
         is_preflight: false,
         is_routed: false,
+        unmet: Vec::new(),
         limits: Vec::new(),
         seen: Vec::new(),
         credential: Credential::default(),
@@ -108,6 +112,7 @@ fn facts_of(judged: &Judged<'_, '_>, settings: &Settings, wall: UnixTime) -> Fac
         has_via: fields.has(Name::Via),
         is_preflight: request.is_preflight(),
         is_routed: judged.admission.counted != Counted::No,
+        unmet: unmet(settings, request),
         limits: Vec::new(),
         seen: Vec::new(),
         credential: Credential {
@@ -124,6 +129,25 @@ fn facts_of(judged: &Judged<'_, '_>, settings: &Settings, wall: UnixTime) -> Fac
         facts.credential.scopes.clone_from(&service.auth.scopes);
     }
     facts
+}
+
+/// Returns what is said about the conditions of services that do not hold.
+fn unmet(settings: &Settings, request: &Request<'_>) -> Vec<(usize, String)> {
+    let services = settings.services.iter().enumerate();
+    let texts = services.filter_map(|(at, service)| {
+        let (condition, answer) = conditions::unmet(&service.conditions, &request.evidence())?;
+        let text = condition.text();
+        let text = match answer {
+            Answer::Unclear => format!(
+                "wants {text}, and the request has several values or spellings of it"
+            ),
+            Answer::Fails | Answer::Holds => {
+                format!("wants {text}, which the request does not have")
+            }
+        };
+        Some((at, text))
+    });
+    texts.collect()
 }
 
 /// Returns the URL that the request gets at its target.

@@ -11,6 +11,7 @@ use crate::http::framing::RequestBody;
 use crate::policy::admission::{Answer, Decision, Refusal};
 use crate::policy::cors::{Cors, CorsPolicy};
 use crate::policy::forward::{Peer, PeerSet};
+use crate::policy::path::PathFault;
 use crate::proxy::settings::{Service, Settings, TargetHost};
 
 /// Returns the text of an address.
@@ -134,6 +135,12 @@ pub(super) fn route(
     match decision {
         Decision::Answer(Answer::MethodNotAllowed { .. }) => {
             format!("{name}: {reason} {}", facts.method.escape_ascii())
+        }
+        Decision::Answer(Answer::Refuse(Refusal::UnsafePath(fault @ PathFault::OtherMatch), _)) => {
+            format!(
+                "{}: the target could read another value, which leads to a service with other \"auth\"",
+                fault.as_str()
+            )
         }
         Decision::Answer(Answer::Refuse(Refusal::UnsafePath(fault), _)) => {
             format!(

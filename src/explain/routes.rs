@@ -48,7 +48,7 @@ pub(super) fn candidates(settings: &Settings, facts: &Facts) -> Candidates {
                 found.others = found.others.saturating_add(1);
                 continue;
             }
-            let why = why(service, covered, best, facts);
+            let why = why((at, service), covered, best, facts);
             found.lost.push((name(service), why));
         }
     }
@@ -56,7 +56,7 @@ pub(super) fn candidates(settings: &Settings, facts: &Facts) -> Candidates {
 }
 
 fn why(
-    service: &Service,
+    (at, service): (usize, &Service),
     covered: Covers,
     best: Option<(&Service, Covers)>,
     facts: &Facts,
@@ -72,7 +72,12 @@ fn why(
             list(&service.hosts)
         );
     };
+    let mut unmet = facts.unmet.iter();
+    let unmet = unmet.find(|(of, _)| *of == at).map(|(_, text)| text.clone());
     let Some((winner, won)) = best else {
+        if let Some(unmet) = unmet {
+            return unmet;
+        }
         return "the path is another one after decoding".to_owned();
     };
     let method = String::from_utf8_lossy(&facts.method);
@@ -86,7 +91,28 @@ fn why(
             )
         }
         _ if is_longer => format!("{} is longer", winner.route),
-        _ if service.methods.is_empty() => format!("{} names {method}", name(winner)),
-        _ => format!("takes {}, and not {method}", list(&service.methods)),
+        _ if !takes(service, &method) => {
+            format!("takes {}, and not {method}", list(&service.methods))
+        }
+        _ => match unmet {
+            Some(unmet) => unmet,
+            None if names(winner, &method) && !names(service, &method) => {
+                format!("{} names {method}", name(winner))
+            }
+            None if winner.conditions.len() > service.conditions.len() => {
+                format!("{} has more conditions, which all hold", name(winner))
+            }
+            None => format!("{} stands before it in the file", name(winner)),
+        },
     }
+}
+
+/// Returns true if a service takes requests with this method.
+fn takes(service: &Service, method: &str) -> bool {
+    let takes_head = || method == "HEAD" && names(service, "GET");
+    service.methods.is_empty() || names(service, method) || takes_head()
+}
+
+fn names(service: &Service, method: &str) -> bool {
+    service.methods.iter().any(|own| own == method)
 }

@@ -8,12 +8,14 @@
 use std::rc::Rc;
 
 use super::addresses::AddressRules;
+use super::conditions::Evidence;
 use super::cors::Cors;
 use super::forward::Peer;
 use super::gate::{Closed, Gates};
 use super::path::PathFault;
 use super::reply::Reply;
-use super::router::{Refusal as RouteRefusal, Router};
+use super::route::Match;
+use super::router::{By, Refusal as RouteRefusal, Router};
 use crate::digits;
 use crate::http::connection::Connection;
 use crate::http::error::RequestError;
@@ -178,6 +180,14 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Returns the parts of the request that conditions of services are about.
+    pub fn evidence(&self) -> Evidence<'a> {
+        Evidence {
+            fields: self.head.fields,
+            query: self.target.query,
+        }
+    }
+
     /// Returns true for a CORS preflight (Fetch standard, CORS-preflight fetch). A request with
     /// content or credentials is not a preflight: browsers send neither in a preflight, and an
     /// upstream may act on them.
@@ -255,11 +265,40 @@ pub fn decide(
         return Admission::uncounted(Answer::Redirect);
     }
     let host = request.asked_host();
-    let (service, decision) = match rules.routes.resolve(host, request.target.path, head.method) {
+    match rules.routes.resolve(host, request.target.path, head.method) {
+        Err(RouteRefusal::Undecided) => by_conditions(rules, request, client, max_forwards),
+        found => routed(rules, request, client, (found, max_forwards)),
+    }
+}
+
+/// Decides about a request whose route has services with conditions.
+#[cold]
+#[inline(never)]
+fn by_conditions(
+    rules: &AdmissionRules<'_>,
+    request: &Request<'_>,
+    client: Peer,
+    max_forwards: Option<u64>,
+) -> Admission {
+    let (host, path) = (request.asked_host(), request.target.path);
+    let by = By::Request(&request.evidence());
+    let found = rules.routes.resolve_by(host, path, request.head.method, by);
+    routed(rules, request, client, (found, max_forwards))
+}
+
+/// Decides about a request behind the routes table. `found`: what the table says.
+#[inline(always)]
+fn routed(
+    rules: &AdmissionRules<'_>,
+    request: &Request<'_>,
+    client: Peer,
+    (found, max_forwards): (Result<Match, RouteRefusal>, Option<u64>),
+) -> Admission {
+    let (service, decision) = match found {
         Err(RouteRefusal::Unsafe(fault)) => {
             return Admission::refuse(Refusal::UnsafePath(fault));
         }
-        Err(RouteRefusal::NotFound) => (
+        Err(RouteRefusal::NotFound | RouteRefusal::Undecided) => (
             None,
             Decision::Answer(Answer::Refuse(Refusal::NoRoute, None)),
         ),
@@ -291,6 +330,9 @@ pub fn decide(
 /// The policy of a preflight is that of the service that the method leads to which it asks for. If
 /// that service has no CORS, the preflight goes on, as any OPTIONS request does, but only to a
 /// service without CORS: authentication lets a preflight in, and a service with CORS gets none.
+///
+/// Of services with conditions, the policy of a preflight is that of the one without, otherwise that
+/// of the first one.
 #[cold]
 #[inline(never)]
 fn options_of_service(
@@ -302,16 +344,17 @@ fn options_of_service(
         return (true, None);
     }
     let (host, path) = (request.asked_host(), request.target.path);
-    let led_to = |method| match rules.routes.resolve(host, path, method) {
+    let led_to = |method, by| match rules.routes.resolve_by(host, path, method, by) {
         Ok(found) => Some(found.service),
         Err(RouteRefusal::Method { service, .. }) => Some(service),
-        Err(RouteRefusal::Unsafe(_) | RouteRefusal::NotFound) => None,
+        Err(RouteRefusal::Unsafe(_) | RouteRefusal::NotFound | RouteRefusal::Undecided) => None,
     };
     let policy_of = |service: Option<usize>| match service {
         Some(index) => policies.get(index).and_then(Option::as_deref),
         None => rules.cors,
     };
-    let own = led_to(request.head.method);
+    let evidence = request.evidence();
+    let own = led_to(request.head.method, By::Request(&evidence));
     if !request.is_preflight() {
         let is_ours = policy_of(own).is_some_and(|cors| cors.answers_options(false));
         return (is_ours, own);
@@ -321,6 +364,8 @@ fn options_of_service(
         fields
             .first(Name::AccessControlRequestMethod)
             .unwrap_or_default(),
+        // A preflight has neither the headers nor the cookies of the request that follows.
+        By::Usual,
     );
     let is_ours = policy_of(asked).is_some() || policy_of(own).is_some();
     (is_ours, asked)
@@ -437,6 +482,7 @@ mod tests {
             route,
             hosts: &[],
             methods,
+            conditions: &[],
             guard: OPEN,
             keeps_slashes: false,
         };

@@ -103,6 +103,7 @@ mod tests {
             route,
             hosts: &[],
             methods: &[],
+            conditions: &[],
             guard: OPEN,
             keeps_slashes: false,
         };

@@ -4,6 +4,8 @@ pub mod accounts;
 pub mod addresses;
 pub mod admission;
 pub mod auth;
+mod chooser;
+pub mod conditions;
 pub mod cors;
 pub mod edits;
 pub mod entrance;

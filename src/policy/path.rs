@@ -32,6 +32,9 @@ pub enum PathFault {
     OtherRoute,
     /// A loose reading of the path leads to a route with other providers.
     OtherGuard,
+    /// A header, cookie or parameter that `match` asks for is unclear, and other services of the
+    /// route have other providers.
+    OtherMatch,
 }
 
 impl PathFault {
@@ -48,6 +51,7 @@ impl PathFault {
         PathFault::EmptySegment,
         PathFault::OtherRoute,
         PathFault::OtherGuard,
+        PathFault::OtherMatch,
     ];
 
     /// Returns the text of the fault for the log.
@@ -64,6 +68,9 @@ impl PathFault {
             PathFault::EmptySegment => "two slashes behind the route",
             PathFault::OtherRoute => "path that has another route once it is decoded",
             PathFault::OtherGuard => "path that resembles a route with other auth",
+            PathFault::OtherMatch => {
+                "header, cookie or parameter of match in several values or spellings"
+            }
         }
     }
 }

@@ -4,7 +4,10 @@
 //! longest wildcard first), then services for any host. The first of these tables with a route for
 //! the path is used, and in it the longest route. If several services share that route, the method
 //! selects one. If none of them accepts the method, the reply is 405; other routes are not tried.
+//! Services with conditions (`match`) are told apart by the rest of the request, see `chooser.rs`.
 
+use super::chooser::{Chooser, Methods, NoChoice};
+use super::conditions::{Condition, Evidence};
 use super::guard::{Guard, GuardId, OPEN, loose_form};
 use super::path::{Decoded, PathFault};
 use super::route::{self, Match, RouteTable};
@@ -20,6 +23,8 @@ pub struct Rule<'a> {
     pub hosts: &'a [String],
     /// Accepted methods; empty for any method.
     pub methods: &'a [String],
+    /// Conditions on headers, cookies and query parameters.
+    pub conditions: &'a [Condition],
     /// Identifies the clients that the service admits.
     pub guard: GuardId,
     /// True if `%2F` is forwarded as it is; otherwise such a path is unsafe.
@@ -40,6 +45,20 @@ pub enum Refusal {
         /// Index of the group of these services, for [`Router::allow_line`].
         group: usize,
     },
+    /// Services of the route have conditions: [`Router::resolve_by`] decides.
+    Undecided,
+}
+
+/// What decides between services with conditions.
+#[derive(Clone, Copy)]
+pub enum By<'r> {
+    /// Nothing: the router says [`Refusal::Undecided`].
+    Nothing,
+    /// The parts of the request that conditions are about.
+    Request(&'r Evidence<'r>),
+    /// The request is not known, as that which follows a preflight: the service without conditions,
+    /// otherwise the first one.
+    Usual,
 }
 
 impl From<route::Refusal> for Refusal {
@@ -74,7 +93,9 @@ enum Group {
     One(usize),
     /// Several services, or one for certain methods. A service without methods accepts the methods
     /// that no other service names.
-    ByMethod(Vec<(Vec<Box<[u8]>>, usize)>),
+    ByMethod(Vec<(Methods, usize)>),
+    /// Services of which some have conditions.
+    ByConditions(Box<Chooser>),
 }
 
 impl Router {
@@ -139,7 +160,7 @@ impl Router {
     ///
     /// # Errors
     /// The path is unsafe, has no route, has another route after decoding, or may be read as one of
-    /// a route with another guard; or no service accepts the method.
+    /// a route with another guard; or no service accepts the method; or services have conditions.
     pub fn resolve(
         &self,
         host: Option<&[u8]>,
@@ -147,17 +168,45 @@ impl Router {
         method: &[u8],
     ) -> Result<Match, Refusal> {
         if !self.tables.has_hosts() {
-            return self.resolve_on(b"", path, method);
+            return self.resolve_on(b"", path, method, By::Nothing);
         }
         let mut lower = [0; HOST_BYTES];
         let name = host
             .and_then(|host| normalize(host, &mut lower))
             .unwrap_or_default();
-        self.resolve_on(name, path, method)
+        self.resolve_on(name, path, method, By::Nothing)
+    }
+
+    /// Finds the service of a request whose route may have services with conditions. `by` decides
+    /// between them.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve); or the conditions of no service hold; or a condition is
+    /// unclear, and the services admit different clients.
+    #[cold]
+    #[inline(never)]
+    pub fn resolve_by(
+        &self,
+        host: Option<&[u8]>,
+        path: &[u8],
+        method: &[u8],
+        by: By<'_>,
+    ) -> Result<Match, Refusal> {
+        let mut lower = [0; HOST_BYTES];
+        let name = host
+            .and_then(|host| normalize(host, &mut lower))
+            .unwrap_or_default();
+        self.resolve_on(name, path, method, by)
     }
 
     #[inline]
-    fn resolve_on(&self, host: &[u8], path: &[u8], method: &[u8]) -> Result<Match, Refusal> {
+    fn resolve_on(
+        &self,
+        host: &[u8],
+        path: &[u8],
+        method: &[u8],
+        by: By<'_>,
+    ) -> Result<Match, Refusal> {
         let find = |path: &[u8]| self.tables.find(host, path);
         route::resolve(path, find, |found, decoded| {
             let chosen = match self.groups.get(found.service) {
@@ -175,6 +224,7 @@ impl Router {
                         })
                     }
                 },
+                Some(Group::ByConditions(chooser)) => self.choose(chooser, method, found, by),
                 None => Err(Refusal::NotFound),
             };
             let (Ok(Match { service, .. }) | Err(Refusal::Method { service, .. })) = chosen else {
@@ -186,13 +236,44 @@ impl Router {
             match &self.guard {
                 Some(guard)
                     if chosen.is_ok()
-                        && self.is_caught(guard, host, path, decoded, method, service) =>
+                        && self.is_caught(
+                            guard,
+                            (host, path, decoded),
+                            method,
+                            (service, found),
+                        ) =>
                 {
                     Err(Refusal::Unsafe(PathFault::OtherGuard))
                 }
                 _ => chosen,
             }
         })
+    }
+
+    /// Chooses between services with conditions. `found`: their route.
+    #[cold]
+    fn choose(
+        &self,
+        chooser: &Chooser,
+        method: &[u8],
+        found: Match,
+        by: By<'_>,
+    ) -> Result<Match, Refusal> {
+        let is_like = |one: usize, other: usize| self.guard_of(one) == self.guard_of(other);
+        let chosen = match by {
+            By::Nothing => return Err(Refusal::Undecided),
+            By::Request(request) => chooser.choose(method, request, &is_like),
+            By::Usual => chooser.usual(method),
+        };
+        match chosen {
+            Ok(service) => Ok(Match { service, ..found }),
+            Err(NoChoice::Conditions) => Err(Refusal::NotFound),
+            Err(NoChoice::Unclear) => Err(Refusal::Unsafe(PathFault::OtherMatch)),
+            Err(NoChoice::Method(service)) => Err(Refusal::Method {
+                service,
+                group: found.service,
+            }),
+        }
     }
 
     fn keeps_slashes(&self, service: usize) -> bool {
@@ -208,15 +289,13 @@ impl Router {
     }
 
     /// Returns true if an upstream may read the path as one of a route with another guard than that
-    /// of `service`.
+    /// of `service`. `found`: the route that the path matches as written.
     fn is_caught(
         &self,
         guard: &Guard,
-        host: &[u8],
-        path: &[u8],
-        decoded: Option<&Decoded>,
+        (host, path, decoded): (&[u8], &[u8], Option<&Decoded>),
         method: &[u8],
-        service: usize,
+        (service, found): (usize, Match),
     ) -> bool {
         let own = self.guard_of(service);
         let is_foreign = |service: usize| {
@@ -231,6 +310,10 @@ impl Router {
                     Some(service) => is_foreign(service),
                     None => members.iter().any(|(_, service)| is_foreign(*service)),
                 },
+                // The path is no reason why another service of its own route was not chosen.
+                Some(Group::ByConditions(chooser)) => {
+                    group != found.service && chooser.any(method, &is_foreign)
+                }
                 None => false,
             };
             // A longer route wins over the route that the path matches as written.
@@ -247,12 +330,12 @@ impl Router {
     /// services of `group` accept, in the order of the configuration.
     pub fn allow_line(&self, group: usize) -> Vec<u8> {
         let mut methods: Vec<&[u8]> = Vec::new();
-        let members = if let Some(Group::ByMethod(members)) = self.groups.get(group) {
-            members.as_slice()
-        } else {
-            &[]
+        let members = match self.groups.get(group) {
+            Some(Group::ByMethod(members)) => members.iter().map(|(methods, _)| methods).collect(),
+            Some(Group::ByConditions(chooser)) => chooser.methods(),
+            Some(Group::One(_)) | None => Vec::new(),
         };
-        for method in members.iter().flat_map(|(methods, _)| methods) {
+        for method in members.into_iter().flatten() {
             let with_head: &[&[u8]] = if **method == *b"GET" {
                 &[b"GET", b"HEAD"]
             } else {
@@ -330,21 +413,23 @@ fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
 
 impl Group {
     fn new(members: Vec<(usize, Rule<'_>)>) -> Group {
+        let owned = |rule: &Rule<'_>| -> Methods {
+            let methods = rule.methods.iter();
+            methods.map(|method| method.as_bytes().into()).collect()
+        };
+        let is_conditional = |(_, rule): &(usize, Rule<'_>)| !rule.conditions.is_empty();
         match members.as_slice() {
+            all if all.iter().any(is_conditional) => {
+                let members = all.iter();
+                let members =
+                    members.map(|(service, rule)| (*service, owned(rule), rule.conditions));
+                Group::ByConditions(Box::new(Chooser::new(members)))
+            }
             [(service, rule)] if rule.methods.is_empty() => Group::One(*service),
-            _ => {
-                let owned = |rule: Rule<'_>| {
-                    rule.methods
-                        .iter()
-                        .map(|method| method.as_bytes().into())
-                        .collect()
-                };
-                Group::ByMethod(
-                    members
-                        .into_iter()
-                        .map(|(service, rule)| (owned(rule), service))
-                        .collect(),
-                )
+            all => {
+                let members = all.iter();
+                let members = members.map(|(service, rule)| (owned(rule), *service));
+                Group::ByMethod(members.collect())
             }
         }
     }
@@ -414,6 +499,7 @@ mod tests {
                 route,
                 hosts,
                 methods,
+                conditions: &[],
                 guard: *guard,
                 keeps_slashes: *keeps_slashes,
             });

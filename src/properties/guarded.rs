@@ -38,6 +38,7 @@ pub(super) fn guarded(path: &[u8]) {
         route,
         hosts: &[],
         methods: &[],
+        conditions: &[],
         guard,
         keeps_slashes: true,
     });

@@ -59,7 +59,7 @@ pub(super) const OF_ALL: &[u8] = b"";
 /// Identity of `authFailures` as the owner of a rate table.
 pub(super) const OF_FAILURES: &[u8] = b"\0";
 
-/// Returns the identity of a service: route, hosts and methods.
+/// Returns the identity of a service: route, hosts, methods and conditions.
 pub(super) fn service_identity(service: &Service) -> Vec<u8> {
     let mut identity = service.route.as_bytes().to_vec();
     for list in [&service.hosts, &service.methods] {
@@ -68,6 +68,10 @@ pub(super) fn service_identity(service: &Service) -> Vec<u8> {
             identity.extend_from_slice(item.as_bytes());
             identity.push(0);
         }
+    }
+    for condition in &service.conditions {
+        identity.push(0);
+        identity.extend_from_slice(condition.text().as_bytes());
     }
     identity
 }

@@ -356,6 +356,7 @@ fn add_service(settings: &mut Settings, rules: &ServiceRules) {
     let mut service = rules.service.clone();
     service.hosts = Vec::new();
     service.methods = Vec::new();
+    service.conditions = Vec::new();
     service.health_check = None;
     service.passive_health = None;
     service.edits = None;

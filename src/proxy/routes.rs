@@ -33,6 +33,7 @@ impl Settings {
             route: &service.route,
             hosts: &service.hosts,
             methods: &service.methods,
+            conditions: &service.conditions,
             guard: match known.place(&service.auth.admits()) {
                 Some(place) if !service.auth.providers.is_empty() => {
                     OPEN.saturating_add(1).saturating_add(place as GuardId)

@@ -261,6 +261,7 @@ impl ServiceRules {
             service: Service {
                 hosts: Vec::new(),
                 methods: Vec::new(),
+                conditions: Vec::new(),
                 destinations: Vec::new(),
                 reply: None,
                 gate: None,

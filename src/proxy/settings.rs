@@ -8,6 +8,7 @@ pub use self::target::{Target, TargetHost, TargetIdentity};
 pub use super::record_rule::RecordRule;
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::auth::sticky_key::StickyKey;
+pub use crate::policy::conditions::{Condition, Part};
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::Edits;
 pub use crate::policy::entrance::ServiceEntrance;
@@ -182,6 +183,8 @@ pub struct Service {
     pub hosts: Vec<String>,
     /// `methods`; empty for any method.
     pub methods: Vec<String>,
+    /// `match`: conditions on headers, cookies and query parameters, sorted; empty for any request.
+    pub conditions: Vec<Condition>,
     /// Destinations of the requests; at least one is not a backup. Empty if there is a `reply`.
     pub destinations: Vec<Destination>,
     /// `allow`, `deny`, `maintenance` and `limits.bodyBytes` of the service; `None`: those of the top
@@ -227,7 +230,13 @@ pub struct Service {
 }
 
 /// Identity of a service: what makes it the same in two configurations.
-pub type ServiceIdentity<'a> = (&'a str, &'a [String], &'a [String], &'a [String]);
+pub type ServiceIdentity<'a> = (
+    &'a str,
+    &'a [String],
+    &'a [String],
+    &'a [String],
+    &'a [Condition],
+);
 
 /// `auth` and `scopes` of a service.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -275,7 +284,13 @@ pub struct Sticky {
 impl Service {
     /// Returns what makes it the same in two configurations.
     pub fn identity(&self) -> ServiceIdentity<'_> {
-        (&self.route, &self.hosts, &self.methods, self.listeners())
+        (
+            &self.route,
+            &self.hosts,
+            &self.methods,
+            self.listeners(),
+            &self.conditions,
+        )
     }
 
     /// Returns `listeners`: names of those that the service answers on; empty for all.

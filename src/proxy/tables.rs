@@ -5,6 +5,7 @@
 
 use core::cmp::Reverse;
 
+use super::settings::Condition;
 use super::Proxy;
 use super::ids::row_key;
 use super::metrics::{InFlight, Piece, in_flight};
@@ -177,11 +178,15 @@ impl Tables {
         let flying = self.in_flight.get(rules.id.index() as usize);
         let joined = |names: &[String]| (!names.is_empty()).then(|| names.join(" "));
         let (hosts, methods) = (joined(&rules.service.hosts), joined(&rules.service.methods));
+        let conditions = rules.service.conditions.iter();
+        let conditions = conditions.map(Condition::text).collect::<Vec<_>>();
+        let conditions = (!conditions.is_empty()).then(|| conditions.join(", "));
         let rate = recent.count().saturating_mul(10).div_ceil(seconds.max(1));
         let cells = [
             ("service", Cell::Text(&rules.route)),
             ("hosts", hosts.as_deref().into()),
             ("methods", methods.as_deref().into()),
+            ("match", conditions.as_deref().into()),
             ("rate", Cell::Tenths(rate)),
             ("p50", recent.quantile(50).into()),
             ("p95", recent.quantile(95).into()),

@@ -18,6 +18,7 @@ pub mod json_schema;
 mod kind;
 mod limits;
 mod listener;
+mod matching;
 mod replies;
 mod services;
 mod targets;
@@ -36,6 +37,7 @@ pub use self::limits::{
     AUTH_FAILURES, LIMITS, RATE_KEY_EXPECTED, RATE_LIMIT, RECORD, SERVICE_LIMITS, TIMEOUTS,
 };
 pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS, NAME_EXPECTED};
+pub use self::matching::MATCH;
 pub use self::replies::{MAINTENANCE, NETWORK_EXPECTED, REDIRECT, RESPOND};
 pub use self::services::SERVICE;
 pub use self::targets::{STICKY, TARGET, UPSTREAM_TLS};

@@ -11,6 +11,7 @@ use super::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMITS, SERVICE_LIMITS, TIMEOUTS};
 use super::listener::{CLIENT_CERTIFICATE_KEY, LISTENERS_KEY};
+use super::matching::MATCH_KEY;
 use super::replies::{
     ACCESS_LOG_KEY, ERROR_PAGES_KEY, MAINTENANCE_KEY, NETWORKS, REDIRECT_KEY, RESPOND_KEY,
 };
@@ -110,6 +111,7 @@ pub static SERVICE: Table = Table {
             default: Fallback::Nothing,
             about: "Methods that are taken, GET with HEAD; without it, any method.",
         },
+        MATCH_KEY,
         LISTENERS_KEY,
         CLIENT_CERTIFICATE_KEY,
         Key {

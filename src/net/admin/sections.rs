@@ -43,13 +43,14 @@ pub(super) static SECTIONS: [Section; 6] = [
         name: "services",
         title: "Services",
         columns: &[
-            "service", "hosts", "methods", "rate", "p50", "p95", "p99", "inFlight", "requests",
+            "service", "hosts", "methods", "match", "rate", "p50", "p95", "p99", "inFlight", "requests",
             "4xx", "5xx", "limited",
         ],
         headings: &[
             "Service",
             "Hosts",
             "Methods",
+            "Match",
             "Requests/s",
             "p50 ms",
             "p95 ms",

@@ -3,7 +3,7 @@
 use super::super::bounds::grown;
 use super::super::header_rules::ServiceCors;
 use super::super::rules::COPIES_MAX;
-use super::super::settings::{Service, Sticky};
+use super::super::settings::{Condition, Service, Sticky};
 use crate::buffer::total;
 use crate::limits::EDITIONS_MAX;
 use crate::policy::cors::{Cors, CorsPolicy};
@@ -35,7 +35,19 @@ pub(super) fn held(service: &Service) -> usize {
         .if_own()
         .map_or(0, security);
     let place = size_of::<Option<ServiceCors>>();
-    total([cors, security, place]).saturating_mul(EDITIONS)
+    let shared = total([cors, security, place]).saturating_mul(EDITIONS);
+    total([shared, conditions(service)])
+}
+
+/// Bytes of the conditions of a service: in each copy, and in the routing table of each of its
+/// hosts, where a name and a place stand beside each value.
+fn conditions(service: &Service) -> usize {
+    let each = service.conditions.iter().map(|condition| {
+        let texts = total([condition.name.len(), condition.value.len()]);
+        total([texts, size_of::<Condition>()])
+    });
+    let tables = service.hosts.len().max(1).saturating_mul(EDITIONS);
+    total(each).saturating_mul(total([COPIES_MAX, tables.saturating_mul(2)]))
 }
 
 fn cors(policy: &CorsPolicy) -> usize {

@@ -7,6 +7,8 @@ use crate::config::syntax::report::Report;
 use crate::config::syntax::suggestions;
 use crate::config::values::header_name::is_token;
 use crate::config::values::host;
+use crate::limits::{MATCH_NAMES_MAX, MATCH_SERVICES_MAX};
+use crate::proxy::settings::{Condition, Part};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -123,15 +125,17 @@ struct Claim {
     hosts: Vec<String>,
     methods: Vec<String>,
     listeners: Vec<String>,
+    conditions: Vec<Condition>,
     by: String,
 }
 
 impl RouteClaims {
-    /// Adds a claim of the service at `by`. The error is a message: another service has it already.
+    /// Adds a claim of the service at `by`. The error is a message: another service has it already,
+    /// or there are too many conditions to look at.
     pub(crate) fn claim(
         &mut self,
         route: &str,
-        [hosts, methods, listeners]: [&[String]; 3],
+        ([hosts, methods, listeners], conditions): ([&[String]; 3], &[Condition]),
         by: &str,
     ) -> Result<(), String> {
         let claims = self.routes.entry(route.to_owned()).or_default();
@@ -145,26 +149,65 @@ impl RouteClaims {
             overlaps(hosts, &claim.hosts)
                 && overlaps(methods, &claim.methods)
                 && is_met(&claim.listeners)
+                && claim.conditions == conditions
         });
         if let Some(first) = first {
-            let which = if hosts.is_empty() && methods.is_empty() {
-                ""
-            } else {
-                " for the same hosts and methods"
+            let is_plain = hosts.is_empty() && methods.is_empty();
+            let which = match (is_plain, conditions.is_empty()) {
+                (true, true) => "",
+                (false, true) => " for the same hosts and methods",
+                (_, false) => " for the same hosts and methods, with the same \"match\"",
             };
             return Err(format!(
                 "is a duplicate route, {} has {route:?} already{which}; remove one of them",
                 first.by
             ));
         }
-        claims.push(Claim {
+        let claim = Claim {
             hosts: hosts.to_vec(),
             methods: methods.to_vec(),
             listeners: listeners.to_vec(),
+            conditions: conditions.to_vec(),
             by: by.to_owned(),
-        });
+        };
+        if !conditions.is_empty() {
+            is_bounded(claims, &claim)?;
+        }
+        claims.push(claim);
         Ok(())
     }
+}
+
+/// Checks that requests of no host are compared with too many conditions, with one more claim.
+fn is_bounded(claims: &[Claim], claim: &Claim) -> Result<(), String> {
+    let hosts = claim.hosts.iter().map(|host| Some(host.as_str()));
+    let anywhere = claim.hosts.is_empty().then_some(None);
+    for host in hosts.chain(anywhere) {
+        let is_here = |claim: &&Claim| match host {
+            Some(host) => claim.hosts.iter().any(|own| own == host),
+            None => claim.hosts.is_empty(),
+        };
+        let here = claims.iter().chain([claim]).filter(is_here);
+        let here = here.filter(|claim| !claim.conditions.is_empty());
+        let mut distinct: Vec<(Part, &str)> = Vec::new();
+        for condition in here.clone().flat_map(|claim| &claim.conditions) {
+            let name = (condition.part, condition.name.as_str());
+            if !distinct.contains(&name) {
+                distinct.push(name);
+            }
+        }
+        if here.count() > MATCH_SERVICES_MAX {
+            return Err(format!(
+                "has more than {MATCH_SERVICES_MAX} services with \"match\"; remove some"
+            ));
+        }
+        if distinct.len() > MATCH_NAMES_MAX {
+            return Err(format!(
+                "has services whose \"match\" names more than {MATCH_NAMES_MAX} headers, cookies and parameters together; remove some"
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod balance;
+mod conditions;
 mod entrance;
 mod fixed;
 mod gate;
@@ -22,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::policy::rate::RateLimit;
-use crate::proxy::settings::{Destination, ErrorPages, ExchangeTimeouts, Service};
+use crate::proxy::settings::{Condition, Destination, ErrorPages, ExchangeTimeouts, Service};
 
 use crate::config::keys::listen::known::KnownListener;
 use crate::config::keys::target_list::TargetList;
@@ -111,7 +112,11 @@ impl Compiler<'_> {
         let entrance = entrance::compile(object, &self.defaults.listeners, report);
         let on = entrance.as_ref();
         let on = on.map_or(&[][..], |entrance| &entrance.listeners);
-        let route = self.route(place, object, [&hosts, &methods, on], report);
+        let conditions = conditions::compile(object.get("match"), report);
+        // One with an error claims nothing: it would be a duplicate of the rest.
+        let claimed = conditions.as_deref();
+        let claimed = claimed.map(|conditions| ([&*hosts, &methods, on], conditions));
+        let route = self.route(place, object, claimed, report);
         let listed = targets::compile(place, object, report);
         let reply = fixed::compile(object, self.trust.source, report);
         let (in_flight, body) = limits::of_service(object.get("limits"), report);
@@ -136,13 +141,16 @@ impl Compiler<'_> {
         let top = &self.defaults.rate_limit;
         let rate_limit = rate_limit::service(limits, top, is_guarded, report);
         let sticky = sticky::compile(object.get("sticky"), route.as_deref(), report);
-        let (Some(route), Some(listed), Some(reply)) = (route, listed, reply) else {
+        let (Some(route), Some(conditions), Some(listed), Some(reply)) =
+            (route, conditions, listed, reply)
+        else {
             return;
         };
         let service = Service {
             route,
             hosts,
             methods,
+            conditions,
             entrance,
             destinations: self.destinations(listed, &tls),
             // Only targets are checked.
@@ -217,7 +225,7 @@ impl Compiler<'_> {
         &mut self,
         service: &Located<'_>,
         object: &Object<'_>,
-        claimed: [&[String]; 3],
+        claimed: Option<([&[String]; 3], &[Condition])>,
         report: &mut Report<'_>,
     ) -> Option<String> {
         let Some(place) = object.get("route") else {
@@ -232,7 +240,7 @@ impl Compiler<'_> {
             .map_err(|message| place.fail(report, message))
             .ok()?
             .to_owned();
-        if let Err(message) = self.claims.claim(&route, claimed, &service.path) {
+        if let Err(message) = self.claims.claim(&route, claimed?, &service.path) {
             place.fail(report, message);
             return None;
         }
