@@ -7,8 +7,8 @@ use core::fmt::Write;
 use crate::policy::rate_key::RateKey;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
-    Condition,    BodyLimit, Destination, ExchangeTimeouts, Gate, HealthCheck, OwnMaintenance, Service,
-    ServiceRateLimit, Settings, Strategy,
+    BodyLimit, Condition, Destination, ExchangeTimeouts, Gate, HealthCheck, OwnMaintenance,
+    Service, ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
 use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};

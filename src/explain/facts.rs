@@ -56,7 +56,9 @@ impl Facts {
         match self.decision()? {
             Decision::Forward(route) => Some(route.service),
             Decision::Answer(admission::Answer::MethodNotAllowed { service, .. }) => Some(service),
-            Decision::Answer(admission::Answer::Refuse(_, service) | admission::Answer::Options(service)) => service,
+            Decision::Answer(
+                admission::Answer::Refuse(_, service) | admission::Answer::Options(service),
+            ) => service,
             Decision::Answer(admission::Answer::Redirect) => None,
         }
     }
@@ -138,9 +140,9 @@ fn unmet(settings: &Settings, request: &Request<'_>) -> Vec<(usize, String)> {
         let (condition, answer) = conditions::unmet(&service.conditions, &request.evidence())?;
         let text = condition.text();
         let text = match answer {
-            Answer::Unclear => format!(
-                "wants {text}, and the request has several values or spellings of it"
-            ),
+            Answer::Unclear => {
+                format!("wants {text}, and the request has several values or spellings of it")
+            }
             Answer::Fails | Answer::Holds => {
                 format!("wants {text}, which the request does not have")
             }

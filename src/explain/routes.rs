@@ -73,7 +73,9 @@ fn why(
         );
     };
     let mut unmet = facts.unmet.iter();
-    let unmet = unmet.find(|(of, _)| *of == at).map(|(_, text)| text.clone());
+    let unmet = unmet
+        .find(|(of, _)| *of == at)
+        .map(|(_, text)| text.clone());
     let Some((winner, won)) = best else {
         if let Some(unmet) = unmet {
             return unmet;

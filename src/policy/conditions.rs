@@ -116,7 +116,10 @@ pub fn unmet<'c>(
     let mut answers = conditions.iter().map(|condition| {
         let asked = [(condition.part, condition.name.as_bytes().into())];
         let [seen, ..] = request.look(&asked);
-        (condition, seen.answer(condition.part, condition.value.as_bytes()))
+        (
+            condition,
+            seen.answer(condition.part, condition.value.as_bytes()),
+        )
     });
     answers.find(|(_, answer)| *answer != Answer::Holds)
 }

@@ -5,13 +5,13 @@
 
 use core::cmp::Reverse;
 
-use super::settings::Condition;
 use super::Proxy;
 use super::ids::row_key;
 use super::metrics::{InFlight, Piece, in_flight};
 use super::reason::Reason;
 use super::recent::RecentFailure;
 use super::rules::ServiceRules;
+use super::settings::Condition;
 use super::upstream::EndpointView;
 use crate::limits::SCRAPE_PIECE_BYTES;
 use crate::observe::access::Outcome;

@@ -498,6 +498,19 @@ fn each_kind_of_400_has_a_line() {
     let line = "no Host field to redirect by; 400, GET /open";
     seen.insert(check_400(&mut world, client, line));
 
+    let matched = r#""services": [
+        { "route": "/matched", "target": "http://10.0.0.1", "match": { "headers": { "X-Beta": "1" } } },
+        { "route": "/matched", "target": "http://10.0.0.1", "auth": ["keys"] },"#;
+    let mut world = World::with(&CONFIG.replace("\"services\": [", matched));
+    let client = world.connect();
+    world.send(
+        client,
+        "GET /matched HTTP/1.1\r\nHost: a\r\nX-Beta: 1\r\nX_Beta: 1\r\n\r\n",
+    );
+    let line =
+        "header, cookie or parameter of match in several values or spellings; 400, GET /matched";
+    seen.insert(check_400(&mut world, client, line));
+
     // The request line has refused these bytes before the path is looked at.
     let unseen = [PathFault::Byte.as_str(), "field line"];
     let all = RequestFault::TEXTS

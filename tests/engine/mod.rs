@@ -21,6 +21,7 @@ mod ids;
 mod in_flight;
 mod limits;
 mod listeners;
+mod matching;
 mod memory;
 mod metrics;
 mod own_requests;

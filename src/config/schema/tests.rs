@@ -37,7 +37,7 @@ fn the_parser_reads_each_key_of_the_table_and_no_other() {
             "forward": { "type": "forward", "url": "https://a/", "tls": {} } },
         "authFailures": {}, "rateLimit": {}, "timeouts": {}, "limits": {}, "cors": {}, "record": {},
         "services": [{ "targets": [{}], "healthCheck": {}, "passiveHealth": {}, "tls": {},
-            "rateLimit": {}, "timeouts": {}, "limits": {}, "sticky": {} },
+            "rateLimit": {}, "timeouts": {}, "limits": {}, "sticky": {}, "match": {} },
             { "redirect": {}, "respond": {}, "maintenance": {} }, { "respond": {} }],
         "requestHeaders": {}, "responseHeaders": {} }"#;
     let _ = reads::take();
@@ -174,7 +174,7 @@ fn bounds_are_those_of_the_parser() {
 #[test]
 fn each_key_is_described() {
     let tables = tables();
-    assert_eq!(tables.len(), 30);
+    assert_eq!(tables.len(), 31);
     for table in tables {
         let names = table
             .keys

@@ -43,8 +43,8 @@ pub(super) static SECTIONS: [Section; 6] = [
         name: "services",
         title: "Services",
         columns: &[
-            "service", "hosts", "methods", "match", "rate", "p50", "p95", "p99", "inFlight", "requests",
-            "4xx", "5xx", "limited",
+            "service", "hosts", "methods", "match", "rate", "p50", "p95", "p99", "inFlight",
+            "requests", "4xx", "5xx", "limited",
         ],
         headings: &[
             "Service",

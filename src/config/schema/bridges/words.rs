@@ -232,7 +232,6 @@ pub(super) static BRIDGES: &[Bridge] = &[
             "pathPrefix",
             "location",
             "context",
-            "match",
             "uri",
             "paths",
             "rule",
