@@ -5,13 +5,11 @@
 mod admin;
 mod auth;
 mod edits;
-mod matching;
 mod upstream;
 
 pub use self::admin::*;
 pub use self::auth::*;
 pub use self::edits::*;
-pub use self::matching::*;
 pub use self::upstream::*;
 use crate::time::Duration;
 

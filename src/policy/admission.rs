@@ -12,6 +12,7 @@ use super::conditions::Evidence;
 use super::cors::Cors;
 use super::forward::Peer;
 use super::gate::{Closed, Gates};
+use super::loops::passed_here_too_often;
 use super::path::PathFault;
 use super::reply::Reply;
 use super::route::Match;
@@ -19,11 +20,10 @@ use super::router::{By, Refusal as RouteRefusal, Router};
 use crate::digits;
 use crate::http::connection::Connection;
 use crate::http::error::RequestError;
-use crate::http::field::{Name, tokens};
+use crate::http::field::Name;
 use crate::http::framing::{RequestBody, expects_continue, keeps_alive, request_body};
 use crate::http::head::RequestHead;
 use crate::http::target::{Form, Target, parse_target};
-use crate::limits::VIA_LOOPS_MAX;
 
 /// Parts of a valid request head.
 pub struct Request<'a> {
@@ -397,18 +397,6 @@ fn check_routed(rules: &AdmissionRules<'_>, request: &Request<'_>, route: RouteM
     Decision::Forward(route)
 }
 
-/// Returns true if `Via` shows that the request runs in a loop (RFC 9110 7.6.3).
-fn passed_here_too_often(head: &RequestHead<'_>) -> bool {
-    head.fields.has(Name::Via)
-        && head
-            .fields
-            .get_all(Name::Via)
-            .flat_map(tokens)
-            .filter(|member| member.ends_with(b" tollgate"))
-            .count()
-            >= VIA_LOOPS_MAX
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::cors::CorsPolicy;
@@ -417,6 +405,7 @@ mod tests {
     use super::super::router::Rule;
     use super::*;
     use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
+    use crate::limits::VIA_LOOPS_MAX;
 
     const CLIENT: &str = "10.0.0.1";
     const DENIED: &str = "10.6.6.6";

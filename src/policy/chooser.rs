@@ -4,9 +4,9 @@
 //! with the most conditions that all hold is chosen; of two with as many, the one that stands first
 //! in the configuration. A service without conditions is the rest.
 //!
-//! Where the services admit different clients, a condition that is unclear refuses the request:
-//! otherwise a client could choose the service that admits more, and show the upstream what belongs
-//! to the other.
+//! A condition that is unclear refuses the request if the services admit different clients: otherwise
+//! a client could choose the service that admits more, and show the upstream what belongs to the
+//! other.
 
 use super::conditions::{Answer, Asked, Condition, Evidence};
 

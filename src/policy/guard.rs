@@ -13,7 +13,8 @@
 //! allocates nothing if its loose form has at most `STACK_BYTES`.
 
 use super::path::Decoded;
-use super::tables::Tables;
+use super::route::RouteTable;
+use super::tables::{Table, Tables, distinct};
 
 /// Identifies the clients that a service admits. 0 means every client. Services with the same
 /// providers have the same number.
@@ -42,18 +43,47 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Creates a guard. `tables` holds the loose forms, and maps them to indices of `groups`.
-    pub(super) fn new(
-        tables: Tables,
-        groups: Vec<Vec<usize>>,
-        is_plain: bool,
-        longest: usize,
-    ) -> Guard {
+    fn new(tables: Tables, groups: Vec<Vec<usize>>, is_plain: bool, longest: usize) -> Guard {
         Guard {
             tables,
             groups,
             is_plain,
             room: longest.saturating_add(1),
         }
+    }
+
+    /// Builds the loose forms of the routes of each table.
+    pub(super) fn of(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
+        let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) =
+            (Vec::new(), true, 0_usize);
+        let mut routes_of_tables = routes_of_tables.iter();
+        // The router's groups are in the order of the tables and their routes.
+        let mut group = 0_usize;
+        let tables = Tables::new(names, |_| {
+            let first = groups.len();
+            let mut forms = Vec::new();
+            for route in routes_of_tables.next().into_iter().flatten() {
+                let mut room = vec![0; route.len()];
+                let form =
+                    String::from_utf8_lossy(loose_form(route.as_bytes(), &mut room)).into_owned();
+                is_plain &= form == route.trim_end_matches('/');
+                longest = longest.max(form.len());
+                forms.push(form);
+            }
+            let (names, members) = distinct(forms.iter().map(String::as_str).collect());
+            let of_router = |place: &usize| group.saturating_add(*place);
+            groups.extend(
+                members
+                    .iter()
+                    .map(|places| places.iter().map(of_router).collect()),
+            );
+            group = group.saturating_add(forms.len());
+            Table {
+                routes: RouteTable::new(names.iter().copied()),
+                first,
+            }
+        });
+        Guard::new(tables, groups, is_plain, longest)
     }
 
     /// Returns true if any reading of `path` may belong to a group for which `is_foreign` returns

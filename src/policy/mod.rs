@@ -14,6 +14,7 @@ pub mod fixed;
 pub mod forward;
 pub mod gate;
 pub mod guard;
+mod loops;
 pub mod meter;
 pub mod of_service;
 pub mod own_url;

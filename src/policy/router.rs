@@ -8,11 +8,11 @@
 
 use super::chooser::{Chooser, Methods, NoChoice};
 use super::conditions::{Condition, Evidence};
-use super::guard::{Guard, GuardId, OPEN, loose_form};
+use super::guard::{Guard, GuardId, OPEN};
 use super::path::{Decoded, PathFault};
 use super::route::{self, Match, RouteTable};
-use super::tables::{HOST_BYTES, Table, Tables, normalize};
-use crate::sort::{self, Index};
+use super::tables::{HOST_BYTES, Table, Tables, distinct, normalize};
+use crate::sort;
 
 /// Properties of a service that the router needs.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ pub enum Refusal {
     Undecided,
 }
 
-/// What decides between services with conditions.
+/// Source of the choice between services with conditions.
 #[derive(Clone, Copy)]
 pub enum By<'r> {
     /// Nothing: the router says [`Refusal::Undecided`].
@@ -146,7 +146,7 @@ impl Router {
         let traits = rules.iter().map(traits).collect::<Vec<_>>();
         let first = traits.first().map_or(OPEN, |service| service.guard);
         let differ = traits.iter().any(|service| service.guard != first);
-        let guard = differ.then(|| Box::new(guard(&names, &routes_of_tables)));
+        let guard = differ.then(|| Box::new(Guard::of(&names, &routes_of_tables)));
         Router {
             tables,
             groups,
@@ -349,66 +349,6 @@ impl Router {
         }
         [b"Allow: ", methods.join(&b", "[..]).as_slice(), b"\r\n"].concat()
     }
-}
-
-/// Returns the distinct names, in the order in which they come first, and the places of each.
-fn distinct(names: Vec<&str>) -> (Vec<&str>, Vec<Vec<usize>>) {
-    let (mut firsts, mut members): (Vec<&str>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
-    let mut numbers = vec![0; names.len()];
-    let places = Index::new(names.clone());
-    for (place, name) in names.into_iter().enumerate() {
-        match places.place(&name) {
-            Some(first) if first < place => {
-                let number = numbers.get(first).copied();
-                let of_first = number.and_then(|number| members.get_mut(number));
-                of_first
-                    .into_iter()
-                    .for_each(|of_first| of_first.push(place));
-            }
-            _ => {
-                if let Some(number) = numbers.get_mut(place) {
-                    *number = firsts.len();
-                }
-                firsts.push(name);
-                members.push(vec![place]);
-            }
-        }
-    }
-    (firsts, members)
-}
-
-/// Builds the loose forms of the routes of each table.
-fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
-    let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) =
-        (Vec::new(), true, 0_usize);
-    let mut routes_of_tables = routes_of_tables.iter();
-    // The router's groups are in the order of the tables and their routes.
-    let mut group = 0_usize;
-    let tables = Tables::new(names, |_| {
-        let first = groups.len();
-        let mut forms = Vec::new();
-        for route in routes_of_tables.next().into_iter().flatten() {
-            let mut room = vec![0; route.len()];
-            let form =
-                String::from_utf8_lossy(loose_form(route.as_bytes(), &mut room)).into_owned();
-            is_plain &= form == route.trim_end_matches('/');
-            longest = longest.max(form.len());
-            forms.push(form);
-        }
-        let (names, members) = distinct(forms.iter().map(String::as_str).collect());
-        let of_router = |place: &usize| group.saturating_add(*place);
-        groups.extend(
-            members
-                .iter()
-                .map(|places| places.iter().map(of_router).collect()),
-        );
-        group = group.saturating_add(forms.len());
-        Table {
-            routes: RouteTable::new(names.iter().copied()),
-            first,
-        }
-    });
-    Guard::new(tables, groups, is_plain, longest)
 }
 
 impl Group {

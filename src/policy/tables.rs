@@ -2,7 +2,7 @@
 //! their loose forms.
 
 use super::route::{Match, RouteTable};
-use crate::sort;
+use crate::sort::{self, Index};
 
 /// The routes of each host.
 pub(super) struct Tables {
@@ -103,6 +103,32 @@ impl Hosts {
             })
         })
     }
+}
+
+/// Returns the distinct names, in the order in which they come first, and the places of each.
+pub(super) fn distinct(names: Vec<&str>) -> (Vec<&str>, Vec<Vec<usize>>) {
+    let (mut firsts, mut members): (Vec<&str>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+    let mut numbers = vec![0; names.len()];
+    let places = Index::new(names.clone());
+    for (place, name) in names.into_iter().enumerate() {
+        match places.place(&name) {
+            Some(first) if first < place => {
+                let number = numbers.get(first).copied();
+                let of_first = number.and_then(|number| members.get_mut(number));
+                of_first
+                    .into_iter()
+                    .for_each(|of_first| of_first.push(place));
+            }
+            _ => {
+                if let Some(number) = numbers.get_mut(place) {
+                    *number = firsts.len();
+                }
+                firsts.push(name);
+                members.push(vec![place]);
+            }
+        }
+    }
+    (firsts, members)
 }
 
 /// Parts of a request that a service covers.

@@ -23,7 +23,9 @@ mod tests;
 use std::sync::Arc;
 
 use crate::policy::rate::RateLimit;
-use crate::proxy::settings::{Condition, Destination, ErrorPages, ExchangeTimeouts, Service};
+use crate::proxy::settings::{
+    Condition, Destination, ErrorPages, ExchangeTimeouts, Service, ServiceEntrance,
+};
 
 use crate::config::keys::listen::known::KnownListener;
 use crate::config::keys::target_list::TargetList;
@@ -68,6 +70,15 @@ impl Compiled {
     }
 }
 
+/// Requests that a service takes. `None`: there is an error.
+struct Place {
+    route: Option<String>,
+    hosts: Vec<String>,
+    methods: Vec<String>,
+    conditions: Option<Vec<Condition>>,
+    entrance: Option<Box<ServiceEntrance>>,
+}
+
 struct Compiler<'c> {
     defaults: &'c Defaults<'c>,
     claims: RouteClaims,
@@ -105,18 +116,13 @@ pub(crate) fn compile(
 
 impl Compiler<'_> {
     fn service(&mut self, place: &Located<'_>, object: &Object<'_>, report: &mut Report<'_>) {
-        let hosts = object.get("hosts");
-        let hosts = hosts.map_or_else(Vec::new, |place| matching::hosts(place, report));
-        let methods = object.get("methods");
-        let methods = methods.map_or_else(Vec::new, |place| matching::methods(place, report));
-        let entrance = entrance::compile(object, &self.defaults.listeners, report);
-        let on = entrance.as_ref();
-        let on = on.map_or(&[][..], |entrance| &entrance.listeners);
-        let conditions = conditions::compile(object.get("match"), report);
-        // One with an error claims nothing: it would be a duplicate of the rest.
-        let claimed = conditions.as_deref();
-        let claimed = claimed.map(|conditions| ([&*hosts, &methods, on], conditions));
-        let route = self.route(place, object, claimed, report);
+        let Place {
+            route,
+            hosts,
+            methods,
+            conditions,
+            entrance,
+        } = self.place(place, object, report);
         let listed = targets::compile(place, object, report);
         let reply = fixed::compile(object, self.trust.source, report);
         let (in_flight, body) = limits::of_service(object.get("limits"), report);
@@ -177,6 +183,34 @@ impl Compiler<'_> {
             auth,
         };
         self.compiled.services.push(service);
+    }
+
+    /// Reads which requests a service takes.
+    fn place(
+        &mut self,
+        place: &Located<'_>,
+        object: &Object<'_>,
+        report: &mut Report<'_>,
+    ) -> Place {
+        let hosts = object.get("hosts");
+        let hosts = hosts.map_or_else(Vec::new, |place| matching::hosts(place, report));
+        let methods = object.get("methods");
+        let methods = methods.map_or_else(Vec::new, |place| matching::methods(place, report));
+        let entrance = entrance::compile(object, &self.defaults.listeners, report);
+        let on = entrance.as_ref();
+        let on = on.map_or(&[][..], |entrance| &entrance.listeners);
+        let conditions = conditions::compile(object.get("match"), report);
+        // One with an error claims nothing: it would be a duplicate of the rest.
+        let claimed = conditions.as_deref();
+        let claimed = claimed.map(|conditions| ([&*hosts, &methods, on], conditions));
+        let route = self.route(place, object, claimed, report);
+        Place {
+            route,
+            hosts,
+            methods,
+            conditions,
+            entrance,
+        }
     }
 
     /// Reads `tls` of a service with these targets; `None`: they have an error.
