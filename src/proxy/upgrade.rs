@@ -1,7 +1,7 @@
 //! Export of the state at an upgrade, in the old process, and its import in the new one.
 
 use super::Proxy;
-use super::carried::CarriedState;
+use super::carried::{CarriedState, Taken};
 use super::limiter::TableWalk;
 use super::upstream::HealthWalk;
 use crate::limits::{CARRIED_PIECE_BYTES, CARRIED_WINDOW_BYTES};
@@ -15,7 +15,12 @@ pub struct Export {
     /// Time that all pieces count from, so that windows keep their order.
     begun: Instant,
     tables: Vec<TableWalk>,
+    /// Place of the next target.
+    target: usize,
     health: HealthWalk,
+    /// Place of the next provider.
+    provider: usize,
+    is_over: bool,
 }
 
 impl Export {
@@ -24,13 +29,16 @@ impl Export {
         Export {
             begun: now,
             tables: proxy.limiter.walks(&proxy.ctx.rules),
+            target: 0,
             health: HealthWalk::default(),
+            provider: 0,
+            is_over: false,
         }
     }
 
     /// Returns the next piece, which may be empty; `None`: there is no more.
     pub fn next(&mut self, proxy: &Proxy) -> Option<CarriedState> {
-        if self.tables.is_empty() && self.health.is_over() {
+        if self.is_over {
             return None;
         }
         let mut state = CarriedState::default();
@@ -54,21 +62,37 @@ impl Export {
             }
             self.tables.pop();
         }
-        let (health, rules) = (&mut self.health, &proxy.ctx.rules);
-        state.health = proxy
-            .upstreams
-            .carried_health(health, room, rules, self.begun);
+        let (rules, upstreams) = (&proxy.ctx.rules, &proxy.upstreams);
+        let (target, walk) = (&mut self.target, &mut self.health);
+        state.names = upstreams.carried_names(target, &mut room, rules);
+        if room > 0 {
+            state.health = upstreams.carried_health(walk, &mut room, rules, self.begun);
+        }
+        while room > 0 {
+            let Some(keys) = proxy.auth.carried_keys(&mut self.provider, rules) else {
+                self.is_over = true;
+                break;
+            };
+            room = room.saturating_sub(keys.set.bytes().len());
+            state.keys.push(keys);
+        }
         Some(state)
     }
 }
 
-/// Takes the state of another process over, at the start of this one. Returns the number of windows,
-/// and of addresses whose health was taken over.
-pub fn import(proxy: &mut Proxy, state: CarriedState, now: Instant) -> (usize, usize) {
+/// Takes the state of another process over, at the start of this one. Returns the numbers of what
+/// was taken over.
+pub fn import(proxy: &mut Proxy, state: CarriedState, now: Instant) -> Taken {
     proxy.ctx.now = now;
+    let names = proxy
+        .upstreams
+        .take_over_names(&state.names, &mut proxy.ctx);
     let rules = &proxy.ctx.rules;
     let tables = (state.client_seed, state.tables);
-    let windows = proxy.limiter.take_over(rules, tables, now);
-    let health = proxy.upstreams.take_over(rules, state.health, now);
-    (windows, health)
+    Taken {
+        windows: proxy.limiter.take_over(rules, tables, now),
+        names,
+        health: proxy.upstreams.take_over(rules, state.health, now),
+        keys: proxy.auth.take_over(&state.keys),
+    }
 }

@@ -63,6 +63,11 @@ impl Addresses {
     /// addresses.
     pub fn lookup_ended(&mut self, answer: &[SocketAddr]) {
         self.lookup_pending = false;
+        self.learn(answer);
+    }
+
+    /// Takes addresses over; an empty answer changes nothing.
+    pub fn learn(&mut self, answer: &[SocketAddr]) {
         if answer.is_empty() {
             return;
         }

@@ -272,6 +272,47 @@ fn failed_requests_are_taken_over_with_their_clients() {
 }
 
 #[test]
+fn addresses_of_names_are_taken_over() {
+    let of = |target: &str| config("", &service(&format!("\"{target}\""), "\"retries\": 0"));
+    let keys = of("http://auth.internal/auth");
+    let mut old = World::with(&keys);
+    old.resolve(0, &[address(1)]);
+    let mut new = old.upgrade(&keys);
+    assert_eq!(places(&mut new, 1, 9), [1], "before any answer");
+    new.resolve(0, &[]);
+    assert_eq!(places(&mut new, 1, 9), [1], "the look-up has failed");
+    let mut third = new.upgrade(&keys);
+    third.resolve(0, &[address(2)]);
+    assert_eq!(places(&mut third, 1, 9), [2], "an answer replaces them");
+    for other in ["http://auth.internal:81/auth", "http://auth.other/auth"] {
+        let mut new = old.upgrade(&of(other));
+        let client = new.connect();
+        new.send(client, get("/auth"));
+        new.expect_no_dial();
+    }
+}
+
+#[test]
+fn many_names_go_in_pieces() {
+    let services = (0..2_000).map(|number| {
+        format!(r#"{{ "route": "/{number}", "target": "http://{number}.internal" }}"#)
+    });
+    let keys = config("", &services.collect::<Vec<_>>().join(","));
+    let mut old = World::with(&keys);
+    (0..2_000).for_each(|target| old.resolve(target, &[address(1)]));
+    let mut new = World::with(&keys);
+    let mut export = Export::begin(&old.proxy, old.now);
+    let mut pieces = Vec::new();
+    let mut known = 0;
+    while let Some(piece) = export.next(&old.proxy) {
+        pieces.push(piece.names.len());
+        known += import(&mut new.proxy, piece, new.now).names;
+    }
+    assert_eq!((known, pieces.iter().sum()), (2_000, 2_000));
+    assert!(pieces.iter().all(|piece| *piece < 1_000), "{pieces:?}");
+}
+
+#[test]
 fn the_health_of_a_name_waits_for_its_addresses() {
     let keys = config("", &service(r#""http://auth.internal/auth""#, CHECKED));
     let mut old = World::with(&keys);
@@ -366,7 +407,7 @@ fn the_health_of_many_addresses_goes_in_pieces() {
     let mut known = 0;
     while let Some(piece) = export.next(&old.proxy) {
         pieces.push(piece.health.len());
-        known += import(&mut new.proxy, piece, new.now).1;
+        known += import(&mut new.proxy, piece, new.now).health;
     }
     assert_eq!((known, pieces.iter().sum()), (1_000, 1_000));
     assert!(

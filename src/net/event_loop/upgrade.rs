@@ -8,6 +8,7 @@ use super::operations::STOPS;
 use super::{EventLoop, Postponed};
 use crate::net::upgrade::handover::Offer;
 use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
+use crate::proxy::carried::Taken;
 use crate::proxy::retire;
 use crate::proxy::upgrade::import;
 use crate::time::Instant;
@@ -113,15 +114,12 @@ impl EventLoop {
     pub fn succeed(&mut self, mut predecessor: Predecessor) -> bool {
         // All pieces count from one time.
         let now = self.clock.now();
-        let (mut windows, mut addresses, mut error) = (0_usize, 0_usize, None);
+        let (mut taken, mut error) = (Taken::default(), None);
         loop {
             match predecessor.next() {
                 Word::State(piece) => {
                     match self.take_over(piece, now) {
-                        Ok(taken) => {
-                            windows = windows.saturating_add(taken.0);
-                            addresses = addresses.saturating_add(taken.1);
-                        }
+                        Ok(more) => taken = taken.plus(more),
                         Err(reason) => error = Some(reason),
                     }
                     predecessor.confirm();
@@ -139,24 +137,25 @@ impl EventLoop {
         // The gateway serves without the state, too.
         if let Some(reason) = error {
             warn!(
-                "rate windows and the health of targets begin again: the state of the old process cannot be used, {reason}"
+                "rate windows, names and the health of targets begin again: the state of the old process cannot be used, {reason}"
             );
         } else {
+            let Taken {
+                windows,
+                names,
+                health,
+                keys,
+            } = taken;
             info!(
-                "taken over from the old process: rate windows of {windows} clients, health of {addresses} addresses"
+                "taken over from the old process: rate windows of {windows} clients, health of {health} addresses, addresses of {names} names, {keys} key sets"
             );
         }
         self.adopt_files();
         true
     }
 
-    /// Takes over what the old process of an upgrade knew of clients and targets. Returns the number
-    /// of rate windows, and of addresses whose health was taken over.
-    fn take_over(
-        &mut self,
-        piece: Option<Vec<u8>>,
-        now: Instant,
-    ) -> Result<(usize, usize), &'static str> {
+    /// Takes over what the old process of an upgrade knew of clients, targets and providers.
+    fn take_over(&mut self, piece: Option<Vec<u8>>, now: Instant) -> Result<Taken, &'static str> {
         let piece = piece.ok_or("it is too long")?;
         let piece = state::read(&piece)?;
         Ok(import(&mut self.executor.proxy, piece, now))

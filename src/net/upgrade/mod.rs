@@ -35,14 +35,15 @@ use mio::Waker;
 use self::handover::{GO, GO_RELOAD, Offer, READY, STATE, STOP, TAKEN};
 use super::workers::queue::{Receiver, Sender, unbounded};
 use super::workers::spawn as start_thread;
-use crate::limits::{CARRIED_PIECE_BYTES, UPGRADE_STATE_BYTES_MAX, UPGRADE_TIMEOUT};
+use crate::limits::{CARRIED_PIECE_BYTES, JWKS_BYTES, UPGRADE_STATE_BYTES_MAX, UPGRADE_TIMEOUT};
 use crate::proxy::Proxy;
 use crate::proxy::carried::CarriedState;
 use crate::proxy::upgrade::Export;
 use crate::time::Instant;
 
-/// Bytes of a piece of the state on its way: as values, and as bytes, in storage that has grown.
-pub(super) const PIECE_BYTES: usize = 6 * CARRIED_PIECE_BYTES;
+/// Bytes of a piece of the state on its way: as values, and as bytes, in storage that has grown. A
+/// key set goes whole.
+pub(super) const PIECE_BYTES: usize = 3 * (CARRIED_PIECE_BYTES + JWKS_BYTES);
 
 /// Variable of the environment that tells a new process what its input is.
 const MARK: &str = "TOLLGATE_UPGRADE";

@@ -1,29 +1,37 @@
 //! State on its way from an old process to a new one, as bytes.
 //!
 //! ```text
-//! state:   version (1), seed of clients (8), number of tables (4), tables, number of addresses (4), addresses
+//! state:   version (1), seed of clients (8), number of tables (4), tables, number of names (4), names,
+//!          number of addresses (4), addresses, number of key sets (4), key sets
 //! table:   owner, window in ms (4), IPv6 prefix (1), longest ms until a client is forgotten (8),
 //!          number of windows (4),
 //!          for each: client (16), requests (4), previous (4), ms until it is forgotten (8)
+//! name:    target, number of addresses (4), for each: 4 or 6 (1), address (16)
 //! address: service, target, flags (1), address (16), port (2), checks in a row (4),
 //!          ms until the ejection, the slow start and the counting of failures end (4 each),
 //!          failures (4), number of clients (4), for each: fingerprint (4)
+//! key set: provider, set
 //! ```
 //!
-//! Owner, service and target have their length (4) before them. Numbers are big-endian.
+//! Owner, service, target, provider and set have their length (4) before them. Numbers are big-endian.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::limits::{CARRIED_WINDOW_BYTES, CHECK_RUN_MAX, PASSIVE_CLIENTS};
+use crate::limits::{ADDRESSES_PER_TARGET, CARRIED_WINDOW_BYTES, CHECK_RUN_MAX, PASSIVE_CLIENTS};
+use crate::policy::auth::key::Secret;
 use crate::policy::rate::WindowRecord;
-use crate::proxy::carried::{CarriedHealth, CarriedState, CarriedTable};
+use crate::proxy::carried::{CarriedHealth, CarriedKeys, CarriedName, CarriedState, CarriedTable};
 use crate::time::Duration;
 use crate::upstream::health::HealthRecord;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Least bytes of an address, and of a table.
 const ADDRESS_BYTES: usize = 55;
 const TABLE_BYTES: usize = 21;
+/// Least bytes of a name or a key set.
+const PAIR_BYTES: usize = 8;
+/// Bytes of an address of a name.
+const IP_BYTES: usize = 17;
 
 const DOWN: u8 = 1;
 const EJECTED: u8 = 2;
@@ -54,6 +62,15 @@ pub(super) fn write(state: &CarriedState) -> Vec<u8> {
             out.extend_from_slice(&window.left.as_millis().to_be_bytes());
         }
     }
+    number(&mut out, state.names.len() as u64);
+    for name in &state.names {
+        text(&mut out, &name.target);
+        number(&mut out, name.addresses.len() as u64);
+        for ip in &name.addresses {
+            out.push(if ip.is_ipv4() { 4 } else { 6 });
+            out.extend_from_slice(&octets(*ip));
+        }
+    }
     number(&mut out, state.health.len() as u64);
     for carried in &state.health {
         let health = &carried.health;
@@ -68,11 +85,7 @@ pub(super) fn write(state: &CarriedState) -> Vec<u8> {
                 | flag(health.after_ejection, AFTER_EJECTION)
                 | flag(carried.address.is_ipv4(), IS_IPV4),
         );
-        let ip = match carried.address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        out.extend_from_slice(&ip.octets());
+        out.extend_from_slice(&octets(carried.address.ip()));
         out.extend_from_slice(&carried.address.port().to_be_bytes());
         number(&mut out, health.streak.into());
         for time in [health.ejected, health.slow_start, Some(health.window)] {
@@ -84,7 +97,20 @@ pub(super) fn write(state: &CarriedState) -> Vec<u8> {
             number(&mut out, u64::from(*client));
         }
     }
+    number(&mut out, state.keys.len() as u64);
+    for keys in &state.keys {
+        text(&mut out, &keys.provider);
+        text(&mut out, keys.set.bytes());
+    }
     out
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    let ip = match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    ip.octets()
 }
 
 /// Writes a number in 4 bytes. All numbers fit: the configuration bounds them.
@@ -131,8 +157,16 @@ impl<'a> Reader<'a> {
         for _ in 0..self.count(TABLE_BYTES)? {
             state.tables.push(self.table()?);
         }
+        for _ in 0..self.count(PAIR_BYTES)? {
+            state.names.push(self.name()?);
+        }
         for _ in 0..self.count(ADDRESS_BYTES)? {
             state.health.push(self.health()?);
+        }
+        for _ in 0..self.count(PAIR_BYTES)? {
+            let (provider, set) = (self.text()?.to_vec(), self.text()?.to_vec());
+            let set = Secret::new(set);
+            state.keys.push(CarriedKeys { provider, set });
         }
         self.0.is_empty().then_some(state)
     }
@@ -170,16 +204,36 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn name(&mut self) -> Option<CarriedName> {
+        let target = self.text()?.to_vec();
+        let count = self.count(IP_BYTES)?;
+        if count > ADDRESSES_PER_TARGET {
+            return None;
+        }
+        let addresses = (0..count).map(|_| match self.number(1)? {
+            4 => self.ip(true),
+            6 => self.ip(false),
+            _ => None,
+        });
+        let addresses = addresses.collect::<Option<_>>()?;
+        Some(CarriedName { target, addresses })
+    }
+
+    /// Reads an address, which must be an IPv4 address if `is_v4` says so.
+    fn ip(&mut self, is_v4: bool) -> Option<IpAddr> {
+        let ip = Ipv6Addr::from_bits(self.number(16)?);
+        match ip.to_ipv4_mapped() {
+            Some(ip) if is_v4 => Some(IpAddr::V4(ip)),
+            None if is_v4 => None,
+            _ => Some(IpAddr::V6(ip)),
+        }
+    }
+
     fn health(&mut self) -> Option<CarriedHealth> {
         let (service, target) = (self.text()?.to_vec(), self.text()?.to_vec());
         let flags = self.number(1)? as u8;
         let has = |flag| flags & flag != 0;
-        let ip = Ipv6Addr::from_bits(self.number(16)?);
-        let ip = match ip.to_ipv4_mapped() {
-            Some(ip) if has(IS_IPV4) => IpAddr::V4(ip),
-            None if has(IS_IPV4) => return None,
-            _ => IpAddr::V6(ip),
-        };
+        let ip = self.ip(has(IS_IPV4))?;
         let port = self.number(2)? as u16;
         let streak = self.number(4)? as u32;
         let [ejected, slow_start, window] = [self.duration()?, self.duration()?, self.duration()?];
@@ -308,6 +362,22 @@ mod tests {
                 ),
                 table(b"/users\0\0", vec![window(1, 60_000)]),
             ],
+            names: vec![
+                CarriedName {
+                    target: b"http://a.test".to_vec(),
+                    addresses: ["10.0.0.1", "2001:db8::1", "::ffff:10.0.0.2"]
+                        .map(|ip| ip.parse().expect(ip))
+                        .to_vec(),
+                },
+                CarriedName {
+                    target: Vec::new(),
+                    addresses: Vec::new(),
+                },
+            ],
+            keys: vec![CarriedKeys {
+                provider: b"main\0".to_vec(),
+                set: Secret::new(b"{}".to_vec()),
+            }],
             health: vec![
                 health("10.0.0.1:80", down),
                 health("[2001:db8::1]:65535", ejected),
@@ -352,7 +422,7 @@ mod tests {
             read(&write(&state))
         };
         assert_eq!(spoil(&|_| {}), Ok(example()));
-        let cases: [&dyn Fn(&mut CarriedState); 7] = [
+        let cases: [&dyn Fn(&mut CarriedState); 8] = [
             &|state| state.tables[0].window = Duration::ZERO,
             &|state| state.tables[0].ipv6_prefix = 0,
             &|state| state.tables[0].ipv6_prefix = 129,
@@ -360,6 +430,10 @@ mod tests {
             &|state| state.tables[0].windows[2].left = Duration::from_millis(2_592_000_001),
             &|state| state.health[0].health.streak = CHECK_RUN_MAX + 1,
             &|state| state.health[0].failed_clients = vec![1; PASSIVE_CLIENTS + 1],
+            &|state| {
+                let ip = state.names[0].addresses[0];
+                state.names[0].addresses = vec![ip; ADDRESSES_PER_TARGET + 1];
+            },
         ];
         for (number, case) in cases.into_iter().enumerate() {
             assert_eq!(spoil(case), Err("it is malformed"), "case {number}");
@@ -368,7 +442,14 @@ mod tests {
         let bytes = write(&example());
         let flags = bytes.windows(2).position(|two| two == [DOWN | IS_IPV4, 0]);
         let flags = flags.expect("the first address");
-        for (at, byte) in [(flags + 1, 1), (flags, DOWN | IS_IPV4 | 64)] {
+        let family = bytes.windows(2).position(|two| two == [4, 0]);
+        let family = family.expect("the first address of a name");
+        for (at, byte) in [
+            (flags + 1, 1),
+            (flags, DOWN | IS_IPV4 | 64),
+            (family, 5),
+            (family + 1, 1),
+        ] {
             let mut changed = bytes.clone();
             changed[at] = byte;
             assert_eq!(read(&changed), Err("it is malformed"));

@@ -50,6 +50,19 @@ impl KeySet {
         })
     }
 
+    /// Returns the set as JSON, which [`KeySet::parse`] reads with the same algorithms.
+    pub fn write(&self) -> Secret {
+        let mut out = b"{\"keys\":[".to_vec();
+        for (place, key) in self.keys.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            key.write(&mut out);
+        }
+        out.extend_from_slice(b"]}");
+        Secret::new(out)
+    }
+
     /// Returns the number of usable keys that were left out, because the set has more than
     /// [`AUTH_KEYS`].
     pub fn left_out(&self) -> usize {
@@ -184,6 +197,26 @@ mod tests {
             ]
         );
         assert!(set.bytes() > 256);
+    }
+
+    #[test]
+    fn sets_are_written_and_read_again() {
+        let p384 = "A".repeat(64);
+        let names = r#","kid":"a \"b\\ \u0001 \u00e9""#;
+        let written = set(&[
+            with(RSA, names),
+            with(RSA, r#","alg":"PS256""#),
+            with(EC, r#","alg":"ES256","use":"sig""#),
+            format!(r#"{{"kty":"EC","crv":"P-384","x":"{p384}","y":"{p384}"}}"#),
+            with(OKP, r#","kid":"""#),
+            with(OCT, r#","kid":"s""#),
+        ])
+        .expect("a set");
+        assert_eq!(written.keys().len(), 6);
+        let again = KeySet::parse(written.write().bytes(), ALL);
+        assert_eq!(again.as_ref(), Ok(&written));
+        let public = KeySet::parse(written.write().bytes(), AlgorithmSet::PUBLIC);
+        assert_eq!(public.expect("a set").keys().len(), 5, "not the secret");
     }
 
     #[test]

@@ -8,7 +8,9 @@ use ring::hmac;
 use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 
 use super::algorithm::{Algorithm, AlgorithmSet};
+use super::base64::encode_url;
 use crate::limits::AUTH_KEY_ID_BYTES;
+use crate::observe::report::json;
 
 /// Secret bytes, which never appear in messages or logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -193,6 +195,53 @@ impl VerifyingKey {
             Material::Rsa { n, .. } => n.len() > RSA_BITS_CHEAP / 8,
             Material::Secret(_) | Material::P256(_) | Material::Ed25519(_) => false,
         }
+    }
+
+    /// Appends the key as a JWK (RFC 7517 4, RFC 7518 6, RFC 8037 2).
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        let mut member = |name: &str, value: &str| {
+            json(name, out);
+            out.push(b':');
+            json(value, out);
+            out.push(b',');
+        };
+        // RFC 7517 4.4: without `alg`, the key is good for each algorithm of its kind.
+        let mut algorithms = self.algorithms.iter();
+        if let (Some(only), None) = (algorithms.next(), algorithms.next()) {
+            member("alg", only.name());
+        }
+        if let Some(id) = &self.id {
+            member("kid", id);
+        }
+        let (kind, curve) = match &self.material {
+            Material::Secret(_) => ("oct", None),
+            Material::Rsa { .. } => ("RSA", None),
+            Material::P256(_) => ("EC", Some("P-256")),
+            Material::P384(_) => ("EC", Some("P-384")),
+            Material::Ed25519(_) => ("OKP", Some("Ed25519")),
+        };
+        if let Some(curve) = curve {
+            member("crv", curve);
+        }
+        match &self.material {
+            Material::Secret(secret) => member("k", &encode_url(secret.bytes())),
+            Material::Rsa { n, e } => {
+                member("n", &encode_url(n));
+                member("e", &encode_url(e));
+            }
+            Material::P256(point) | Material::P384(point) => {
+                let coordinates = point.get(1..).unwrap_or_default();
+                let (x, y) = coordinates.split_at(coordinates.len() / 2);
+                member("x", &encode_url(x));
+                member("y", &encode_url(y));
+            }
+            Material::Ed25519(point) => member("x", &encode_url(point)),
+        }
+        member("kty", kind);
+        // The last comma.
+        out.pop();
+        out.push(b'}');
     }
 
     /// Upper bound of the bytes of a public key in a set.

@@ -20,6 +20,7 @@
 //! `policy::auth`.
 
 mod answers;
+mod carried;
 mod counts;
 mod decide;
 mod editions;

@@ -1,13 +1,12 @@
-//! Health of addresses on its way from the old process of an upgrade to the new one.
+//! Names and the health of their addresses on the way from the old process of an upgrade to the new one.
 //!
-//! The new process may not know the addresses of a name yet. What is known of them waits until the
-//! name is resolved.
+//! The addresses of a name come first, so that their health finds them.
 
-use core::net::SocketAddr;
-use std::collections::BTreeMap;
+use core::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
-use super::super::carried::{CarriedHealth, service_identity, target_identity};
-use super::super::ids::ServiceId;
+use super::super::carried::{CarriedHealth, CarriedName, service_identity, target_identity};
+use super::super::context::Context;
 use super::super::rules::Rules;
 use super::Upstreams;
 use crate::sort::Index;
@@ -15,29 +14,11 @@ use crate::time::Instant;
 use crate::upstream::group::Group;
 use crate::upstream::health::Health;
 
-/// Health of addresses that are not known yet, under the service and the number of the destination.
-pub(super) type Awaited = BTreeMap<(u64, usize), Vec<AwaitedHealth>>;
-
-/// Health of an address that is not known yet.
-pub(super) struct AwaitedHealth {
-    pub(super) address: SocketAddr,
-    pub(super) health: Health,
-    pub(super) failed_clients: Vec<u32>,
-}
-
 /// Place of a walk over the members of all services.
 #[derive(Default)]
 pub(in crate::proxy) struct HealthWalk {
     service: usize,
     member: usize,
-    is_over: bool,
-}
-
-impl HealthWalk {
-    /// Returns true if no member is left.
-    pub(in crate::proxy) fn is_over(&self) -> bool {
-        self.is_over
-    }
 }
 
 /// Bytes of a piece that a look at a member counts for. A member that is up needs no byte, and its
@@ -45,12 +26,67 @@ impl HealthWalk {
 const CARRIED_LOOK_BYTES: usize = 32;
 
 impl Upstreams {
+    /// Returns the addresses of the names of targets from the one at `place` on, until `room` bytes
+    /// are used, and moves `place` behind them.
+    pub(in crate::proxy) fn carried_names(
+        &self,
+        place: &mut usize,
+        room: &mut usize,
+        rules: &Rules,
+    ) -> Vec<CarriedName> {
+        let mut carried = Vec::new();
+        let targets = rules.settings.targets.iter().zip(&rules.state.targets);
+        for (target, id) in targets.skip(*place) {
+            if *room == 0 {
+                break;
+            }
+            *place = place.saturating_add(1);
+            *room = room.saturating_sub(CARRIED_LOOK_BYTES);
+            let known = self.answer_for(*id);
+            if !known.is_empty() {
+                let target = target_identity(target);
+                let bytes = known.len().saturating_mul(size_of::<IpAddr>());
+                *room = room.saturating_sub(target.len().saturating_add(bytes));
+                let addresses = known.iter().map(SocketAddr::ip).collect();
+                carried.push(CarriedName { target, addresses });
+            }
+        }
+        carried
+    }
+
+    /// Takes over the addresses that another process knew. Returns the number of names.
+    pub(in crate::proxy) fn take_over_names(
+        &mut self,
+        carried: &[CarriedName],
+        ctx: &mut Context,
+    ) -> usize {
+        let rules = Rc::clone(&ctx.rules);
+        let targets = &rules.settings.targets;
+        let places = Index::new(targets.iter().map(target_identity).collect());
+        let mut count = 0_usize;
+        for name in carried {
+            let place = places.place(&name.target);
+            let target = place.and_then(|place| Some((targets.get(place)?, place)));
+            let Some((target, place)) = target else {
+                continue;
+            };
+            let addresses = name.addresses.iter();
+            let addresses = addresses.map(|ip| SocketAddr::new(*ip, target.port));
+            if let Some(id) = rules.state.targets.get(place)
+                && self.restore_addresses(*id, &addresses.collect::<Vec<_>>(), ctx)
+            {
+                count = count.saturating_add(1);
+            }
+        }
+        count
+    }
+
     /// Goes on with a walk over the addresses of all services, until `room` bytes are used. Returns
     /// the health of each address that is more than "up".
     pub(in crate::proxy) fn carried_health(
         &self,
         walk: &mut HealthWalk,
-        mut room: usize,
+        room: &mut usize,
         rules: &Rules,
         now: Instant,
     ) -> Vec<CarriedHealth> {
@@ -60,11 +96,11 @@ impl Upstreams {
             let members = group.map_or(&[][..], Group::members);
             let clients = group.map_or(&[][..], Group::failed_clients);
             for (member, clients) in members.iter().zip(clients).skip(walk.member) {
-                if room == 0 {
+                if *room == 0 {
                     return carried;
                 }
                 walk.member = walk.member.saturating_add(1);
-                room = room.saturating_sub(CARRIED_LOOK_BYTES);
+                *room = room.saturating_sub(CARRIED_LOOK_BYTES);
                 let destination = service.destination(member.destination);
                 let address = self.address_at(member.endpoint);
                 if let (Some(health), Some(destination), Some(address)) =
@@ -78,7 +114,7 @@ impl Upstreams {
                         0 => &[],
                         _ => &clients[..],
                     };
-                    room = room
+                    *room = room
                         .saturating_sub(service.len().saturating_add(target.len()))
                         .saturating_sub(clients.len().saturating_mul(size_of::<u32>()));
                     carried.push(CarriedHealth {
@@ -95,7 +131,6 @@ impl Upstreams {
                 ..HealthWalk::default()
             };
         }
-        walk.is_over = true;
         carried
     }
 
@@ -126,31 +161,13 @@ impl Upstreams {
                     let endpoint = self.endpoint_at(destination.id, record.address);
                     let number = destination.number;
                     is_known = true;
-                    match (endpoint, self.group_mut(service.id)) {
-                        (_, None) => {}
-                        (Some(endpoint), Some(group)) => {
-                            group.restore(endpoint, number, health, &record.failed_clients);
-                        }
-                        (None, Some(_)) => {
-                            let key = (u64::from(service.id), number);
-                            let awaited = self.awaited_health.entry(key).or_default();
-                            awaited.push(AwaitedHealth {
-                                address: record.address,
-                                health,
-                                failed_clients: record.failed_clients.clone(),
-                            });
-                        }
+                    if let (Some(endpoint), Some(group)) = (endpoint, self.group_mut(service.id)) {
+                        group.restore(endpoint, number, health, &record.failed_clients);
                     }
                 }
             }
             count = count.saturating_add(usize::from(is_known));
         }
         count
-    }
-
-    /// Forgets the health of addresses that a name was awaited for. `service`, `number`: a
-    /// destination whose name is resolved now.
-    pub(super) fn forget_awaited(&mut self, service: ServiceId, number: usize) {
-        self.awaited_health.remove(&(u64::from(service), number));
     }
 }

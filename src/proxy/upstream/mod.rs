@@ -39,7 +39,6 @@ mod view;
 use std::collections::BTreeMap;
 
 pub(super) use self::attempts::{Attempts, Dialing, NoEndpoint, Search};
-use self::carried::Awaited;
 pub(super) use self::carried::HealthWalk;
 pub(super) use self::connection::{Owner, Stage, Upstream};
 pub(super) use self::dial::{ConnectTime, Dialed};
@@ -66,8 +65,6 @@ pub(super) struct Upstreams {
     private: BTreeMap<(u32, u32), UpstreamId>,
     /// Connections that race against another one, under its slot, in the order in which they began.
     races: BTreeMap<u32, Vec<UpstreamId>>,
-    /// Health that the old process of an upgrade knew, of addresses that are not known yet.
-    awaited_health: Awaited,
 }
 
 impl Upstreams {
@@ -81,7 +78,6 @@ impl Upstreams {
             seed,
             private: BTreeMap::new(),
             races: BTreeMap::new(),
-            awaited_health: Awaited::new(),
         }
     }
 

@@ -42,14 +42,24 @@ pub(in crate::proxy) struct TargetState {
     pub(super) first_edition: u64,
     /// Number of the last edition of the rules that has the target; `u64::MAX`: that of the moment.
     pub(super) last_edition: u64,
-    /// True if the target was begun with.
-    is_found: bool,
+    source: Source,
     /// Look-ups in a row that failed while no address was known.
     failures: u32,
     /// End of the last look-up.
     looked_up: Instant,
     /// The next look-up.
     pub(super) timer: Timer,
+}
+
+/// Source of the addresses that a target has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// None: the target was not begun with.
+    None,
+    /// The settings, or look-ups.
+    Own,
+    /// The old process of an upgrade. With the first answer, no address counts as new.
+    OldProcess,
 }
 
 impl Endpoint {
@@ -106,7 +116,7 @@ impl TargetState {
             has_name,
             first_edition,
             last_edition: u64::MAX,
-            is_found: false,
+            source: Source::None,
             failures: 0,
             looked_up: Instant::ZERO,
             timer: Timer::default(),
@@ -149,9 +159,10 @@ impl Upstreams {
         let Some(state) = self.targets.get_mut(target) else {
             return;
         };
-        if core::mem::replace(&mut state.is_found, true) {
+        if state.source != Source::None {
             return;
         }
+        state.source = Source::Own;
         if state.has_name {
             self.look_up(target, ctx);
         } else {
@@ -210,13 +221,39 @@ impl Upstreams {
         ctx.timers.arm(&mut state.timer, key, due);
         let waiting = core::mem::take(&mut state.waiting);
         self.renew_endpoints(target, ctx);
-        if !addresses.is_empty() && !self.awaited_health.is_empty() {
-            let users = self.targets.get(target).map(|state| state.users.clone());
-            for (service, number) in users.unwrap_or_default() {
-                self.forget_awaited(service, number);
-            }
+        if let Some(state) = self
+            .targets
+            .get_mut(target)
+            .filter(|_| !addresses.is_empty())
+        {
+            state.source = Source::Own;
         }
         waiting
+    }
+
+    /// Returns the addresses of a name; nothing for a target without one.
+    pub(super) fn answer_for(&self, target: TargetId) -> &[SocketAddr] {
+        let state = self.targets.get(target).filter(|state| state.has_name);
+        state.map_or(&[], |state| state.addresses.known())
+    }
+
+    /// Takes over the addresses of a name that was not resolved here yet. The first look-up goes on.
+    /// Returns whether the target has a name.
+    pub(super) fn restore_addresses(
+        &mut self,
+        target: TargetId,
+        addresses: &[SocketAddr],
+        ctx: &mut Context,
+    ) -> bool {
+        let Some(state) = self.targets.get_mut(target).filter(|state| state.has_name) else {
+            return false;
+        };
+        if state.addresses.known().is_empty() {
+            state.addresses.learn(addresses);
+            state.source = Source::OldProcess;
+            self.renew_endpoints(target, ctx);
+        }
+        true
     }
 
     /// Makes the endpoints of a target those of its addresses: new ones join the groups, old ones
@@ -227,7 +264,7 @@ impl Upstreams {
         };
         let known = state.addresses.known().to_vec();
         let before = core::mem::take(&mut state.endpoints);
-        let is_first = before.is_empty();
+        let is_first = before.is_empty() || state.source == Source::OldProcess;
         let idle_max = if state.is_retired() {
             0
         } else {

@@ -178,11 +178,6 @@ impl Upstreams {
             if let (Some(group), Some(to)) = (&mut state.group, state.destinations.get(number)) {
                 group.join(endpoint, number, identity(address, &to.path), late);
                 set_names(group, state.sticky);
-                let awaited = self.awaited_health.get(&(u64::from(service), number));
-                let mut awaited = awaited.map_or(&[][..], Vec::as_slice).iter();
-                if let Some(known) = awaited.find(|known| known.address == address) {
-                    group.restore(endpoint, number, known.health, &known.failed_clients);
-                }
             }
         }
     }

@@ -149,6 +149,44 @@ fn a_key_set_is_fetched_at_the_start_and_every_few_minutes() {
 }
 
 #[test]
+fn an_upgrade_takes_a_fetched_set_over() {
+    let (known, later) = (Issuer::new("1"), Issuer::new("2"));
+    let old = with(&set(&[&known]));
+    let mut new = old.upgrade(&guarded_config(r#""auth": "main""#, MAIN));
+    let client = send(&mut new, &known.token());
+    assert!(passes(&mut new, client).contains("X-User: ann\r\n"));
+    // The fetch at the start replaces it.
+    new.wait(100);
+    serve(&mut new, &set(&[&later]));
+    let client = send(&mut new, &later.token());
+    passes(&mut new, client);
+    for other in [
+        MAIN.replace(
+            "\"jwks\": \"http://10.0.0.9/",
+            "\"jwks\": \"http://10.0.0.9:81/",
+        ),
+        MAIN.replace("/jwks", "/others"),
+        MAIN.replace("{ \"type\"", "{ \"algorithms\": [\"ES256\"], \"type\""),
+        MAIN.replace("\"main\"", "\"other\""),
+    ] {
+        let name = if other.contains("\"main\"") {
+            "main"
+        } else {
+            "other"
+        };
+        let config = guarded_config(&format!(r#""auth": "{name}""#), &other);
+        let mut new = old.upgrade(&config);
+        send(&mut new, &known.token());
+        let dialed = new.dials.first().map(|dial| dial.1.ip().to_string());
+        assert_eq!(
+            dialed.as_deref(),
+            Some("10.0.0.9"),
+            "{other}: a set is needed"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_key_waits_for_one_fetch() {
     let (old, new) = (Issuer::new("1"), Issuer::new("2"));
     let mut world = with(&set(&[&old]));

@@ -24,11 +24,16 @@ pub const SECRET: &str = "a secret of more than thirty-two bytes";
 
 /// Returns a gateway whose only service has these keys, with these providers.
 pub fn guarded(service: &str, providers: &str) -> World {
-    World::with(&format!(
+    World::with(&guarded_config(service, providers))
+}
+
+/// Returns the configuration of [`guarded`].
+pub fn guarded_config(service: &str, providers: &str) -> String {
+    format!(
         r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", {service} }},
                             {{ "route": "/open", "target": "http://10.0.0.2/" }} ],
               "auth": {{ {providers} }}, "rateLimit": false, "cors": false, "securityHeaders": false }}"#
-    ))
+    )
 }
 
 /// Returns a token that is signed with [`SECRET`].
