@@ -13,6 +13,7 @@ mod names;
 mod provider;
 pub mod server;
 mod session;
+pub mod tickets;
 pub mod tls;
 
 use core::fmt;

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -16,6 +16,7 @@ use super::chain::BoundedClientVerifier;
 use super::identity::PairFault;
 use super::names::CertificateResolver;
 use super::provider::provider;
+use super::tickets::{TicketKeys, Tickets};
 use super::{certificate, identity};
 pub use crate::observe::access::TlsVersion;
 use crate::time::UnixTime;
@@ -100,6 +101,7 @@ pub struct ServerTls {
     expiries: Arc<[(PathBuf, UnixTime)]>,
     /// Digest of the files' contents and of the other settings.
     identity: [u8; 32],
+    tickets: Tickets,
 }
 
 impl ServerTls {
@@ -145,7 +147,7 @@ impl ServerTls {
             .zip(&keys)
             .filter_map(expiry)
             .collect();
-        let config = configure(
+        let (config, tickets) = configure(
             provider,
             files.min_version,
             (roots, files.client_auth),
@@ -166,12 +168,28 @@ impl ServerTls {
             config: Arc::new(config),
             expiries,
             identity: identity_of(files, &contents.into_inner()),
+            tickets,
         })
     }
 
     /// Returns true if both were made from files with the same contents, in the same way.
     pub fn is_same(&self, other: &ServerTls) -> bool {
         self.identity == other.identity
+    }
+
+    /// Returns the digest of everything that it was made from.
+    pub fn identity(&self) -> [u8; 32] {
+        self.identity
+    }
+
+    /// Returns the keys of its tickets, which another process may go on with.
+    pub fn ticket_keys(&self) -> TicketKeys {
+        self.tickets.keys()
+    }
+
+    /// Goes on with the keys of another process, which was made from the same.
+    pub fn restore_tickets(&self, keys: TicketKeys) {
+        self.tickets.restore(keys);
     }
 
     /// Returns the certificate files and their expiry.
@@ -202,7 +220,7 @@ fn configure(
     min_version: TlsVersion,
     (client_roots, client_auth): (Option<RootCertStore>, ClientAuth),
     keys: Vec<Arc<CertifiedKey>>,
-) -> Result<ServerConfig, String> {
+) -> Result<(ServerConfig, Tickets), String> {
     let versions: &[&SupportedProtocolVersion] = match min_version {
         TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
         TlsVersion::Tls13 => &[&version::TLS13],
@@ -230,10 +248,11 @@ fn configure(
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Session state is stored by the clients, in tickets that only this set of files can decrypt.
     // So a client that resumes a session was admitted by these files.
-    config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
+    let tickets = Tickets::new()?;
+    config.ticketer = Arc::new(tickets.clone());
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 1;
-    Ok(config)
+    Ok((config, tickets))
 }
 
 fn certified_key(

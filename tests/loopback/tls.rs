@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{Certificate, CertificateParams, KeyPair};
@@ -259,6 +260,51 @@ fn changed_certificates_are_used_and_broken_ones_are_not() {
     // The head timeout has passed long ago. The gateway has ended the session in order.
     kept.read_to_string(&mut answer).expect("a clean end");
     assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+}
+
+/// Process that follows another, and ends with the test.
+struct Successor(String);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", &self.0]).status();
+    }
+}
+
+/// The new process opens the tickets of the old one; with another certificate it does not.
+#[test]
+fn an_upgrade_keeps_tickets_with_equal_certificates() {
+    let (authority, origin) = (Authority::new(), Origin::polite());
+    for equal in [true, false] {
+        let (mut gateway, _) = gateway(
+            Folder::new(),
+            &pair(&authority, "a.test", "first"),
+            &origin,
+            "",
+        );
+        let (client, address) = (client(&authority, None), gateway.address);
+        let is_resumed = || {
+            let mut stream = secure(address, &client);
+            stream.write_all(CLOSING.as_bytes()).expect("taken");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+        };
+        assert_eq!([is_resumed(), is_resumed()], [false, true]);
+        if !equal {
+            put(&gateway.folder, &pair(&authority, "a.test", "second"));
+        }
+        gateway.signal("USR2");
+        let text = gateway.stderr.expect("serves new clients");
+        let line = text
+            .lines()
+            .find(|line| line.contains("serves new clients"));
+        let pid = line.and_then(|line| line.split("process ").nth(1)?.split(' ').next());
+        let _successor = Successor(pid.expect("a pid").to_owned());
+        assert_eq!(gateway.wait(), Some(0), "the old process ends");
+        assert_eq!(is_resumed(), equal);
+        assert!(is_resumed(), "tickets of the new process");
+    }
 }
 
 /// Tickets are valid as long as the certificates stay the same.

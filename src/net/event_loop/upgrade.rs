@@ -61,7 +61,11 @@ impl EventLoop {
     pub(super) fn step_upgrade(&mut self, now: Instant) {
         match self.upgrader.poll() {
             None => {}
-            Some(News::Wanted) => self.upgrader.hand_over(&self.executor.proxy, now),
+            Some(News::Wanted) => {
+                let acceptor = &self.executor.acceptor;
+                let tickets = &|| acceptor.tickets();
+                self.upgrader.hand_over(&self.executor.proxy, tickets, now);
+            }
             Some(News::Done(successor)) => self.leave_to(successor, now),
             Some(News::Failed(reason)) => self.upgrade_failed(reason, now),
         }
@@ -158,7 +162,8 @@ impl EventLoop {
     fn take_over(&mut self, piece: Option<Vec<u8>>, now: Instant) -> Result<Taken, &'static str> {
         let piece = piece.ok_or("it is too long")?;
         let piece = state::read(&piece)?;
-        Ok(import(&mut self.executor.proxy, piece, now))
+        self.executor.acceptor.restore_tickets(&piece.tickets);
+        Ok(import(&mut self.executor.proxy, piece.engine, now))
     }
 
     /// Takes over the files of unix sockets that the old process of an upgrade has made.

@@ -1,5 +1,5 @@
 //! Upgrade of the binary: a new process takes the listening sockets over, and the state that is to
-//! go on: rate windows, and the health of targets.
+//! go on: rate windows, addresses of names, health of targets, key sets, and keys of TLS tickets.
 //!
 //! ```text
 //!                                                          ┌──next piece──┐
@@ -30,14 +30,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
 
+use log::debug;
 use mio::Waker;
 
 use self::handover::{GO, GO_RELOAD, Offer, READY, STATE, STOP, TAKEN};
+use self::state::{CarriedTickets, Piece};
 use super::workers::queue::{Receiver, Sender, unbounded};
 use super::workers::spawn as start_thread;
 use crate::limits::{CARRIED_PIECE_BYTES, JWKS_BYTES, UPGRADE_STATE_BYTES_MAX, UPGRADE_TIMEOUT};
 use crate::proxy::Proxy;
-use crate::proxy::carried::CarriedState;
 use crate::proxy::upgrade::Export;
 use crate::time::Instant;
 
@@ -126,7 +127,7 @@ struct UnderWay {
     news: Receiver<News>,
     /// The state, from the first piece on.
     export: Option<Export>,
-    pieces: Sender<Option<CarriedState>>,
+    pieces: Sender<Option<Piece>>,
     stream: Arc<UnixStream>,
 }
 
@@ -189,11 +190,21 @@ impl Upgrader {
         Some(news)
     }
 
-    /// Gives the new process, which is ready, the next piece of the state.
-    pub(super) fn hand_over(&mut self, proxy: &Proxy, now: Instant) {
+    /// Gives the new process, which is ready, the next piece of the state. `tickets` go with the first.
+    pub(super) fn hand_over(
+        &mut self,
+        proxy: &Proxy,
+        tickets: &dyn Fn() -> Vec<CarriedTickets>,
+        now: Instant,
+    ) {
         if let Some(under_way) = &mut self.under_way {
+            let tickets = match under_way.export {
+                None => tickets(),
+                Some(_) => Vec::new(),
+            };
             let begin = || Export::begin(proxy, now);
-            let piece = under_way.export.get_or_insert_with(begin).next(proxy);
+            let engine = under_way.export.get_or_insert_with(begin).next(proxy);
+            let piece = engine.map(|engine| Piece { engine, tickets });
             // A thread that has ended reports why.
             let _ = under_way.pieces.send(piece);
         }
@@ -212,7 +223,7 @@ struct Link {
     stream: Arc<UnixStream>,
     offers: Vec<Offer>,
     /// Pieces of the state; `None`: there is no more.
-    pieces: Receiver<Option<CarriedState>>,
+    pieces: Receiver<Option<Piece>>,
     tell: Box<dyn Fn(News) + Send>,
 }
 
@@ -253,6 +264,7 @@ fn handshake(link: &Link) -> io::Result<Vec<String>> {
     stream.set_write_timeout(Some(time))?;
     stream.set_read_timeout(Some(time))?;
     handover::send(stream, &link.offers)?;
+    debug!("the new process can take {} sockets", link.offers.len());
     expect(stream, READY)?;
     let mut count = [0];
     stream.read_exact(&mut count)?;

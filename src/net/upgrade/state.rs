@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! state:   version (1), seed of clients (8), number of tables (4), tables, number of names (4), names,
-//!          number of addresses (4), addresses, number of key sets (4), key sets
+//!          number of addresses (4), addresses, number of key sets (4), key sets,
+//!          number of listeners (4), listeners
 //! table:   owner, window in ms (4), IPv6 prefix (1), longest ms until a client is forgotten (8),
 //!          number of windows (4),
 //!          for each: client (16), requests (4), previous (4), ms until it is forgotten (8)
@@ -11,9 +12,11 @@
 //!          ms until the ejection, the slow start and the counting of failures end (4 each),
 //!          failures (4), number of clients (4), for each: fingerprint (4)
 //! key set: provider, set
+//! listener: name, digest of its TLS settings (32), current key of its tickets (48), previous key or
+//!          nothing, seconds of the clock at which the current key ends (8)
 //! ```
 //!
-//! Owner, service, target, provider and set have their length (4) before them. Numbers are big-endian.
+//! Owner, service, target, provider, set, name and previous key have their length (4) before them. Numbers are big-endian.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -22,6 +25,7 @@ use crate::policy::auth::key::Secret;
 use crate::policy::rate::WindowRecord;
 use crate::proxy::carried::{CarriedHealth, CarriedKeys, CarriedName, CarriedState, CarriedTable};
 use crate::time::Duration;
+use crate::transport::tickets::{KEY_BYTES, TicketKey, TicketKeys};
 use crate::upstream::health::HealthRecord;
 
 const VERSION: u8 = 4;
@@ -30,6 +34,8 @@ const ADDRESS_BYTES: usize = 55;
 const TABLE_BYTES: usize = 21;
 /// Least bytes of a name or a key set.
 const PAIR_BYTES: usize = 8;
+/// Least bytes of a listener.
+const LISTENER_BYTES: usize = 4 + 32 + KEY_BYTES + 4 + 8;
 /// Bytes of an address of a name.
 const IP_BYTES: usize = 17;
 
@@ -41,8 +47,29 @@ const AFTER_EJECTION: u8 = 16;
 const IS_IPV4: u8 = 32;
 const KNOWN_FLAGS: u8 = 63;
 
-/// Writes a state.
-pub(super) fn write(state: &CarriedState) -> Vec<u8> {
+/// A piece of the state.
+#[derive(PartialEq, Eq, Debug, Default)]
+pub(in crate::net) struct Piece {
+    /// State of the engine.
+    pub(in crate::net) engine: CarriedState,
+    /// Keys of the tickets of TLS listeners.
+    pub(in crate::net) tickets: Vec<CarriedTickets>,
+}
+
+/// Keys of the tickets of a TLS listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::net) struct CarriedTickets {
+    /// Address of the listener in the configuration.
+    pub(in crate::net) listener: Vec<u8>,
+    /// Digest of its TLS settings.
+    pub(in crate::net) identity: [u8; 32],
+    /// The keys.
+    pub(in crate::net) keys: TicketKeys,
+}
+
+/// Writes a piece.
+pub(super) fn write(piece: &Piece) -> Vec<u8> {
+    let state = &piece.engine;
     let windows = state.tables.iter().map(|table| table.windows.len());
     let windows = windows.fold(0_usize, usize::saturating_add);
     let mut out = Vec::with_capacity(windows.saturating_mul(CARRIED_WINDOW_BYTES));
@@ -102,6 +129,18 @@ pub(super) fn write(state: &CarriedState) -> Vec<u8> {
         text(&mut out, &keys.provider);
         text(&mut out, keys.set.bytes());
     }
+    number(&mut out, piece.tickets.len() as u64);
+    for tickets in &piece.tickets {
+        let keys = &tickets.keys;
+        text(&mut out, &tickets.listener);
+        out.extend_from_slice(&tickets.identity);
+        out.extend_from_slice(&keys.current.0);
+        text(
+            &mut out,
+            keys.previous.as_ref().map_or(&[][..], |key| &key.0),
+        );
+        out.extend_from_slice(&keys.until.to_be_bytes());
+    }
     out
 }
 
@@ -128,9 +167,9 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) {
 ///
 /// # Errors
 /// The bytes are another version, or no state. The text says which.
-pub(in crate::net) fn read(bytes: &[u8]) -> Result<CarriedState, &'static str> {
+pub(in crate::net) fn read(bytes: &[u8]) -> Result<Piece, &'static str> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => Reader(rest).state().ok_or("it is malformed"),
+        Some((&VERSION, rest)) => Reader(rest).piece().ok_or("it is malformed"),
         _ => Err("it has another form than this version reads"),
     }
 }
@@ -139,9 +178,9 @@ pub(in crate::net) fn read(bytes: &[u8]) -> Result<CarriedState, &'static str> {
 /// written and read again.
 #[expect(clippy::expect_used, reason = "a property that does not hold panics")]
 pub(crate) fn property(bytes: &[u8]) {
-    if let Ok(state) = read(bytes) {
-        let again = read(&write(&state)).expect("what is written can be read");
-        assert!(again == state, "{state:?} is written as {again:?}");
+    if let Ok(piece) = read(bytes) {
+        let again = read(&write(&piece)).expect("what is written can be read");
+        assert!(again == piece, "{piece:?} is written as {again:?}");
     }
 }
 
@@ -149,6 +188,38 @@ pub(crate) fn property(bytes: &[u8]) {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    fn piece(&mut self) -> Option<Piece> {
+        let mut piece = Piece {
+            engine: self.state()?,
+            tickets: Vec::new(),
+        };
+        for _ in 0..self.count(LISTENER_BYTES)? {
+            piece.tickets.push(self.tickets()?);
+        }
+        self.0.is_empty().then_some(piece)
+    }
+
+    fn tickets(&mut self) -> Option<CarriedTickets> {
+        let listener = self.text()?.to_vec();
+        let identity = self.take(32)?.try_into().ok()?;
+        let current = TicketKey(self.take(KEY_BYTES)?.try_into().ok()?);
+        let previous = match self.text()? {
+            [] => None,
+            key => Some(TicketKey(key.try_into().ok()?)),
+        };
+        let until = self.number(8)? as u64;
+        let keys = TicketKeys {
+            current,
+            previous,
+            until,
+        };
+        Some(CarriedTickets {
+            listener,
+            identity,
+            keys,
+        })
+    }
+
     fn state(&mut self) -> Option<CarriedState> {
         let mut state = CarriedState {
             client_seed: self.number(8)? as u64,
@@ -168,7 +239,7 @@ impl<'a> Reader<'a> {
             let set = Secret::new(set);
             state.keys.push(CarriedKeys { provider, set });
         }
-        self.0.is_empty().then_some(state)
+        Some(state)
     }
 
     fn table(&mut self) -> Option<CarriedTable> {
@@ -310,7 +381,7 @@ mod tests {
         }
     }
 
-    fn example() -> CarriedState {
+    fn example() -> Piece {
         let table = |owner: &[u8], windows| CarriedTable {
             owner: owner.to_vec(),
             window: Duration::from_secs(30 * 24 * 3600),
@@ -353,7 +424,16 @@ mod tests {
         };
         let mut failed = health("[::ffff:10.0.0.1]:80", slow);
         failed.failed_clients = vec![0, u32::MAX, 7];
-        CarriedState {
+        let tickets = |previous| CarriedTickets {
+            listener: b"0.0.0.0:443".to_vec(),
+            identity: [7; 32],
+            keys: TicketKeys {
+                current: TicketKey([8; KEY_BYTES]),
+                previous,
+                until: u64::MAX,
+            },
+        };
+        let engine = CarriedState {
             client_seed: 7 << 60,
             tables: vec![
                 table(
@@ -383,12 +463,16 @@ mod tests {
                 health("[2001:db8::1]:65535", ejected),
                 failed,
             ],
+        };
+        Piece {
+            engine,
+            tickets: vec![tickets(None), tickets(Some(TicketKey([9; KEY_BYTES])))],
         }
     }
 
     #[test]
     fn what_is_written_is_read_and_nothing_shorter_or_longer() {
-        for state in [CarriedState::default(), example()] {
+        for state in [Piece::default(), example()] {
             let bytes = write(&state);
             assert_eq!(read(&bytes), Ok(state));
             for cut in 0..bytes.len() {
@@ -418,7 +502,7 @@ mod tests {
         assert_eq!(read(b""), read(b"\x01\0\0\0\0\0\0\0\0"), "another version");
         let spoil = |spoil: &dyn Fn(&mut CarriedState)| {
             let mut state = example();
-            spoil(&mut state);
+            spoil(&mut state.engine);
             read(&write(&state))
         };
         assert_eq!(spoil(&|_| {}), Ok(example()));
