@@ -53,7 +53,7 @@ def verify():
         print(f"systemd: {name}: no mistake, exposure {exposure[0]}")
     one, many = (settings(name) for name in SERVICES)
     different = {key for key in one if one[key] != many.get(key)} | set(many) - set(one)
-    check(different == {"Description", "ExecStart", "RuntimeDirectory", "StateDirectory"}, f"the units differ in {different}")
+    check(different == {"Description", "Environment", "ExecStart", "RuntimeDirectory", "StateDirectory"}, f"the units differ in {different}")
 
 
 def settings(name):
