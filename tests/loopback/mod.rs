@@ -2,6 +2,7 @@
 //! the kernel alone.
 
 mod admin;
+mod announced;
 mod auth;
 mod balance;
 mod edges;

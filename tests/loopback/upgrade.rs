@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::announced::{REQUEST, VERSION_1, proxied, say};
 use super::world::*;
 
 /// Gateway whose binary may be replaced, and the processes that followed it.
@@ -156,6 +157,28 @@ fn fifty_upgrades_refuse_and_cut_no_client() {
     }
     assert_eq!(gateway.pids.len(), 51);
     assert_eq!(gateway.gateway.wait(), Some(0), "the first one ends");
+}
+
+/// The address stays, and the file of the new process says whose connections begin with a header of
+/// the PROXY protocol.
+#[test]
+fn a_new_process_has_the_balancers_of_its_file() {
+    let origin = Origin::polite();
+    let mut gateway = Upgraded::start(&origin.config("\"rateLimit\": false,"), &[]);
+    let address = gateway.gateway.address;
+    let announced = [VERSION_1, REQUEST.as_bytes()].concat();
+    for (list, takes, refuses) in [
+        ("\"127.0.0.1\"", &announced[..], REQUEST.as_bytes()),
+        ("\"10.0.0.0/8\"", REQUEST.as_bytes(), &announced[..]),
+    ] {
+        let file = gateway.gateway.folder.0.join("tollgate.json");
+        fs::write(file, proxied(&origin, address, list)).expect("the file is ours");
+        gateway.upgrade();
+        let answer = say(address, &[takes]);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{list}: {answer:?}");
+        let answer = say(address, &[refuses]);
+        assert!(!answer.starts_with("HTTP/1.1 200 "), "{list}: {answer:?}");
+    }
 }
 
 #[test]

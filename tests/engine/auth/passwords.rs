@@ -255,6 +255,30 @@ fn a_client_has_two_places_and_a_user_name_one() {
     world.expect_quiet();
 }
 
+/// A client is an address, or an IPv6 network of 64 bits.
+#[test]
+fn addresses_of_one_network_share_the_two_places() {
+    let mut world = world();
+    let mut send = |address: &str, pair: &str| {
+        let client = world.connect_from(address.parse().expect("an address"));
+        world.send(client, basic(pair));
+        client
+    };
+    let waiting = [
+        send("2001:db8::1", "ann:1"),
+        send("2001:db8::2", "bob:1"),
+        send("2001:db8:0:1::1", "eve:x"),
+    ];
+    let third = send("2001:db8::3", "eve:y");
+    refused(&mut world, third, 503);
+    assert_eq!(world.passwords.len(), 3);
+    for client in waiting {
+        assert!(!world.verify());
+        refused(&mut world, client, 401);
+    }
+    world.expect_quiet();
+}
+
 #[test]
 fn a_pair_that_is_used_is_remembered_for_an_hour() {
     let mut world = world();
