@@ -11,12 +11,21 @@
 //!             +---- answered, saved, probed
 //! ```
 
+pub mod encode;
 pub mod identifier;
+mod jws;
+mod machine;
+mod messages;
+mod pem_file;
+mod schedule;
+mod state;
+mod text;
 pub mod url;
 
 use crate::time::UnixTime;
 
 pub use self::identifier::{Identifier, IdentifierFault};
+pub use self::machine::{Machine, rows};
 pub use self::url::Url;
 
 /// Kind of proof that a name belongs to this gateway.
@@ -98,8 +107,6 @@ pub enum Step {
 pub enum Method {
     /// `GET`
     Get,
-    /// `HEAD`
-    Head,
     /// `POST`, with `Content-Type: application/jose+json`.
     Post,
 }
@@ -159,7 +166,7 @@ pub enum Proof {
     TlsAlpn01 {
         /// The certificate, DER.
         certificate: Vec<u8>,
-        /// Its key, PKCS #8.
+        /// Key of the certificate, PKCS #8.
         key: Vec<u8>,
     },
 }

@@ -174,7 +174,7 @@ impl World {
                     self.proxy.handle_verified(verification, is_good, NOW);
                 }
                 Command::Close { side, .. } => self.forget(side),
-                Command::Shut(_) | Command::Report(_) | Command::Record => {}
+                Command::Shut(_) | Command::Report(_) | Command::Record | Command::Errand => {}
             }
         }
         while self.proxy.poll_ready().is_some() {}

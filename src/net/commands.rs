@@ -10,6 +10,7 @@ use log::{debug, warn};
 use mio::{Interest, Poll};
 
 use super::acceptor::{Acceptor, Arrival};
+use super::certificates::Driver;
 use super::io::connection::Connection;
 use super::io::dial::{dial, dial_socket, is_exhaustion, is_unreachable};
 use super::io::socket::Socket;
@@ -23,11 +24,12 @@ use super::workers::verifier::Verifier;
 use crate::proxy::Proxy;
 use crate::proxy::announcements;
 use crate::proxy::command::{Command, Fault, Side, TargetId, UpstreamId};
+use crate::proxy::errands;
 use crate::proxy::inputs;
 use crate::proxy::inspect::socket_of;
 use crate::proxy::overview::refused;
 use crate::proxy::settings::TargetHost;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
 use crate::upstream::addresses::is_socket;
@@ -44,6 +46,8 @@ pub(super) struct Executor {
     pub(super) records: RecordWriter,
     /// TLS settings of the targets, by their slots in the engine.
     pub(super) tls: Vec<Option<ClientTls>>,
+    /// Orders of certificates; `None`: the configuration asks for none.
+    pub(super) orders: Option<Box<Driver>>,
 }
 
 impl Executor {
@@ -82,6 +86,7 @@ impl Executor {
             }
             Command::Verify { verification, work } => self.verifier.request(verification, work),
             Command::Report(report) => self.messages.report(report),
+            Command::Errand => self.take_errand(now),
             Command::Record => {
                 if let Some(recording) = inputs::take(&mut self.proxy) {
                     self.records.write(recording);
@@ -218,6 +223,29 @@ impl Executor {
         {
             warn!("cannot watch a connection: {error}");
         }
+    }
+
+    /// Takes the answer to an errand.
+    #[cold]
+    fn take_errand(&mut self, now: Instant) {
+        let answer = errands::take(&mut self.proxy);
+        if let (Some(orders), Some(answer)) = (&mut self.orders, answer) {
+            orders.answered(answer, now);
+        }
+    }
+
+    /// Returns the time of the next work on orders.
+    pub(super) fn orders_due(&self) -> Option<Instant> {
+        self.orders.as_ref().and_then(|orders| orders.due())
+    }
+
+    /// Goes on with the orders.
+    #[cold]
+    pub(super) fn step_orders(&mut self, now: Instant, wall: UnixTime) {
+        if let Some(orders) = &mut self.orders {
+            orders.step(&mut self.proxy, now, wall);
+        }
+        self.run_commands(now);
     }
 
     /// Takes the answers of the helper threads.

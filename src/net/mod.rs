@@ -13,6 +13,7 @@ mod acceptor;
 mod access_log;
 pub mod admin;
 mod answer;
+pub mod certificates;
 pub mod clock;
 mod commands;
 mod descriptors;

@@ -90,7 +90,26 @@ pub enum Command {
     Report(Report),
     /// Fetch the recording of a failed request: see [`inputs::take`](super::inputs::take).
     Record,
+    /// Fetch the answer to an errand: see [`errands::take`](super::errands::take).
+    Errand,
 }
+
+/// Name and value of a field.
+pub type Field = (Box<[u8]>, Box<[u8]>);
+
+/// Answer to an errand.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Names and values of the fields.
+    pub fields: Vec<Field>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// Answer to an errand, or a text that says why there is none.
+pub type Answered = Result<Answer, String>;
 
 /// Work that is too slow for the event loop. Passwords take much longer than signatures, so the two
 /// kinds must not wait for each other.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::access_log::AccessLog;
 use super::bounds::Bounds;
-use super::command::{Command, Refused, Report, Side};
+use super::command::{Answered, Command, Refused, Report, Side};
 use super::decisions::Decisions;
 use super::ids::{
     ClientId, ExchangeId, ProviderId, ServiceId, SubrequestId, TargetId, UpstreamId, row_key,
@@ -97,6 +97,8 @@ pub(super) struct Context {
     pub(super) recent: Recent,
     /// Flight recorder, if it is on.
     pub(super) recorder: Option<Box<Recorder>>,
+    /// Answer to an errand, until the loop takes it.
+    pub(super) errand: Option<Box<Answered>>,
     /// The last decisions.
     pub(super) decisions: Decisions,
     /// Connections that are not served, by [`Refused`].
@@ -129,6 +131,7 @@ impl Context {
             messages: Messages::default(),
             counters,
             recent: Recent::default(),
+            errand: None,
             decisions: Decisions::default(),
             refused: [0; Refused::ALL.len()],
             draining: false,

@@ -11,6 +11,7 @@ use super::Proxy;
 use super::auth::{AuthEnv, AuthRequest, Authenticator, SuspendedRequest};
 use super::client::{ClientStep, LocalReply, Phase};
 use super::context::TimerKey;
+use super::errands;
 use super::exchange::{Attempt, ClientEnd, ExchangeStep, Relay, ResponseEnd, Traits, Upload};
 use super::exchange::{Exchange, Persistence};
 use super::ids::{ClientId, ExchangeId};
@@ -349,6 +350,10 @@ fn subrequest_done(proxy: &mut Proxy, (requester, answer): Done) -> Option<Step>
         Requester::Auth(lookup) => {
             let resolved = proxy.auth(|auth, env| auth.subrequest_done(lookup, answer, env));
             resolved.map(Step::Resolved)
+        }
+        Requester::Errand => {
+            errands::done(answer, &mut proxy.ctx);
+            None
         }
         #[cfg(test)]
         Requester::Test(_) => {

@@ -31,6 +31,7 @@ mod context;
 pub mod decisions;
 mod drive;
 mod editions;
+pub mod errands;
 mod events;
 mod exchange;
 mod failures;

@@ -186,7 +186,7 @@ impl World {
                 self.say(&format!("{how} {}", self.who(side)));
                 self.wires.retain(|wire| wire.side != side);
             }
-            Command::Verify { .. } | Command::Report(_) | Command::Record => {}
+            Command::Verify { .. } | Command::Report(_) | Command::Record | Command::Errand => {}
         }
     }
 

@@ -14,7 +14,7 @@ const NUMERIC_STRING: u8 = 0x12;
 const PRINTABLE_STRING: u8 = 0x13;
 const IA5_STRING: u8 = 0x16;
 const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 /// Tag of the extensions of a certificate (RFC 5280 4.1).
@@ -170,6 +170,21 @@ pub(super) fn alternative_names(certificate: &[u8]) -> Option<AlternativeNames<'
     Some(names)
 }
 
+/// Returns the sequence of extensions, empty for version 1; `None` if it cannot be parsed.
+pub(super) fn extensions(certificate: &[u8]) -> Option<&[u8]> {
+    outer(certificate).map(|outer| outer.extensions)
+}
+
+/// Returns the content of the serial number; `None` if it cannot be parsed.
+pub(super) fn serial(mut certificate: &[u8]) -> Option<&[u8]> {
+    let mut signed = take(&mut certificate, SEQUENCE)?;
+    let mut fields = take(&mut signed, SEQUENCE)?;
+    if fields.first() == Some(&VERSION) {
+        element(&mut fields)?;
+    }
+    take(&mut fields, INTEGER)
+}
+
 /// Public key of a certificate (RFC 5280 4.1).
 pub(super) struct PublicKey<'a> {
     /// Whole SubjectPublicKeyInfo.
@@ -318,7 +333,7 @@ fn push_escaped(value: &[u8], text: &mut String) {
 }
 
 /// Parses a time of RFC 5280 4.1.2.5: `YYMMDDHHMMSSZ` from 1950 to 2049, or `YYYYMMDDHHMMSSZ`.
-fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
+pub(super) fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
     let (year, rest) = match tag {
         UTC_TIME => {
             let (year, rest) = number(text, 2)?;

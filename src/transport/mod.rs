@@ -8,6 +8,7 @@ mod chain;
 pub mod client;
 pub mod identity;
 pub mod inspect;
+pub mod leaf;
 mod meter;
 mod names;
 mod provider;

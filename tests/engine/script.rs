@@ -679,6 +679,7 @@ impl World {
                     Work::Signature(work) => self.signatures.push((verification, work)),
                 },
                 Command::Report(report) => self.reports.push(report),
+                Command::Errand => {}
                 Command::Record => {
                     let recording = tollgate::proxy::inputs::take(&mut self.proxy);
                     self.recordings.extend(recording);

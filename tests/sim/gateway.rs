@@ -280,7 +280,7 @@ impl Gateway {
                     self.verifications.push((verification, work));
                 }
                 Command::Report(report) => self.reports.push(report),
-                Command::Record => {}
+                Command::Record | Command::Errand => {}
             }
         }
     }
@@ -320,6 +320,7 @@ fn kind(command: &Command) -> u64 {
         Command::Close { side, abort } => 0x500 + (number(*side) << 1 | u64::from(*abort)),
         Command::Report(_) => 0x600,
         Command::Record => 0x601,
+        Command::Errand => 0x701,
         Command::Verify { .. } => 0x700,
     }
 }

@@ -149,6 +149,10 @@ impl EventLoop {
         if self.reload.due().is_some_and(|due| due <= now) {
             self.step_reload(now);
         }
+        if self.executor.orders_due().is_some_and(|due| due <= now) {
+            let wall = self.clock.wall();
+            self.executor.step_orders(now, wall);
+        }
         if self.admin.due().is_some_and(|due| due <= now) {
             self.serve_admin(now);
         }
@@ -184,6 +188,7 @@ impl EventLoop {
             self.notifier.due(),
             self.admin.due(),
             self.reload.due(),
+            self.executor.orders_due(),
         ] {
             if due.is_some_and(|due| first.is_none_or(|first| due < first)) {
                 first = due;

@@ -100,6 +100,7 @@ impl EventLoop {
                 records: RecordWriter::default(),
                 verifier,
                 tls: client_tls,
+                orders: None,
             },
             run_queue: RunQueue::default(),
             slow_iterations: SlowIterations::default(),

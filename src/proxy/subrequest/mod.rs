@@ -63,14 +63,15 @@ impl Subrequests {
         Subrequests { slab: Slab::new() }
     }
 
-    /// Sends a request off. `None`: as many are under way as may be.
+    /// Sends a request off. `None`: as many are under way as may be. The one errand is not counted.
     pub(super) fn start(
         &mut self,
         spec: SubrequestSpec,
         upstreams: &mut Upstreams,
         ctx: &mut Context,
     ) -> Option<SubrequestId> {
-        if self.len() >= ctx.rules.bounds.subrequests {
+        let is_counted = spec.requester != Requester::Errand;
+        if is_counted && self.len() >= ctx.rules.bounds.subrequests {
             return None;
         }
         // What authenticates a connection as a whole would count for the requests behind it, too.

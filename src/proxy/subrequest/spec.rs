@@ -14,6 +14,8 @@ pub(in crate::proxy) enum Requester {
     Health(CheckedEndpoint),
     /// Authentication.
     Auth(LookupId),
+    /// An errand of the loop.
+    Errand,
     /// A test.
     #[cfg(test)]
     Test(u8),
