@@ -73,6 +73,7 @@ pub(super) fn checks(
             || order.behind_route(run, refusal)
     });
     order.edits(is_stopped);
+    order.replaced(is_stopped);
     let rows = order.rows;
     let targets = match (is_stopped, service) {
         (false, Some(service)) => policies::targets(service, settings, run.destination),
@@ -192,6 +193,31 @@ impl Order<'_> {
         }
         if !edits.response.is_empty() {
             self.pass("responseHeaders", edits.response.shown().to_owned());
+        }
+    }
+
+    /// Adds what takes the place of parts of a response: pages of errors, and URLs of the target.
+    fn replaced(&mut self, is_stopped: bool) {
+        let pages = match self.service {
+            Some(service) => service.error_pages.as_deref(),
+            None => self.settings.error_pages.as_deref(),
+        };
+        if pages.is_some() {
+            let text = shown::service::error_pages(pages);
+            let text = format!("{text}; for errors of the gateway, where Accept names text/html");
+            self.pass("errorPages", text);
+        }
+        let Some(service) = self.service.filter(|_| !is_stopped) else {
+            return;
+        };
+        let rewrites = service.headers.rewrites;
+        if rewrites.location {
+            let text = "the target's own URLs in Location, Content-Location and Refresh become the client's";
+            self.pass("rewriteLocation", text.to_owned());
+        }
+        if rewrites.cookie_path {
+            let text = "Path of Set-Cookie under the target's path becomes the route";
+            self.pass("rewriteCookiePath", text.to_owned());
         }
     }
 

@@ -554,3 +554,122 @@ fn cors_of_a_service() {
         );
     }
 }
+
+/// Returns the texts of a policy.
+fn rows(told: &Explanation, name: &str) -> Vec<String> {
+    let rows = told.checks.rows.iter().filter(|row| row.name == name);
+    rows.map(|row| row.text.clone()).collect()
+}
+
+#[test]
+fn conditions_that_do_not_hold_are_named() {
+    let config = config(
+        r#"{ "auth": { "k": { "type": "apiKey", "keys": { "b": "sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683" } } },
+        "services": [
+            { "route": "/a", "target": "http://10.0.0.1" },
+            { "route": "/a", "target": "http://10.0.0.2", "match": { "headers": { "X-Beta": "1" } } },
+            { "route": "/a", "target": "http://10.0.0.3", "match": { "headers": { "X-Beta": "1" }, "query": { "v": "2" } } },
+            { "route": "/a", "target": "http://10.0.0.4", "methods": ["PUT"], "match": { "cookies": { "c": "1" } } },
+            { "route": "/b", "target": "http://10.0.0.5", "match": { "cookies": { "c": "1" } } },
+            { "route": "/c", "target": "http://10.0.0.5", "match": { "cookies": { "c": "1" } } },
+            { "route": "/c", "target": "http://10.0.0.5", "auth": "k" } ] }"#,
+    );
+    let lost = |line: &str, headers: &[&str]| {
+        let told = told(&config, &asked(line, headers));
+        let lost = told.candidates.lost.iter();
+        let lost = lost.map(|(name, why)| format!("{name}: {why}"));
+        (rows(&told, "route").join(""), lost.collect::<Vec<_>>())
+    };
+    let (route, others) = lost("GET /a", &["X-Beta: 1"]);
+    assert_eq!(route, "/a [x-beta: 1]");
+    assert_eq!(
+        others,
+        [
+            "/a: /a [x-beta: 1] has more conditions, which all hold",
+            "/a [x-beta: 1] [?v=2]: wants ?v=2, which the request does not have",
+            "/a PUT [cookie c=1]: takes PUT, and not GET",
+        ]
+    );
+    let (route, others) = lost("PUT /a", &["X-Beta: 1, 1"]);
+    assert_eq!(route, "/a");
+    assert_eq!(
+        others,
+        [
+            "/a [x-beta: 1]: wants x-beta: 1, and the request has several values or spellings of it",
+            "/a [x-beta: 1] [?v=2]: wants x-beta: 1, and the request has several values or spellings of it",
+            "/a PUT [cookie c=1]: wants cookie c=1, which the request does not have",
+        ]
+    );
+    let (_, others) = lost("GET /b", &[]);
+    assert_eq!(
+        others[0],
+        "/b [cookie c=1]: wants cookie c=1, which the request does not have"
+    );
+    let (route, _) = lost("GET /c", &["Cookie: C=1"]);
+    assert_eq!(
+        route,
+        "header, cookie or parameter of match in several values or spellings: the target could read another value, \
+         which leads to a service with other \"auth\""
+    );
+}
+
+#[test]
+fn each_limit_of_a_list_is_told() {
+    let config = config(&format!(
+        r#"{{ "rateLimit": false, "auth": {{ "k": {{ "type": "apiKey", "header": "X-Key", "keys": {{ "b": "{KEY}" }} }} }},
+        "services": [{{ "route": "/a", "target": "http://10.0.0.1", "auth": "k", "rateLimit": [
+            {{ "requests": 5, "exempt": ["127.0.0.0/8"] }}, {{ "requests": 7, "key": "header:X-Tenant" }},
+            {{ "requests": 9, "algorithm": "sliding" }}, {{ "requests": 3, "key": "consumer", "algorithm": "bucket", "burst": 4 }} ] }}] }}"#
+    ));
+    let own = "taken as the first one of the window that this service has";
+    let texts = rows(
+        &told(&config, &asked("GET /a", &["X-Key: key", "X-Tenant: t"])),
+        "rateLimit",
+    );
+    assert_eq!(
+        texts,
+        [
+            "1 of 4: 5 requests in 1m for each client, exempt 127.0.0.0/8: 127.0.0.1 is not counted"
+                .to_owned(),
+            format!("2 of 4: 7 requests in 1m for each value of x-tenant, here \"t\"; {own}"),
+            format!("3 of 4: 9 requests in a sliding 1m for each client, here 127.0.0.1; {own}"),
+            format!(
+                "4 of 4: a bucket of 4 requests, 3 back in 1m, for each consumer, here by the credential, after \"auth\"; \
+                 127.0.0.1 for one without it; {own}"
+            ),
+        ]
+    );
+    let texts = rows(&told(&config, &asked("GET /a", &[])), "rateLimit");
+    assert_eq!(texts.len(), 4);
+    assert!(
+        texts[1].contains("127.0.0.1, because x-tenant is not there once with a value"),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn pages_of_errors_and_rewritten_urls_are_told() {
+    let text = r#"{ "errorPages": { "5xx": "e.html" }, "services": [
+        { "route": "/a", "target": "http://10.0.0.1/x", "rewriteLocation": true, "rewriteCookiePath": true },
+        { "route": "/b", "target": "http://10.0.0.1", "errorPages": { "404": "e.html" } },
+        { "route": "/c", "redirect": { "to": "/a" }, "rewriteLocation": true } ] }"#;
+    let read = |_: &std::path::Path| Ok(b"page".to_vec());
+    let config = crate::config::load(text.as_bytes(), "test.json", &|_| None, &read)
+        .unwrap_or_else(|errors| panic!("{errors:?}"));
+    let names = ["errorPages", "rewriteLocation", "rewriteCookiePath"];
+    for (line, expected) in [
+        ("GET /a", [1, 1, 1]),
+        ("GET /b", [1, 0, 0]),
+        ("GET /c", [1, 0, 0]),
+        ("GET /none", [1, 0, 0]),
+    ] {
+        let told = told(&config, &asked(line, &[]));
+        let counts = names.map(|name| rows(&told, name).len());
+        assert_eq!(counts, expected, "{line}");
+    }
+    let of_b = rows(&told(&config, &asked("GET /b", &[])), "errorPages");
+    assert!(
+        of_b[0].contains("404") && of_b[0].ends_with("where Accept names text/html"),
+        "{of_b:?}"
+    );
+}

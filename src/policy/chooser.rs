@@ -318,7 +318,7 @@ mod tests {
     }
 
     /// Requests whose upstream may read another value than the gateway.
-    const UNCLEAR: [&str; 44] = [
+    const UNCLEAR: [&str; 46] = [
         "GET /a\nX-Beta: 1\nX-Beta: 2",
         "GET /a\nX-Beta: 2\nX-Beta: 3",
         "GET /a\nX-Beta: 2\nx-beta: 1",
@@ -326,6 +326,8 @@ mod tests {
         "GET /a\nX-Beta: 1,1",
         "GET /a\nX-Beta: \"1\"",
         "GET /a\nX-Beta: %31",
+        "GET /a\nX-Beta: \"\\1\"",
+        "GET /a\nCookie: beta=\"\\061\"",
         "GET /a\nX_Beta: 1",
         "GET /a\nX-Beta: 1\nX_BETA: 2",
         "GET /a\nx.beta: 2",

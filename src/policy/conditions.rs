@@ -11,7 +11,7 @@
 //!   `-`, percent-encoded (parameters excepted), with spaces or quotes around it, or in front of a
 //!   `[`.
 //! * The value is not the wanted one, but may be read as it: in another case, percent-encoded,
-//!   quoted, with `+` for a space, or as one member of a list.
+//!   quoted or with a `\`, with `+` for a space, or as one member of a list.
 //! * The pair is divided by a separator that only some programs know: `;` in a query, `,` in a
 //!   cookie.
 
@@ -155,6 +155,8 @@ impl<'a> Seen<'a> {
         let is_like = match part {
             _ if is_equal => return Answer::Holds,
             Part::Query if has_bad_escape(value) => true,
+            // A quoted pair (RFC 9110 5.6.4); Python reads octal numbers in cookies.
+            Part::Header | Part::Cookie if value.contains(&b'\\') => true,
             Part::Header => value.split(|&byte| byte == b',').any(is_like),
             Part::Cookie | Part::Query => is_like(value),
         };

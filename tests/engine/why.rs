@@ -227,3 +227,28 @@ fn without_ids_it_says_so() {
     let text = why(&world.proxy, "9f").expect_err("no ids");
     assert!(text.contains("because \"requestId\" is false"), "{text}");
 }
+
+/// Of a list of limits, the tightest is told of a request that is let in, and the one that refused.
+#[test]
+fn the_limit_of_a_list_that_decides_is_told() {
+    let list = r#""rateLimit": [{ "requests": 9, "window": "60s" }, { "requests": 2, "window": "30s", "key": "header:X-Tenant" }],"#;
+    let config = CONFIG.replace(r#""rateLimit": { "requests": 3, "window": "60s" },"#, list);
+    let mut world = World::with(&config);
+    for (left, status) in [(1, 200), (0, 200), (0, 429)] {
+        let client = ask(&mut world, "GET /open", "X-Tenant: t\r\n");
+        if status == 200 {
+            let origin = world.accept();
+            world.reply(origin, OK);
+        }
+        let text = explained(&mut world, client);
+        let limit = text.lines().find(|line| line.starts_with("limit"));
+        let limit = limit.unwrap_or_else(|| panic!("no limit in {text}"));
+        let start = match status {
+            200 => format!("{left} of 2 in 30 s left"),
+            _ => String::new(),
+        };
+        assert!(limit.contains(&start), "{limit}");
+        assert!(limit.contains("of 2 in 30 s"), "{limit}");
+        assert!(text.contains(&format!("answer    {status}")), "{text}");
+    }
+}

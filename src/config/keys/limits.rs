@@ -3,18 +3,23 @@
 use crate::limits as bound;
 use crate::proxy::settings::Limits;
 
+use super::services::limits as of_service;
 use crate::config::schema::units;
 use crate::config::schema::{Fallback, LIMITS};
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
 
-/// Reads `limits`.
-pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Limits {
+/// Reads `limits`. Returns `inFlight` beside the others: it is the default of each service.
+pub(crate) fn compile(
+    place: Option<&Located<'_>>,
+    report: &mut Report<'_>,
+) -> (Limits, Option<u32>) {
     let object = place.and_then(|place| place.object(report));
     let object = object.unwrap_or(Object::empty(&LIMITS));
     let head_bytes = scalars::count_of(&object, "headBytes", report);
-    Limits {
+    let in_flight = of_service::count(&object, "inFlight", report);
+    let limits = Limits {
         head_bytes,
         request_line_bytes: request_line(&object, head_bytes, report),
         fields: scalars::count_of(&object, "headers", report),
@@ -25,7 +30,8 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> L
         gathered_bytes: bound::BODY_GATHERED_BYTES,
         splice_min_bytes: bound::SPLICE_MIN_BYTES,
         body_bytes: optional(&object, "bodyBytes", report),
-    }
+    };
+    (limits, in_flight)
 }
 
 /// Reads a number that is off without its key, and with `null`.

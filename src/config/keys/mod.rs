@@ -64,7 +64,11 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     let edits = policies.edits();
     let security_headers = security_headers::compile(object.get("securityHeaders"), report);
     let error_pages = error_pages::compile(object.get("errorPages"), source, report);
+    let (limits, in_flight) = limits::compile(object.get("limits"), report);
+    let sticky = object.get("sticky");
     let defaults = services::Defaults {
+        in_flight,
+        sticky: sticky.and_then(|place| services::sticky::session(place, report)),
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,
         policies,
@@ -87,7 +91,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         auth_failures: auth_failures::compile(&object, rate_limit.first(), report),
         rate_limit,
         timeouts: timeouts.connection,
-        limits: limits::compile(object.get("limits"), report),
+        limits,
         half_close: object.flag("halfClose", report),
         cors: cors::compile(object.get("cors"), report),
         security_headers,

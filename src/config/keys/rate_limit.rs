@@ -187,3 +187,107 @@ fn form(place: &Located<'_>, report: &mut Report<'_>) -> RateHeaders {
 fn prefix(bits: u64) -> u8 {
     u8::try_from(bits).unwrap_or(u8::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load;
+
+    fn errors(top: &str, service: &str) -> Vec<String> {
+        let text = format!(
+            r#"{{ "services": [{{ "route": "/a", "target": "http://b" {service} }}] {top} }}"#
+        );
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        match load(text.as_bytes(), "f", &|_| None, &read) {
+            Ok(_) => Vec::new(),
+            Err(errors) => {
+                let lines = errors.iter();
+                lines
+                    .map(|error| format!("{}: {}", error.path, error.message))
+                    .collect()
+            }
+        }
+    }
+
+    #[test]
+    fn each_wrong_limit_has_its_line() {
+        const KEY: &str = "must be \"ip\", \"header:NAME\" or \"consumer\"";
+        const BURST: &str = "is the size of a bucket; add \"algorithm\": \"bucket\", or remove it";
+        const NETWORK: &str = "is no address; write one such as \"10.0.0.0/8\"";
+        let five = "{}, {}, {}, {}, {}";
+        for (value, path, message) in [
+            (r#"{ "key": "host" }"#, ".key", KEY),
+            (r#"{ "key": "header" }"#, ".key", KEY),
+            (r#"{ "key": "header:" }"#, ".key", KEY),
+            (r#"{ "key": "header:X Y" }"#, ".key", KEY),
+            (r#"{ "key": "claim:tenant" }"#, ".key", KEY),
+            (r#"{ "key": "IP" }"#, ".key", KEY),
+            (r#"{ "key": 1 }"#, ".key", KEY),
+            (
+                r#"{ "algorithm": "leaky" }"#,
+                ".algorithm",
+                "must be one of \"fixed\", \"sliding\", \"bucket\"",
+            ),
+            (
+                r#"{ "algorithm": true }"#,
+                ".algorithm",
+                "must be one of \"fixed\", \"sliding\", \"bucket\"",
+            ),
+            (r#"{ "burst": 5 }"#, ".burst", BURST),
+            (r#"{ "algorithm": "sliding", "burst": 5 }"#, ".burst", BURST),
+            (
+                r#"{ "algorithm": "bucket", "burst": 0 }"#,
+                ".burst",
+                "must be a whole number",
+            ),
+            (
+                r#"{ "algorithm": "bucket", "burst": "x" }"#,
+                ".burst",
+                "must be a whole number",
+            ),
+            (r#"{ "exempt": "10.0.0.0/8" }"#, ".exempt", "must be a list"),
+            (r#"{ "exempt": ["10.0.0.0/33"] }"#, ".exempt[0]", NETWORK),
+            (r#"{ "exempt": [7] }"#, ".exempt[0]", "must be "),
+            ("[]", "", "is empty; write false for no limit"),
+            ("[true]", "[0]", "must be an object"),
+            (five, "[4]", "is one limit too many; a list has at most 4"),
+            ("[{}, { \"burst\": 5 }]", "[1].burst", BURST),
+        ] {
+            let value = if value == five {
+                format!("[{five}]")
+            } else {
+                value.to_owned()
+            };
+            let limit = format!(r#", "rateLimit": {value}"#);
+            for (found, at) in [
+                (errors(&limit, ""), "rateLimit"),
+                (errors("", &limit), "services[0].rateLimit"),
+            ] {
+                assert_eq!(found.len(), 1, "{value}: {found:?}");
+                let (own, text) = found[0].split_once(": ").expect("a path");
+                assert_eq!(own, format!("{at}{path}"), "{value}");
+                let is_network = message == NETWORK;
+                assert!(is_network || text.contains(message), "{value}: {text}");
+            }
+        }
+        for good in [
+            r#"[{}, {}, {}, {}]"#,
+            r#"{ "key": "header:X-Tenant", "algorithm": "bucket", "burst": 1, "exempt": ["unix", "10.0.0.1"] }"#,
+            r#"{ "algorithm": "bucket", "burst": null }"#,
+            r#"{ "algorithm": "fixed", "burst": null }"#,
+        ] {
+            let limit = format!(r#", "rateLimit": {good}"#);
+            assert_eq!(errors(&limit, &limit), [""; 0], "{good}");
+        }
+    }
+
+    #[test]
+    fn a_limit_by_credential_needs_auth() {
+        let found = errors("", r#", "rateLimit": [{}, { "key": "consumer" }]"#);
+        assert_eq!(
+            found,
+            [
+                "services[0].rateLimit: counts by \"consumer\", and the service asks nobody for credentials; add \"auth\""
+            ]
+        );
+    }
+}

@@ -90,7 +90,7 @@ pub static RATE_LIMIT: Table = Table {
             name: "key",
             kind: Kind::Text(RATE_KEY_EXPECTED),
             default: Fallback::Json(r#""ip""#),
-            about: "What makes a client: the address, a header, the consumer of a credential, or a claim of a token.",
+            about: "What makes a client: the address, the value of a header, or the consumer of a credential.",
         },
         Key {
             name: "algorithm",
@@ -219,6 +219,17 @@ pub static TIMEOUTS: Table = Table {
 /// Bounds of a head, and of the request line in it.
 const HEAD_SIZE: Kind = Kind::Size(bound::HEAD_BYTES_MIN as u64, bound::HEAD_BYTES_MAX as u64);
 
+/// `limits.inFlight`: a default of each service at the top level, and a key of a service.
+const IN_FLIGHT_KEY: Key = Key {
+    name: "inFlight",
+    kind: Kind::Any(
+        "a whole number, or null",
+        &[Kind::Whole(1, bound::IN_FLIGHT_MAX as u64), Kind::Null],
+    ),
+    default: Fallback::Nothing,
+    about: "Requests at the targets of a service at once, of each service by itself; then 503 with Retry-After.",
+};
+
 /// Keys of `limits`.
 pub static LIMITS: Table = Table {
     name: "limits",
@@ -269,6 +280,7 @@ pub static LIMITS: Table = Table {
             default: Fallback::Nothing,
             about: "Size of a request body, then 413; without it any size.",
         },
+        IN_FLIGHT_KEY,
     ],
 };
 
@@ -278,13 +290,8 @@ pub static SERVICE_LIMITS: Table = Table {
     expected: r#"an object such as { "inFlight": 100 }"#,
     keys: &[
         Key {
-            name: "inFlight",
-            kind: Kind::Any(
-                "a whole number, or null",
-                &[Kind::Whole(1, bound::IN_FLIGHT_MAX as u64), Kind::Null],
-            ),
-            default: Fallback::Nothing,
-            about: "Requests at the targets of the service at once; then 503 with Retry-After.",
+            default: Fallback::Inherited,
+            ..IN_FLIGHT_KEY
         },
         Key {
             name: "bodyBytes",

@@ -74,6 +74,14 @@ pub(super) const ENCODED_SLASHES_KEY: Key = Key {
     about: "Whether a path with %2F is refused with 400, or passed on as it is.",
 };
 
+/// `sticky`: a default at the top level, and a key of a service.
+pub(super) const STICKY_KEY: Key = Key {
+    name: "sticky",
+    kind: Kind::Any(STICKY.expected, &[Kind::Off, Kind::Object(&STICKY)]),
+    default: Fallback::Flag(false),
+    about: "A cookie that keeps a client at one address of the targets, as long as that is up.",
+};
+
 /// Returns the key of a service whose default stands at the top level.
 const fn inherited(key: Key) -> Key {
     Key {
@@ -165,12 +173,7 @@ pub static SERVICE: Table = Table {
             default: Fallback::Inherited,
             about: "Timeouts of this service; missing keys are the top level's.",
         },
-        Key {
-            name: "sticky",
-            kind: Kind::Any(STICKY.expected, &[Kind::Off, Kind::Object(&STICKY)]),
-            default: Fallback::Flag(false),
-            about: "A cookie that keeps a client at one address of the targets, as long as that is up.",
-        },
+        inherited(STICKY_KEY),
         Key {
             name: "limits",
             kind: Kind::Object(&SERVICE_LIMITS),

@@ -182,7 +182,7 @@ mod tests {
             ),
             (
                 "true".to_owned(),
-                ": must be an object such as { \"headers\": { \"X-Beta\": \"1\" } }, not true or false",
+                ": must be an object such as { \"headers\": { \"X-Beta\": \"1\" } }, not true",
             ),
             (
                 r#"{ "header": { "X": "1" } }"#.to_owned(),

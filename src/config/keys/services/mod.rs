@@ -10,12 +10,12 @@ mod gate;
 mod header_edits;
 mod headers;
 mod health_check;
-mod limits;
+pub(crate) mod limits;
 mod matching;
 mod passive_health;
 mod policies;
 mod route;
-mod sticky;
+pub(crate) mod sticky;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -39,6 +39,7 @@ use self::auth::Known;
 pub(crate) use self::headers::TopHeaders;
 use self::matching::RouteClaims;
 pub(crate) use self::policies::Policies;
+use self::sticky::Session;
 use self::targets::Listed;
 
 /// Values of the top level that a service inherits.
@@ -51,6 +52,10 @@ pub(crate) struct Defaults<'d> {
     /// Listeners of the file.
     pub(crate) listeners: Vec<KnownListener<'d>>,
     pub(crate) error_pages: Option<Arc<ErrorPages>>,
+    /// `limits.inFlight`: that of each service without its own.
+    pub(crate) in_flight: Option<u32>,
+    /// `sticky`.
+    pub(crate) sticky: Option<Session>,
     /// Providers of the top-level `auth`.
     pub(crate) providers: &'d [Known],
     /// `requireAuth`: the providers, by their places in that list, of services without `auth`.
@@ -125,7 +130,8 @@ impl Compiler<'_> {
         } = self.place(place, object, report);
         let listed = targets::compile(place, object, report);
         let reply = fixed::compile(object, self.trust.source, report);
-        let (in_flight, body) = limits::of_service(object.get("limits"), report);
+        let (in_flight, body) =
+            limits::of_service(object.get("limits"), self.defaults.in_flight, report);
         let gate = gate::compile(object, body, report);
         let access_log = keys::access_log(object, report);
         let tls = self.tls(object, listed.as_deref(), report);
@@ -146,12 +152,15 @@ impl Compiler<'_> {
         let (limits, is_guarded) = (object.get("rateLimit"), !auth.providers.is_empty());
         let top = &self.defaults.rate_limit;
         let rate_limit = rate_limit::service(limits, top, is_guarded, report);
-        let sticky = sticky::compile(object.get("sticky"), route.as_deref(), report);
+        let sticky = self.defaults.sticky.as_ref();
+        let sticky = sticky::of_service((place, object), sticky, route.as_deref(), report);
         let (Some(route), Some(conditions), Some(listed), Some(reply)) =
             (route, conditions, listed, reply)
         else {
             return;
         };
+        // What the top level says about targets is for services that have some.
+        let has_targets = reply.is_none();
         let service = Service {
             route,
             hosts,
@@ -159,8 +168,7 @@ impl Compiler<'_> {
             conditions,
             entrance,
             destinations: self.destinations(listed, &tls),
-            // Only targets are checked.
-            health_check: health_check.filter(|_| reply.is_none()),
+            health_check: health_check.filter(|_| has_targets),
             reply,
             gate,
             error_pages,
@@ -168,8 +176,8 @@ impl Compiler<'_> {
             balance,
             passive_health,
             retries,
-            in_flight,
-            sticky,
+            in_flight: in_flight.filter(|_| has_targets),
+            sticky: sticky.filter(|_| has_targets),
             strip_prefix,
             preserve_host,
             keeps_encoded_slashes,

@@ -725,3 +725,87 @@ fn sticky_sessions() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn limits_in_flight_and_sticky_sessions_of_the_top_level_are_defaults() {
+    let load = |top: &str, service: &str| {
+        let text = format!(
+            r#"{{ "services": [{{ "route": "/a", {service} }}, {{ "route": "/b", "redirect": {{ "to": "/a" }} }}], {top} }}"#
+        );
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        load(text.as_bytes(), "f", &|_| None, &read).map_err(|errors| {
+            let lines = errors.iter();
+            lines
+                .map(|error| format!("{}: {}", error.path, error.message))
+                .collect::<Vec<_>>()
+        })
+    };
+    let top = r#""limits": { "inFlight": 7 }, "sticky": { "cookie": "x", "ttl": "1m" }"#;
+    for (service, in_flight, cookie) in [
+        (
+            "",
+            Some(7),
+            Some("x; Path=/a; Max-Age=60; HttpOnly; SameSite=Lax"),
+        ),
+        (
+            r#", "limits": { "bodyBytes": 1 }"#,
+            Some(7),
+            Some("x; Path=/a; Max-Age=60; HttpOnly; SameSite=Lax"),
+        ),
+        (
+            r#", "limits": { "inFlight": 2 }, "sticky": {}"#,
+            Some(2),
+            Some("tg; Path=/a; HttpOnly; SameSite=Lax"),
+        ),
+        (
+            r#", "limits": { "inFlight": null }, "sticky": false"#,
+            None,
+            None,
+        ),
+    ] {
+        let service = format!(r#""target": "http://b" {service}"#);
+        let config = load(top, &service).expect(&service);
+        let [own, other] = &config.settings.services[..] else {
+            panic!("two services")
+        };
+        let shown = own.sticky.as_ref().map(|sticky| sticky.cookie.shown());
+        assert_eq!(
+            (own.in_flight, shown.as_deref()),
+            (in_flight, cookie),
+            "{service}"
+        );
+        assert!(
+            other.in_flight.is_none() && other.sticky.is_none(),
+            "it has no targets"
+        );
+    }
+    let plain = r#""target": "http://b""#;
+    for (top, message) in [
+        (
+            r#""limits": { "inFlight": 0 }"#,
+            "limits.inFlight: 0 must be a whole number from 1 to 1000000",
+        ),
+        (
+            r#""sticky": { "cookie": "a b" }"#,
+            "sticky.cookie: \"a b\" is no name",
+        ),
+        (r#""sticky": true"#, "sticky: must be an object"),
+        (r#""inFlight": 3"#, "inFlight: unknown key"),
+    ] {
+        let errors = load(top, plain).expect_err(top);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with(message), "{errors:?}");
+    }
+    let text = r#"{ "sticky": {}, "services": [{ "route": "/a;b", "target": "http://b" }, { "route": "/c;d", "target": "http://b", "sticky": false }] }"#;
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let errors = crate::config::load(text.as_bytes(), "f", &|_| None, &read).expect_err("a route");
+    let lines = errors
+        .iter()
+        .map(|error| format!("{}: {}", error.path, error.message));
+    assert_eq!(
+        lines.collect::<Vec<_>>(),
+        [
+            "services[0]: inherits \"sticky\", which needs a route without \";\", which no path of a cookie can have; add \"sticky\": false"
+        ]
+    );
+}
