@@ -71,6 +71,7 @@ const OWNED_WORDS: [(&str, &[&str]); 12] = [
         "ring::",
         &[
             "policy/auth",
+            "policy/store",
             "main",
             "transport",
             "acme",

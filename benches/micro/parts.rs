@@ -169,6 +169,7 @@ fn rate(name: &'static str, clients: u32) -> Case {
             algorithm: Algorithm::Fixed,
             key: RateKey::Ip,
             exempt: PeerSet::default(),
+            store: None,
         };
         let mut table = RateTable::new(limit, 7);
         let mut nth: u32 = 0;

@@ -5,7 +5,7 @@ use core::fmt::Write;
 pub(crate) use super::changed_service::service_keys;
 use super::changed_service::{edit_keys, names_of};
 use super::{Config, ListenAddress};
-use crate::proxy::settings::{Provider, Service, Settings, Target, TargetIdentity};
+use crate::proxy::settings::{Provider, Service, Settings, Store, Target, TargetIdentity};
 use crate::sort::Index;
 
 /// Changes from one configuration to another.
@@ -233,6 +233,22 @@ fn is_listener_changed(old: &Config, new: &Config) -> bool {
     stays.any(|(before, after)| before != after)
 }
 
+/// Returns true if a store changed.
+fn is_store_changed(before: &Settings, after: &Settings) -> bool {
+    // The place of a store's target is no part of it.
+    let stores = |settings: &Settings| {
+        let stores = settings.stores.iter();
+        let stores = stores.map(|store| Store {
+            target: 0,
+            ..store.clone()
+        });
+        stores.collect::<Vec<_>>()
+    };
+    let mut both = before.stores.iter().zip(&after.stores);
+    stores(before) != stores(after)
+        || both.any(|(one, other)| one.identity(&before.targets) != other.identity(&after.targets))
+}
+
 /// Returns the top-level keys that changed.
 fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
     let (before, after) = (&old.settings, &new.settings);
@@ -241,6 +257,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         services: _,
         targets: _,
         auth: _,
+        stores: _,
         rate_limit: _,
         auth_failures: _,
         timeouts: _,
@@ -273,6 +290,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         (is_listener_changed(old, new) || is_port_changed, "listen"),
         (old.acme != new.acme, "acme"),
         (is_provider_changed(), "auth"),
+        (is_store_changed(before, after), "stores"),
         (before.rate_limit != after.rate_limit, "rateLimit"),
         (before.auth_failures != after.auth_failures, "authFailures"),
         (before.timeouts != after.timeouts, "timeouts"),

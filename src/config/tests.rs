@@ -353,6 +353,7 @@ fn the_documented_defaults_are_the_defaults() {
         algorithm: Algorithm::Fixed,
         key: RateKey::Ip,
         exempt: PeerSet::default(),
+        store: None,
     };
     assert_eq!(settings.rate_limit, [rate]);
     assert_eq!(settings.services[0].rate_limit, ServiceRateLimit::Inherited);
@@ -874,6 +875,7 @@ fn services_override_the_top() {
         algorithm: Algorithm::Fixed,
         key: RateKey::Ip,
         exempt: PeerSet::default(),
+        store: None,
     };
     assert_eq!(
         (a.route.as_str(), &a.rate_limit),
@@ -911,6 +913,7 @@ fn services_override_the_top() {
         algorithm: Algorithm::Fixed,
         key: RateKey::Ip,
         exempt: PeerSet::default(),
+        store: None,
     };
     assert_eq!(
         off.settings.services[0].rate_limit,
@@ -1345,6 +1348,7 @@ fn failures_are_counted_for_each_client() {
         algorithm: Algorithm::Fixed,
         key: RateKey::Ip,
         exempt: PeerSet::default(),
+        store: None,
     };
     assert_eq!(limit(""), Some(sixty.clone()));
     assert_eq!(limit(r#","authFailures":false"#), None);

@@ -5,11 +5,13 @@
 mod admin;
 mod auth;
 mod edits;
+mod stores;
 mod upstream;
 
 pub use self::admin::*;
 pub use self::auth::*;
 pub use self::edits::*;
+pub use self::stores::*;
 pub use self::upstream::*;
 use crate::time::Duration;
 
@@ -380,8 +382,7 @@ pub const CONFIG_LOOK: Duration = Duration::from_secs(2);
 /// Upper bound of the editions of the rules that requests without a response began with.
 pub const EDITIONS_MAX: usize = 8;
 
-/// Services, and targets, of replaced rules whose storage is given back in one turn of the event
-/// loop.
+/// Services and targets of replaced rules whose storage is given back in one turn of the loop.
 pub const RETIRED_PER_TURN: usize = 256;
 
 const _: () = {

@@ -113,6 +113,9 @@ pub fn bound(config: &Config) -> Bound {
     if authentication > 0 {
         parts.push(Part::whole("authentication", authentication));
     }
+    if !settings.stores.is_empty() {
+        parts.push(Part::whole("stores", memory::stores(settings)));
+    }
     if !config.admin.addresses.is_empty() {
         let scrapes = Scrape::bytes(settings).saturating_mul(ADMIN_CONNECTIONS);
         let bytes = total([admin::BYTES, scrapes]);

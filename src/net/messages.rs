@@ -12,7 +12,7 @@ use log::{Level, debug, error, info, log, warn};
 use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
 use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report, TargetId};
-use crate::proxy::settings::{Target, TargetHost};
+use crate::proxy::settings::{Store, Target, TargetHost};
 use crate::sort::Index;
 use crate::time::Duration;
 use crate::upstream::health::Change;
@@ -134,6 +134,7 @@ impl Messages {
                 outcome,
                 reason,
             } => warn!("auth {provider}: {}", reason_text(outcome, reason.as_ref())),
+            Report::Store { store, why } => log_store(&store, why.as_deref()),
             Report::KeysFetched {
                 provider,
                 count,
@@ -154,6 +155,19 @@ impl Messages {
             ),
         }
     }
+}
+
+/// Logs that a store cannot be used, and what its limits do, or that it can be used again.
+fn log_store(store: &Store, why: Option<&str>) {
+    let Some(why) = why else {
+        info!("store {}: is back, limits are shared again", store.name);
+        return;
+    };
+    let then = match store.is_closed {
+        true => "its limits answer 503",
+        false => "its limits count here alone",
+    };
+    warn!("store {}: {why}; {then} until it is back", store.name);
 }
 
 /// Logs a connection that does not begin with a header of the PROXY protocol.

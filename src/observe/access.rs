@@ -69,6 +69,8 @@ outcomes! {
     UpstreamTimeout = "upstream_timeout",
     /// Reply 429.
     RateLimited = "rate_limited",
+    /// Reply 503 of a limit whose store is down.
+    StoreDown = "store_down",
     /// Reply 503 of a service that is in maintenance.
     Maintenance = "maintenance",
     /// Reply 404 or 405.

@@ -13,12 +13,15 @@
 
 mod carry;
 mod counts;
+mod shared;
 
 use core::net::IpAddr;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use self::carry::{Walk, WindowRecord};
+use self::shared::Share;
+pub use self::shared::{Unsent, WindowId};
 use super::forward::PeerSet;
 use super::meter::{Algorithm, Meter, Used};
 use super::rate_fields::{Quota, RateHeaders, RateLines};
@@ -47,12 +50,24 @@ pub struct RateLimit {
     pub key: RateKey,
     /// Clients that are not counted.
     pub exempt: PeerSet,
+    /// `store` and `exact`: store of the counts that gateways share; `None`: each counts by itself.
+    pub store: Option<SharedCount>,
+}
+
+/// Store of a limit's counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedCount {
+    /// Index into the stores of the settings.
+    pub store: usize,
+    /// True if a request waits for the answer of the store.
+    pub is_exact: bool,
 }
 
 impl RateLimit {
     /// Returns true if the limit counts every request by its address, in fixed windows.
     pub fn is_plain(&self) -> bool {
-        self.algorithm == Algorithm::Fixed && self.key == RateKey::Ip && self.exempt.is_empty()
+        let is_alone = self.exempt.is_empty() && self.store.is_none();
+        self.algorithm == Algorithm::Fixed && self.key == RateKey::Ip && is_alone
     }
 
     /// Returns true if counts of one limit mean the same in the other.
@@ -60,6 +75,8 @@ impl RateLimit {
         (self.window, self.ipv6_prefix) == (other.window, other.ipv6_prefix)
             && self.algorithm.is_like(other.algorithm)
             && self.key == other.key
+            // Clients of shared limits have other keys.
+            && self.store.is_some() == other.store.is_some()
     }
 
     fn meter(&self) -> Meter {
@@ -99,6 +116,8 @@ pub struct RateTable {
     timer: Timer,
     oldest: Option<Key<Window>>,
     newest: Option<Key<Window>>,
+    /// Shares of the windows, by their slots; empty unless the limit has a store.
+    shares: Vec<Share>,
 }
 
 struct Window {
@@ -123,6 +142,7 @@ impl RateTable {
             timer: Timer::default(),
             oldest: None,
             newest: None,
+            shares: Vec::new(),
         }
     }
 
@@ -161,6 +181,15 @@ impl RateTable {
         let both = buckets.saturating_mul(bucket).saturating_add(slots);
         both.saturating_add(both / 2)
             .saturating_add(Wheel::<()>::bytes(4))
+    }
+
+    /// Upper bound of the further bytes of a table whose limit has a store. An answer of the store may
+    /// move the end of the oldest window forward, which leaves a stale entry in the wheel.
+    pub const fn shared_bytes(max_clients: usize) -> usize {
+        let shares = max_clients.next_power_of_two().saturating_mul(Share::BYTES);
+        shares
+            .saturating_add(shares / 2)
+            .saturating_add(Wheel::<()>::bytes(256))
     }
 
     /// Counts a request of `client`. Returns what the client has left.
@@ -232,6 +261,11 @@ impl RateTable {
     /// Returns the time of the next call of [`expire`](Self::expire).
     pub fn next_expiry(&self) -> Option<Instant> {
         self.wheel.next_due()
+    }
+
+    /// Returns the length of a window.
+    pub fn window(&self) -> Duration {
+        self.limit.window
     }
 
     /// Returns the number of clients in the table. At most the limit's `max_clients`, unless it
@@ -358,6 +392,7 @@ mod tests {
             algorithm: Algorithm::Fixed,
             key: RateKey::Ip,
             exempt: PeerSet::default(),
+            store: None,
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Bounds {
     pub(super) subrequests: usize,
     /// Bytes of the buffers of one of them.
     pub(super) of_subrequest: usize,
+    /// Stores.
+    pub(super) stores: usize,
     /// Client connections that are served.
     pub(super) connections: usize,
     /// Client connections, those that are turned away included.
@@ -40,6 +42,7 @@ impl Bounds {
             upstreams: self.upstreams.max(other.upstreams),
             subrequests: self.subrequests.max(other.subrequests),
             of_subrequest: self.of_subrequest.max(other.of_subrequest),
+            stores: self.stores.max(other.stores),
             connections: self.connections.max(other.connections),
             clients: self.clients.max(other.clients),
             denied_clients: self.denied_clients.max(other.denied_clients),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 pub use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
 pub use super::reason::Reason;
-use super::settings::Target;
+use super::settings::{Store, Target};
 use crate::http::chunked::ChunkError;
 use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
@@ -205,6 +205,13 @@ pub enum Report {
         outcome: Outcome,
         /// Reason of the failure, if it is known.
         reason: Option<Reason>,
+    },
+    /// A store cannot be used, and limits do what its `onFailure` says; or it can be used again.
+    Store {
+        /// Store.
+        store: Rc<Store>,
+        /// Reason why it cannot be used; `None`: it can be used again.
+        why: Option<Box<str>>,
     },
     /// A provider has new keys.
     KeysFetched {

@@ -8,7 +8,8 @@ use super::bounds::Bounds;
 use super::command::{Answered, Command, Refused, Report, Side};
 use super::decisions::Decisions;
 use super::ids::{
-    ClientId, ExchangeId, ProviderId, ServiceId, SubrequestId, TargetId, UpstreamId, row_key,
+    ClientId, ExchangeId, ProviderId, ServiceId, StoreId, SubrequestId, TargetId, UpstreamId,
+    row_key,
 };
 use super::log_entry::AccessLogEntry;
 use super::recent::Recent;
@@ -35,6 +36,8 @@ pub(super) enum TimerKey {
     HealthChecks(ServiceId),
     /// Key set of a provider.
     Provider(ProviderId),
+    /// Answer of a store, or the next attempt to connect to it.
+    Store(StoreId),
     /// Resolution of a target's name.
     Target(TargetId),
     /// Counts of suppressed messages.
@@ -103,6 +106,8 @@ pub(super) struct Context {
     pub(super) decisions: Decisions,
     /// Connections that are not served, by [`Refused`].
     pub(super) refused: [u64; Refused::ALL.len()],
+    /// True if work waits for the end of this turn of the loop.
+    pub(super) has_leftovers: bool,
     /// True while the gateway stops: exchanges in flight finish, and no connection is kept open.
     pub(super) draining: bool,
     /// True if idle clients stay all the same, until their next response: another process has
@@ -134,6 +139,7 @@ impl Context {
             errand: None,
             decisions: Decisions::default(),
             refused: [0; Refused::ALL.len()],
+            has_leftovers: false,
             draining: false,
             keeps_idle: false,
         }

@@ -376,6 +376,7 @@ fn sweep_reminders(proxy: &mut Proxy) {
     proxy.upstreams.renew_reminders(timers);
     proxy.subrequests.renew_reminders(timers);
     proxy.auth.renew_reminders(timers);
+    proxy.stores.renew_reminders(timers);
     timers.renew(&mut proxy.ctx.messages.timer, TimerKey::Messages);
 }
 

@@ -27,6 +27,7 @@ use super::rules::{Rules, ServiceRules};
 use super::settings::Settings;
 use super::state_keys::StateKeys;
 use super::step::Step;
+use super::stores::{self, Stores};
 use super::upstream::Upstreams;
 use crate::limits::{EDITIONS_MAX, RATE_IPV6_PREFIX_DEFAULT, RETIRED_PER_TURN};
 use crate::time::Instant;
@@ -36,6 +37,7 @@ pub(super) struct Parts<'a> {
     pub(super) upstreams: &'a mut Upstreams,
     pub(super) auth: &'a mut Authenticator,
     pub(super) limiter: &'a mut Limiter,
+    pub(super) stores: &'a mut Stores,
 }
 
 /// Makes the state that of these settings, and compiles the rules that name it. `live`: numbers of
@@ -56,6 +58,9 @@ pub(super) fn compile(
     let settings = &prepared.settings;
     parts.upstreams.adopt(settings, before, &mut keys);
     let resolved = parts.auth.adopt(settings, before, &mut keys);
+    parts
+        .stores
+        .adopt(settings, before, &mut keys, parts.limiter);
     parts.limiter.adopt(settings, before, &mut keys);
     let bounds = memory::bounds(settings);
     (Rules::new(prepared, bounds, keys), resolved)
@@ -131,6 +136,7 @@ impl Proxy {
             upstreams: &mut self.upstreams,
             auth: &mut self.auth,
             limiter: &mut self.limiter,
+            stores: &mut self.stores,
         };
         let (rules, resolved) = compile(parts, prepared, Some(&before), live);
         let rules = Rc::new(rules);
@@ -150,10 +156,12 @@ impl Proxy {
         let ctx = &mut self.ctx;
         self.upstreams.begin_edition(&rules.state, ctx);
         self.upstreams.recount(self.exchanges.in_flight());
+        stores::act(self, |stores, env| stores.begin_edition(&rules.state, env));
         self.auth(Authenticator::fetch_new_keys);
         self.steps.extend(resolved.into_iter().map(Step::Resolved));
         self.drive(None);
         self.retired.take(before, &mut self.limiter);
+        self.ctx.has_leftovers = true;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use super::Proxy;
 use super::client::{ClientStep, Phase};
 use super::command::{Fault, ListenerKind, Side};
 use super::context::TimerKey;
+use super::deadlines::{due, end_turn};
 use super::drive::{finish_exchange, reception};
 use super::exchange::ExchangeStep;
 use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
@@ -11,6 +12,7 @@ use super::inputs;
 use super::reason::Reason;
 use super::recorder::What;
 use super::step::Step;
+use super::stores;
 use super::upstream::Owner;
 use super::upstream_events::{UpstreamEvent, search};
 use crate::http::error::RequestFault;
@@ -98,6 +100,8 @@ impl Proxy {
         });
         if let Some(Owner::Exchange(exchange)) = owner {
             self.relay(exchange, |relay| relay.on_connected());
+        } else if let Some(Owner::Store(store)) = owner {
+            stores::act(self, |stores, env| stores.on_connected(store, env));
         }
         self.drive(None);
     }
@@ -268,6 +272,9 @@ impl Proxy {
                     let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
                     self.subrequests.on_name_resolved(id, up, upstreams, ctx);
                 }
+                Some(Owner::Store(id)) => {
+                    stores::act(self, |stores, env| stores.on_name_resolved(id, up, env));
+                }
                 _ => {}
             }
         }
@@ -291,6 +298,7 @@ impl Proxy {
                 TimerKey::Exchange(slot) => self.exchanges.timer(slot),
                 TimerKey::Subrequest(id) => self.subrequests.timer(id),
                 TimerKey::Provider(provider) => self.auth.timer(provider),
+                TimerKey::Store(store) => self.stores.timer(store),
                 TimerKey::Messages => Some(&mut self.ctx.messages.timer),
                 TimerKey::Upstream(_) | TimerKey::HealthChecks(_) | TimerKey::Target(_) => {
                     self.upstreams.timer(key)
@@ -303,7 +311,9 @@ impl Proxy {
             }
         }
         self.limiter.expire(now);
-        self.retired.give_back(&mut self.limiter);
+        if self.ctx.has_leftovers {
+            end_turn(self);
+        }
     }
 
     /// The gateway stops: what is idle closes, what is in flight finishes, and its connections
@@ -327,6 +337,7 @@ impl Proxy {
         }
         self.subrequests
             .cancel_all(&mut self.upstreams, &mut self.ctx);
+        stores::act(self, |stores, env| stores.close_all(env));
         self.drive(None);
         self.upstreams.close_all_idle(&mut self.ctx);
     }
@@ -360,40 +371,4 @@ impl Proxy {
         };
         self.drive(next);
     }
-}
-
-/// Acts on a deadline.
-fn due(proxy: &mut Proxy, key: TimerKey) -> Option<Step> {
-    match key {
-        TimerKey::Client(id) => {
-            let step = proxy.clients.on_deadline(id, &mut proxy.ctx);
-            return Step::of_client(id, step);
-        }
-        TimerKey::Exchange(slot) => {
-            let id = proxy.exchanges.at(slot)?;
-            return proxy.relay(id, |relay| relay.on_deadline());
-        }
-        TimerKey::Upstream(id) => match proxy.upstreams.get(id)?.owner {
-            Owner::Idle | Owner::Private(_) => proxy.upstreams.close_idle(id, &mut proxy.ctx),
-            Owner::Exchange(_) | Owner::Subrequest(_) => {
-                return proxy.on_upstream(id, UpstreamEvent::Race);
-            }
-            Owner::Contender(_) => {}
-        },
-        TimerKey::Subrequest(id) => {
-            let (upstreams, ctx) = (&mut proxy.upstreams, &mut proxy.ctx);
-            let done = proxy.subrequests.on_deadline(id, upstreams, ctx);
-            return done.map(Step::subrequest_done);
-        }
-        TimerKey::HealthChecks(service) => {
-            let (upstreams, ctx) = (&mut proxy.upstreams, &mut proxy.ctx);
-            proxy.subrequests.send_checks(service, upstreams, ctx);
-        }
-        TimerKey::Target(target) => proxy.upstreams.look_up(target, &mut proxy.ctx),
-        TimerKey::Provider(provider) => {
-            proxy.auth(|auth, env| auth.fetch_keys(provider, env));
-        }
-        TimerKey::Messages => proxy.ctx.report_counts(),
-    }
-    None
 }

@@ -23,6 +23,8 @@ pub(super) enum OfService {}
 pub(super) enum OfRateTable {}
 /// Marks the keys of authentication providers.
 pub(super) enum OfProvider {}
+/// Marks the keys of stores.
+pub(super) enum OfStore {}
 /// Marks the keys of subrequests.
 pub(super) enum OfSubrequest {}
 /// Marks the keys of look-ups of credentials.
@@ -44,6 +46,8 @@ pub(super) type ServiceId = Key<OfService>;
 pub(super) type RateTableId = Key<OfRateTable>;
 /// Names the state of an authentication provider.
 pub(super) type ProviderId = Key<OfProvider>;
+/// Names the state of a store.
+pub(super) type StoreId = Key<OfStore>;
 /// Names a request of the gateway's own.
 pub(super) type SubrequestId = Key<OfSubrequest>;
 /// Names a look-up of a credential; the loop answers a `Verify` command with it.

@@ -4,15 +4,15 @@
 use core::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
-use super::carried::CarriedTable;
-use super::ids::{OfRateTable, RateTableId, ServiceId};
-use super::rate_owners::{owned, owned_tables};
-use super::rate_rules::{Asked, LISTED, RateRules, RateState, Stage};
+use super::carried::{CarriedTable, OF_ALL, service_identity};
+use super::ids::{OfRateTable, RateTableId, ServiceId, StoreId};
+use super::rate_owners::{owned, owned_tables, shared_rules};
+use super::rate_queue::StoreQueues;
+use super::rate_rules::{Asked, LISTED, Limited, RateRules, RateState, Stage};
 use super::rules::Rules;
 use super::settings::{ServiceRateLimit, Settings};
 use super::state_keys::StateKeys;
 use crate::limits::{RATE_EVICTED_PER_TURN, RATE_LIMITS_MAX};
-use crate::policy::meter::Full;
 use crate::policy::rate::{RateLimit, RateTable, Walk, client_key};
 use crate::policy::rate_fields::Quota;
 use crate::policy::rate_key::{ClientHash, RateKey};
@@ -27,6 +27,8 @@ pub(super) struct Limiter {
     seed: u64,
     /// Hash of clients that count by other keys than their addresses.
     clients: ClientHash,
+    /// Windows that stores have to know of, a queue for each store.
+    pub(super) queues: StoreQueues,
 }
 
 /// Walk over the windows of a table, which another process takes over.
@@ -52,6 +54,7 @@ impl Limiter {
             tables: Slab::new(),
             seed,
             clients: ClientHash::new(seed),
+            queues: StoreQueues::default(),
         }
     }
 
@@ -81,7 +84,9 @@ impl Limiter {
                 owned(&rules.rate, rules.service.own_limits())
             })
         };
-        keys.rate = self.keep_or_add_all(&settings.rate_limit, default);
+        let stores = keys.stores.clone();
+        let all = (OF_ALL, &settings.rate_limit[..]);
+        keys.rate = self.keep_or_add_all(all, default, &stores);
         let limit = settings.counted_failures();
         keys.failures =
             limit.map(|limit| self.keep_or_add(limit, &mut failures.into_iter().collect()));
@@ -90,7 +95,8 @@ impl Limiter {
                 ServiceRateLimit::Inherited => keys.rate.clone(),
                 ServiceRateLimit::Off => RateState::default(),
                 ServiceRateLimit::Own(limits) => {
-                    self.keep_or_add_all(limits, own_of(of_service.id))
+                    let owner = service_identity(service);
+                    self.keep_or_add_all((&owner, limits), own_of(of_service.id), &stores)
                 }
             };
         }
@@ -108,11 +114,13 @@ impl Limiter {
     }
 
     /// Returns the tables of a list of limits: those that there are, with the new limits, or new
-    /// ones. `known`: tables of the same owner.
+    /// ones. `owner`: identity of the owner. `known`: tables of the same owner. `stores`: keys of the
+    /// stores of the settings.
     fn keep_or_add_all(
         &mut self,
-        limits: &[RateLimit],
+        (owner, limits): (&[u8], &[RateLimit]),
         mut known: Vec<(RateTableId, &RateLimit)>,
+        stores: &[StoreId],
     ) -> RateState {
         let tables = limits
             .iter()
@@ -126,7 +134,10 @@ impl Limiter {
             },
             _ => RateState {
                 table: Some(LISTED),
-                rules: Some(Rc::new(RateRules::new(limits, &tables))),
+                rules: {
+                    let shared = shared_rules(owner, limits, stores);
+                    Some(Rc::new(RateRules::new(limits, &tables, shared)))
+                },
             },
         }
     }
@@ -257,17 +268,28 @@ impl Limiter {
         stage: Stage,
         asked: &Asked<'_>,
         now: Instant,
-    ) -> Result<Option<Quota>, (usize, Full)> {
+    ) -> Result<Option<Quota>, Limited> {
         let keys = self.keys(rules, stage, asked);
         for ((place, limit), key) in rules.limits.iter().enumerate().zip(keys) {
             if let (Some(key), Some(table)) = (key, self.tables.get(limit.table)) {
-                table.judge(key, now).map_err(|full| (place, full))?;
+                let shared = limit.shared.as_deref();
+                if shared.is_some_and(|rule| self.queues.refuse(rule.store)) {
+                    return Err(Limited::StoreDown);
+                }
+                let judged = table.judge(key, now);
+                judged.map_err(|full| Limited::Full(place, full))?;
             }
         }
         let mut tightest = None;
         for ((place, limit), key) in rules.limits.iter().enumerate().zip(keys) {
             if let (Some(key), Some(table)) = (key, self.tables.get_mut(limit.table)) {
-                let quota = table.count_key(key, now).map_err(|full| (place, full))?;
+                let quota = match &limit.shared {
+                    None => table.count_key(key, now),
+                    Some(rule) => self
+                        .queues
+                        .count(rule.store, (limit.table, table), key, now),
+                };
+                let quota = quota.map_err(|full| Limited::Full(place, full))?;
                 tightest = rules.tighter(tightest, Some(quota.of_limit(place)));
             }
         }
@@ -280,7 +302,10 @@ impl Limiter {
         let keys = self.keys(rules, stage, asked);
         for (limit, key) in rules.limits.iter().zip(keys) {
             if let (Some(key), Some(table)) = (key, self.tables.get_mut(limit.table)) {
-                table.give_back(key);
+                match &limit.shared {
+                    None => table.give_back(key),
+                    Some(rule) => self.queues.give_back(rule.store, (limit.table, table), key),
+                }
             }
         }
     }
@@ -298,10 +323,12 @@ impl Limiter {
                 continue;
             }
             let address = client_key(counted(asked.client.ip()), limit.ipv6_prefix);
-            *key = Some(match (&limit.key, limit.value(asked)) {
-                (RateKey::Ip, _) => address,
-                (_, Some(value)) => self.clients.value(value),
-                (_, None) => self.clients.address(address),
+            *key = Some(match (&limit.key, limit.value(asked), &limit.shared) {
+                (_, Some(value), Some(rule)) => rule.keys.value(value),
+                (_, None, Some(rule)) => rule.keys.address(address),
+                (RateKey::Ip, ..) => address,
+                (_, Some(value), None) => self.clients.value(value),
+                (_, None, None) => self.clients.address(address),
             });
         }
         keys
@@ -332,6 +359,11 @@ impl Limiter {
         failures
             .and_then(|table| self.tables.get(table))
             .map_or(Ok(()), |table| table.peek(counted(client), now))
+    }
+
+    /// Returns a table.
+    pub(super) fn table(&mut self, table: RateTableId) -> Option<&mut RateTable> {
+        self.tables.get_mut(table)
     }
 
     /// Forgets windows that are over.

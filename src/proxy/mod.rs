@@ -14,6 +14,7 @@
 //! | `upstream` | connections to targets: names, selection, health, pools |
 //! | `subrequest` | requests of the gateway's own |
 //! | `auth` | who is let in |
+//! | `stores` | counts that gateways share |
 //! | `reception` | from a request's head to an exchange, or to a reply |
 //! | `drive` | the loop that carries steps from part to part |
 //!
@@ -28,6 +29,7 @@ pub mod carried;
 mod client;
 pub mod command;
 mod context;
+mod deadlines;
 pub mod decisions;
 mod drive;
 mod editions;
@@ -49,6 +51,7 @@ mod outbox;
 pub mod overview;
 mod prepared;
 mod rate_owners;
+mod rate_queue;
 mod rate_rules;
 mod reason;
 mod recent;
@@ -60,6 +63,7 @@ mod rules;
 pub mod settings;
 mod state_keys;
 mod step;
+mod stores;
 mod subrequest;
 pub mod tables;
 mod transfer;
@@ -83,6 +87,7 @@ use self::limiter::Limiter;
 pub use self::prepared::Prepared;
 use self::settings::Settings;
 use self::step::Step;
+use self::stores::Stores;
 use self::subrequest::Subrequests;
 use self::upstream::{Owner, Stage, Upstreams};
 use crate::buffer::total;
@@ -97,6 +102,7 @@ pub struct Proxy {
     subrequests: Subrequests,
     auth: Authenticator,
     limiter: Limiter,
+    stores: Stores,
     ctx: Context,
     /// Steps that wait for the one that is being done.
     steps: VecDeque<Step>,
@@ -138,10 +144,12 @@ impl Proxy {
         let mut upstreams = Upstreams::new(seed);
         let mut auth = Authenticator::new(seed);
         let mut limiter = Limiter::new(seed);
+        let mut stores = Stores::default();
         let parts = Parts {
             upstreams: &mut upstreams,
             auth: &mut auth,
             limiter: &mut limiter,
+            stores: &mut stores,
         };
         let (rules, _) = editions::compile(parts, settings.into(), None, Vec::new());
         let rules = Rc::new(rules);
@@ -152,6 +160,7 @@ impl Proxy {
             subrequests: Subrequests::new(),
             auth,
             limiter,
+            stores,
             ctx: Context::new(Rc::clone(&rules), id_key),
             steps: VecDeque::new(),
             retired: Retired::default(),
@@ -159,6 +168,9 @@ impl Proxy {
             answers: Vec::new(),
         };
         proxy.upstreams.begin_edition(&rules.state, &mut proxy.ctx);
+        stores::act(&mut proxy, |stores, env| {
+            stores.begin_edition(&rules.state, env);
+        });
         proxy
     }
 
@@ -279,7 +291,7 @@ impl Proxy {
 
     /// Returns when `handle_timeout` must be called, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.retired.is_empty() {
+        if self.ctx.has_leftovers {
             return Some(self.ctx.now);
         }
         let windows = self.limiter.next_expiry();
@@ -330,9 +342,12 @@ impl Proxy {
             counts.overflow.saturating_mul(bounds.overflow),
             counts.denied.saturating_mul(bounds.denied),
             self.subrequests.len().saturating_mul(bounds.of_subrequest),
+            bounds
+                .stores
+                .saturating_mul(stores::memory::buffers_of_store()),
         ]);
         let is_within = self.ctx.buffers.lent_bytes() <= buffers
-            && self.upstreams.len() <= bounds.upstreams.saturating_add(bounds.subrequests)
+            && self.upstreams.len() <= total([bounds.upstreams, bounds.subrequests, bounds.stores])
             && self.subrequests.len() <= bounds.subrequests
             && self.exchanges.len() <= bounds.connections
             && self.ctx.access_log.kept_entries() <= bounds.clients

@@ -1,11 +1,12 @@
 //! Owners of rate tables, which have names for another process.
 
 use super::carried::{OF_ALL, OF_FAILURES, service_identity};
-use super::ids::RateTableId;
-use super::rate_rules::RateState;
+use super::ids::{RateTableId, StoreId};
+use super::rate_rules::{RateState, SharedRule};
 use super::rules::Rules;
 use crate::policy::meter::Algorithm;
 use crate::policy::rate::RateLimit;
+use crate::policy::store::keys::StoreKeys;
 
 /// Returns the tables of some limits, each with its limit.
 pub(super) fn owned<'a>(
@@ -45,23 +46,48 @@ fn put_owned<'a>(
     owner: &[u8],
     tables: Vec<(RateTableId, &'a RateLimit)>,
 ) {
+    let limits = tables.iter().map(|(_, limit)| *limit).collect::<Vec<_>>();
     for (place, (id, limit)) in tables.iter().enumerate() {
-        let before = tables.get(..place).unwrap_or_default();
-        let alike = before
-            .iter()
-            .filter(|(_, other)| other.is_like(limit))
-            .count();
-        let mut owner = owner.to_vec();
-        if !limit.is_plain() || tables.len() > 1 {
-            let algorithm = match limit.algorithm {
-                Algorithm::Fixed => 0,
-                Algorithm::Sliding => 1,
-                Algorithm::Bucket { .. } => 2,
-            };
-            // No route, host or method has these bytes.
-            owner.extend([1, algorithm, alike as u8]);
-            owner.extend(limit.key.text().as_bytes());
-        }
-        all.push((owner, *id, *limit));
+        all.push((identity(owner, &limits, place), *id, *limit));
     }
+}
+
+/// Returns the identity of the table of a limit. `limits`: all limits of the owner. `place`: that of
+/// the limit among them.
+pub(super) fn identity(owner: &[u8], limits: &[&RateLimit], place: usize) -> Vec<u8> {
+    let mut identity = owner.to_vec();
+    let Some(limit) = limits.get(place) else {
+        return identity;
+    };
+    if !limit.is_plain() || limits.len() > 1 {
+        let before = limits.iter().take(place);
+        let alike = before.filter(|other| other.is_like(limit)).count();
+        let algorithm = match limit.algorithm {
+            Algorithm::Fixed if limit.store.is_some() => 3,
+            Algorithm::Fixed => 0,
+            Algorithm::Sliding => 1,
+            Algorithm::Bucket { .. } => 2,
+        };
+        // No route, host or method has these bytes.
+        identity.extend([1, algorithm, alike as u8]);
+        identity.extend(limit.key.text().as_bytes());
+    }
+    identity
+}
+
+/// Returns what the limits of an owner share. `stores`: keys of the stores of the settings.
+pub(super) fn shared_rules(
+    owner: &[u8],
+    limits: &[RateLimit],
+    stores: &[StoreId],
+) -> Vec<Option<SharedRule>> {
+    let all = limits.iter().collect::<Vec<_>>();
+    let limits = limits.iter().enumerate();
+    let rules = limits.map(|(place, limit)| {
+        let store = *stores.get(limit.store?.store)?;
+        let owner = identity(owner, &all, place);
+        let keys = StoreKeys::new(&owner, limit.window, limit.ipv6_prefix);
+        Some(SharedRule { store, keys })
+    });
+    rules.collect()
 }

@@ -7,14 +7,17 @@
 
 use std::rc::Rc;
 
-use super::ids::RateTableId;
+use super::ids::{RateTableId, StoreId};
 use super::settings::{Service, ServiceRateLimit};
+use crate::buffer::total;
 use crate::http::head::RequestHead;
 use crate::policy::auth::grant::Grant;
 use crate::policy::forward::{Peer, PeerSet};
+use crate::policy::meter::Full;
 use crate::policy::rate::RateLimit;
 use crate::policy::rate_fields::{Quota, RateHeaders};
 use crate::policy::rate_key::{RateKey, only_value};
+use crate::policy::store::keys::StoreKeys;
 
 /// Rate limits of a service, or of requests without a route, and their tables.
 #[derive(Clone, Default)]
@@ -42,6 +45,23 @@ pub(super) struct LimitRule {
     pub(super) exempt: PeerSet,
     pub(super) ipv6_prefix: u8,
     has_fields: bool,
+    /// Store of the counts, if gateways share them.
+    pub(super) shared: Option<Box<SharedRule>>,
+}
+
+/// Compiled `store` of a limit.
+pub(super) struct SharedRule {
+    pub(super) store: StoreId,
+    /// Keys of the clients, in the store and in the table.
+    pub(super) keys: StoreKeys,
+}
+
+/// Reason why a limit refuses a request.
+pub(super) enum Limited {
+    /// The client has no request left of the limit in this place.
+    Full(usize, Full),
+    /// The store is down, and its `onFailure` is `closed`.
+    StoreDown,
 }
 
 /// Limits of a list that are judged together.
@@ -73,8 +93,13 @@ impl RateState {
 }
 
 impl RateRules {
-    /// Compiles a list of limits with their tables.
-    pub(super) fn new(limits: &[RateLimit], tables: &[RateTableId]) -> RateRules {
+    /// Compiles a list of limits with their tables. `shared`: what they share, in the same order.
+    pub(super) fn new(
+        limits: &[RateLimit],
+        tables: &[RateTableId],
+        mut shared: Vec<Option<SharedRule>>,
+    ) -> RateRules {
+        let mut shared = shared.drain(..);
         let limits = limits.iter().zip(tables);
         let limits = limits.map(|(limit, &table)| LimitRule {
             table,
@@ -82,6 +107,7 @@ impl RateRules {
             exempt: limit.exempt.clone(),
             ipv6_prefix: limit.ipv6_prefix,
             has_fields: limit.headers != RateHeaders::Off,
+            shared: shared.next().flatten().map(Box::new),
         });
         RateRules {
             limits: limits.collect(),
@@ -96,7 +122,13 @@ impl RateRules {
         };
         let exempt = size_of_val(&limit.exempt.networks[..]);
         let texts = key.saturating_add(exempt).saturating_mul(2);
-        texts.saturating_add(size_of::<LimitRule>().saturating_add(size_of::<RateLimit>()))
+        let shared = limit.store.map_or(0, |_| size_of::<SharedRule>());
+        total([
+            texts,
+            shared,
+            size_of::<LimitRule>(),
+            size_of::<RateLimit>(),
+        ])
     }
 
     /// Returns true if limits follow after authentication.

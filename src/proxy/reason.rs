@@ -24,6 +24,8 @@ pub enum Reason {
     FailureBudget,
     /// No provider could decide about the request.
     ProviderDown,
+    /// The store of a limit is down, and `onFailure` is `closed`.
+    StoreDown,
     /// The upstream could read the path differently.
     UnsafePath(PathFault),
     /// The body is longer than `limits.bodyBytes`.
@@ -95,6 +97,7 @@ impl Reason {
                 "more credentials that are not authentic than authFailures allows"
             }
             Reason::ProviderDown => "no provider can say whether the request is let in",
+            Reason::StoreDown => "the store of the rate limit is down, see onFailure",
             Reason::UnsafePath(fault) => fault.as_str(),
             Reason::BodyTooLong => "body longer than limits.bodyBytes",
             Reason::ConnectionsFull => "limits.connections are in use",
@@ -157,7 +160,10 @@ impl Reason {
             Reason::AllTargetsDown | Reason::ServiceFull | Reason::TargetsFull | Reason::Loop => {
                 Told::Warn
             }
-            Reason::ConnectionsFull | Reason::ClientShare | Reason::ProviderDown => Told::Elsewhere,
+            Reason::ConnectionsFull
+            | Reason::ClientShare
+            | Reason::ProviderDown
+            | Reason::StoreDown => Told::Elsewhere,
             _ => Told::Info,
         }
     }

@@ -216,6 +216,7 @@ fn is_outside(outcome: Outcome, status: Option<u16>) -> bool {
         Outcome::RateLimited
         | Outcome::Unauthorized
         | Outcome::Maintenance
+        | Outcome::StoreDown
         | Outcome::NoRoute
         | Outcome::NoTargetUp
         | Outcome::LoopDetected

@@ -1,9 +1,11 @@
 //! Settings of the engine: checked values, which `config` creates once at startup.
 
+mod store;
 mod target;
 
 use std::sync::Arc;
 
+pub use self::store::Store;
 pub use self::target::{Target, TargetHost, TargetIdentity};
 pub use super::record_rule::RecordRule;
 pub use crate::policy::auth::provider::Provider;
@@ -38,6 +40,8 @@ pub struct Settings {
     /// Rate limits of services without limits of their own, and of requests without a route; empty
     /// if off.
     pub rate_limit: Vec<RateLimit>,
+    /// `stores`: stores that limits share their counts through, in the order of the file.
+    pub stores: Vec<Store>,
     /// `authFailures`: limit for forged credentials of each client; `None` if off.
     pub auth_failures: Option<RateLimit>,
     /// Timeouts that apply before a route is known.

@@ -1,6 +1,6 @@
 //! Names of the state that rules use.
 
-use super::ids::{ProviderId, RateTableId, ServiceId, TargetId};
+use super::ids::{ProviderId, RateTableId, ServiceId, StoreId, TargetId};
 use super::rate_rules::RateState;
 
 /// Names of the state that rules use.
@@ -16,6 +16,8 @@ pub(super) struct StateKeys {
     pub(super) targets: Vec<TargetId>,
     /// Providers, in the order of the settings.
     pub(super) providers: Vec<ProviderId>,
+    /// Stores, in the order of the settings.
+    pub(super) stores: Vec<StoreId>,
     /// Rate limits of requests without a route.
     pub(super) rate: RateState,
     /// Rate table of forged credentials, if there are providers.

@@ -10,6 +10,7 @@ use super::exchange::ExchangeStep;
 use super::ids::UpstreamId;
 use super::reason::{Failure, Reason};
 use super::step::Step;
+use super::stores;
 use super::upstream::{Owner, Search, Stage, Upstreams};
 
 /// Event of an upstream connection.
@@ -50,6 +51,19 @@ impl Proxy {
                 if let Some(mut search) = self.subrequests.search(id) {
                     upstreams.race_on(up, &mut search, ctx);
                 }
+                None
+            }
+            (Owner::Store(id), UpstreamEvent::Bytes) => {
+                stores::on_bytes(self, id, up);
+                None
+            }
+            (Owner::Store(id), UpstreamEvent::End) => {
+                let fault = (Fault::Reset, Some(Reason::EndedEarly));
+                stores::on_fault(self, id, up, fault);
+                None
+            }
+            (Owner::Store(id), UpstreamEvent::Race) => {
+                stores::on_race(self, id, up);
                 None
             }
             (Owner::Idle | Owner::Private(_), UpstreamEvent::Bytes | UpstreamEvent::End) => {
@@ -106,6 +120,10 @@ fn upstream_fault(
             };
             done.map(Step::subrequest_done)
         }
+        Owner::Store(id) => {
+            stores::on_fault(proxy, id, up, (fault, reason));
+            None
+        }
         Owner::Exchange(id) if is_open => {
             proxy.relay(id, |relay| relay.on_upstream_fault(up, fault, reason))
         }
@@ -160,6 +178,7 @@ pub(super) fn search<R>(
                 attempts: &mut exchange.attempts,
             }),
         Some(Owner::Subrequest(id)) => proxy.subrequests.search(id),
+        Some(Owner::Store(id)) => proxy.stores.search(id),
         _ => None,
     };
     act(&mut proxy.upstreams, search.as_mut(), &mut proxy.ctx)

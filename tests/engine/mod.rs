@@ -38,5 +38,6 @@ pub mod script;
 mod sockets;
 mod splices;
 mod sticky;
+mod stores;
 mod tunnels;
 mod why;

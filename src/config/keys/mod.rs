@@ -17,10 +17,12 @@ mod record;
 mod request_id;
 mod security_headers;
 pub(crate) mod services;
+mod stores;
 mod target_list;
 mod timeouts;
 mod upstream_tls;
 
+use crate::policy::rate::RateLimit;
 use crate::proxy::settings::{AccessLogFormat, PeerSet, Settings};
 
 use self::target_list::TargetList;
@@ -57,7 +59,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     };
     let services = bare.as_ref().or(object.get("services"));
     read_rest(&object, services.map_or(Some(root.at), |_| None), report);
-    let rate_limit = rate_limit::top(object.get("rateLimit"), report);
+    let (stores, rate_limit) = rate_limits(&object, source, report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
     let auth = auth::compile(object.get("auth"), source, report);
     let policies = services::Policies::of_top(&object, auth.claims(), report);
@@ -77,10 +79,10 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         listeners: listen::known::listeners(object.get("listen")),
         required: required(&object, &auth.known, report),
         providers: &auth.known,
+        stores: &stores.names,
     };
-    let services = services.map(|place| services::compile(place, &defaults, source, report));
-    let (services, mut targets) = services.unwrap_or_default().into_parts();
-    let auth = auth.join(&mut targets);
+    let (services, mut targets) = services::all(services, &defaults, source, report);
+    let (auth, stores) = (auth.join(&mut targets), stores.join(&mut targets));
     let (listeners, acme) = listeners(&object, at("listen"), &mut targets, source, report);
     let names = (&services[..], security_headers.as_ref(), &auth[..]);
     let settings = Settings {
@@ -88,6 +90,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         services,
         targets: targets.targets,
         auth,
+        stores,
         auth_failures: auth_failures::compile(&object, rate_limit.first(), report),
         rate_limit,
         timeouts: timeouts.connection,
@@ -116,6 +119,17 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         log_level: log_level(&object, report),
         included: Vec::new(),
     })
+}
+
+/// Reads `stores`, and `rateLimit`, which names them.
+fn rate_limits(
+    object: &Object<'_>,
+    source: &Source<'_>,
+    report: &mut Report<'_>,
+) -> (stores::Compiled, Vec<RateLimit>) {
+    let stores = stores::compile(object.get("stores"), source, report);
+    let limits = rate_limit::top(object.get("rateLimit"), &stores.names, report);
+    (stores, limits)
 }
 
 /// Returns the address and the name of each listener that has a name.

@@ -3,7 +3,7 @@
 use crate::limits::RATE_LIMITS_MAX;
 use crate::policy::forward::PeerSet;
 use crate::policy::meter::Algorithm;
-use crate::policy::rate::RateLimit;
+use crate::policy::rate::{RateLimit, SharedCount};
 use crate::policy::rate_fields::RateHeaders;
 use crate::policy::rate_key::RateKey;
 use crate::proxy::settings::ServiceRateLimit;
@@ -12,6 +12,7 @@ use crate::config::schema::{RATE_KEY_EXPECTED, RATE_LIMIT};
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
+use crate::config::syntax::suggestions;
 use crate::config::values::header_name::is_token;
 use crate::config::values::{networks, scalars};
 
@@ -27,24 +28,29 @@ pub(crate) fn defaults(report: &mut Report<'_>) -> RateLimit {
         algorithm: Algorithm::Fixed,
         key: RateKey::Ip,
         exempt: PeerSet::default(),
+        store: None,
     }
 }
 
-/// Reads the top-level `rateLimit`; empty: off.
-pub(crate) fn top(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<RateLimit> {
+/// Reads the top-level `rateLimit`; empty: off. `stores`: names of the stores.
+pub(crate) fn top(
+    place: Option<&Located<'_>>,
+    stores: &[String],
+    report: &mut Report<'_>,
+) -> Vec<RateLimit> {
     let defaults = defaults(report);
     match place {
         None => vec![defaults],
         Some(place) if place.is_false() => Vec::new(),
-        Some(place) => rate_limits(place, &defaults, report),
+        Some(place) => rate_limits(place, (&defaults, stores), report),
     }
 }
 
 /// Reads a service's `rateLimit`: keys that it does not give are the top level's, if that is one
-/// limit. `is_guarded`: the service has `auth`.
+/// limit. `stores`: names of the stores. `is_guarded`: the service has `auth`.
 pub(crate) fn service(
     place: Option<&Located<'_>>,
-    top: &[RateLimit],
+    (top, stores): (&[RateLimit], &[String]),
     is_guarded: bool,
     report: &mut Report<'_>,
 ) -> ServiceRateLimit {
@@ -58,7 +64,7 @@ pub(crate) fn service(
         [single] => single.clone(),
         _ => defaults(report),
     };
-    let limits = rate_limits(place, &base, report);
+    let limits = rate_limits(place, (&base, stores), report);
     let by_credential = limits.iter().find(|limit| limit.key.is_of_credential());
     if let Some(limit) = by_credential
         && !is_guarded
@@ -73,9 +79,13 @@ pub(crate) fn service(
 }
 
 /// Reads one limit or a list of limits.
-fn rate_limits(place: &Located<'_>, base: &RateLimit, report: &mut Report<'_>) -> Vec<RateLimit> {
+fn rate_limits(
+    place: &Located<'_>,
+    (base, stores): (&RateLimit, &[String]),
+    report: &mut Report<'_>,
+) -> Vec<RateLimit> {
     if !matches!(place.node.value, Value::List(_)) {
-        return vec![rate_limit(place, base.clone(), report)];
+        return vec![rate_limit(place, (base.clone(), stores), report)];
     }
     let items = place.list(report).unwrap_or_default();
     if items.is_empty() {
@@ -89,11 +99,15 @@ fn rate_limits(place: &Located<'_>, base: &RateLimit, report: &mut Report<'_>) -
     }
     let limits = items
         .iter()
-        .map(|item| rate_limit(item, base.clone(), report));
+        .map(|item| rate_limit(item, (base.clone(), stores), report));
     limits.collect()
 }
 
-fn rate_limit(place: &Located<'_>, base: RateLimit, report: &mut Report<'_>) -> RateLimit {
+fn rate_limit(
+    place: &Located<'_>,
+    (base, stores): (RateLimit, &[String]),
+    report: &mut Report<'_>,
+) -> RateLimit {
     let Some(object) = place.object(report) else {
         return base;
     };
@@ -110,7 +124,8 @@ fn rate_limit(place: &Located<'_>, base: RateLimit, report: &mut Report<'_>) -> 
     let max_clients = given("maxClients").map_or(base.max_clients, scalars::as_usize);
     let headers = object.get("headers");
     let exempt = object.get("exempt");
-    RateLimit {
+    let store = store(&object, (base.store, stores), report);
+    let limit = RateLimit {
         requests,
         window: window.unwrap_or(base.window),
         ipv6_prefix,
@@ -121,7 +136,45 @@ fn rate_limit(place: &Located<'_>, base: RateLimit, report: &mut Report<'_>) -> 
             .get("key")
             .map_or(base.key, |place| key(place, report)),
         exempt: exempt.map_or(base.exempt, |place| networks::compile(place, report)),
+        store,
+    };
+    if limit.store.is_some() && limit.algorithm != Algorithm::Fixed {
+        let place = object.get("store").unwrap_or(place);
+        place.fail_bare(
+            report,
+            "shares its counts, which only \"fixed\" windows do; remove \"algorithm\", or write \"store\": null",
+        );
     }
+    limit
+}
+
+/// Reads `store`. `base`: the one that holds without it.
+fn store(
+    object: &Object<'_>,
+    (base, names): (Option<SharedCount>, &[String]),
+    report: &mut Report<'_>,
+) -> Option<SharedCount> {
+    let Some(place) = object.get("store") else {
+        return base;
+    };
+    if place.is_null() {
+        return None;
+    }
+    let name = place.text(report)?;
+    let Some(store) = names.iter().position(|known| known == name) else {
+        let shown = place.node.shown().unwrap_or_default();
+        let known = names.iter().map(String::as_str).collect::<Vec<_>>();
+        let then = match suggestions::nearest(name, &known) {
+            Some(near) => format!(", did you mean {near:?}?"),
+            None => "; the top-level \"stores\" has no such name".to_owned(),
+        };
+        place.fail_bare(report, format!("unknown store {shown}{then}"));
+        return None;
+    };
+    Some(SharedCount {
+        store,
+        is_exact: false,
+    })
 }
 
 /// Reads `algorithm` and `burst`. `base`: the algorithm that holds without them. A bucket holds

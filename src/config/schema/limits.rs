@@ -110,6 +110,15 @@ pub static RATE_LIMIT: Table = Table {
             default: Fallback::Json("[]"),
             about: "Networks whose clients are not counted.",
         },
+        Key {
+            name: "store",
+            kind: Kind::Any(
+                "the name of a store, or null",
+                &[Kind::Text("the name of a store"), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "Store through which gateways share the counts; without it each gateway counts by itself.",
+        },
     ],
 };
 

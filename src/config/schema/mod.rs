@@ -21,6 +21,7 @@ mod listener;
 mod matching;
 mod replies;
 mod services;
+mod stores;
 mod targets;
 mod top;
 pub(crate) mod units;
@@ -40,6 +41,7 @@ pub use self::listener::{ADDRESS_EXPECTED, CERTIFICATE, LISTENER, LISTENER_TLS, 
 pub use self::matching::MATCH;
 pub use self::replies::{MAINTENANCE, NETWORK_EXPECTED, REDIRECT, RESPOND};
 pub use self::services::SERVICE;
+pub use self::stores::STORE;
 pub use self::targets::{STICKY, TARGET, UPSTREAM_TLS};
 pub use self::top::{ADMIN, ADMIN_EXPECTED, ROOT, TOP};
 

@@ -35,6 +35,7 @@ fn the_parser_reads_each_key_of_the_table_and_no_other() {
             "introspection": { "type": "introspection", "url": "https://a/", "tls": {} },
             "apiKey": { "type": "apiKey" }, "basic": { "type": "basic" },
             "forward": { "type": "forward", "url": "https://a/", "tls": {} } },
+        "stores": { "s": { "url": "rediss://s", "tls": {} } },
         "authFailures": {}, "rateLimit": {}, "timeouts": {}, "limits": {}, "cors": {}, "record": {},
         "services": [{ "targets": [{}], "healthCheck": {}, "passiveHealth": {}, "tls": {},
             "rateLimit": {}, "timeouts": {}, "limits": {}, "sticky": {}, "match": {} },

@@ -15,6 +15,7 @@ use super::services::{
     BALANCE_KEY, ENCODED_SLASHES_KEY, HEALTH_CHECK_KEY, PASSIVE_HEALTH_KEY, PROVIDERS_EXPECTED,
     RETRIES_KEY, SERVICE, STICKY_KEY, STRIP_PREFIX_KEY,
 };
+use super::stores::STORES_KEY;
 
 /// The whole file.
 pub static ROOT: Kind = Kind::Any(
@@ -121,6 +122,7 @@ pub static TOP: Table = Table {
             default: Fallback::OfKeys,
             about: "Requests that one client may send; then 429.",
         },
+        STORES_KEY,
         Key {
             name: "timeouts",
             kind: Kind::Object(&TIMEOUTS),

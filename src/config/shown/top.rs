@@ -25,6 +25,7 @@ pub(crate) fn parts(key: &str, config: &Config) -> Vec<(String, String)> {
             let providers = providers.map(|one| (one.name.clone(), one.kind.name().to_owned()));
             providers.collect()
         }
+        "stores" => stores(config),
         "securityHeaders" => security_headers(settings.security_headers.as_ref()),
         "rateLimit" => named(match &settings.rate_limit[..] {
             [limit] => vec![
@@ -102,6 +103,27 @@ fn listeners(config: &Config) -> Vec<(String, String)> {
     let port = config.settings.https_port;
     let port = port.map(|port| ("port of redirects".to_owned(), port.to_string()));
     shown.chain(port).collect()
+}
+
+/// Returns each store, without its user and password.
+fn stores(config: &Config) -> Vec<(String, String)> {
+    let settings = &config.settings;
+    let stores = settings.stores.iter();
+    let stores = stores.map(|store| {
+        let target = settings.targets.get(store.target);
+        let scheme = target.is_some_and(|target| target.tls);
+        let scheme = if scheme { "rediss" } else { "redis" };
+        let server = target.map_or("", |target| target.name());
+        let closed = if store.is_closed {
+            ", closed on failure"
+        } else {
+            ""
+        };
+        let (number, prefix) = (store.account.database, &store.prefix);
+        let text = format!("{scheme}://{server}/{number}, keys {prefix}*{closed}");
+        (store.name.clone(), text)
+    });
+    stores.collect()
 }
 
 fn security_headers(headers: Option<&SecurityHeaders>) -> Vec<(String, String)> {

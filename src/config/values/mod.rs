@@ -7,4 +7,5 @@ pub(crate) mod media_type;
 pub(crate) mod networks;
 pub(crate) mod path;
 pub(crate) mod scalars;
+pub(crate) mod store_url;
 pub(crate) mod target_url;

@@ -2,4 +2,5 @@
 //!
 //! Out of scope: connections and their timeouts (`proxy`), and which counts there are.
 
+pub mod keys;
 pub mod session;

@@ -32,6 +32,13 @@ pub struct Account {
     pub database: u32,
 }
 
+/// Text without the secrets.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database {}", self.database)
+    }
+}
+
 /// A count that goes to the store.
 #[derive(Clone, Copy)]
 pub struct Count<'a> {
@@ -41,8 +48,8 @@ pub struct Count<'a> {
     pub key: &'a [u8],
     /// Time that the key lives from its first count on.
     pub window: Duration,
-    /// Number that is added.
-    pub number: u64,
+    /// Number that is added; below zero: requests are taken back.
+    pub number: i64,
 }
 
 /// Reply to a count.
@@ -132,7 +139,19 @@ impl Session {
         let (mut window, mut number) = ([0; 20], [0; 20]);
         // A server refuses an expiry of 0 ms.
         let window = digits::write(count.window.as_millis().max(1), &mut window);
-        let number = digits::write(count.number, &mut number);
+        let digits = digits::write(count.number.unsigned_abs(), &mut number);
+        let mut signed = [b'-'; 21];
+        let number = match count.number {
+            0.. => digits,
+            _ => {
+                let end = digits.len().saturating_add(1);
+                let signed = signed.get_mut(..end).unwrap_or_default();
+                if let Some(room) = signed.get_mut(1..) {
+                    room.copy_from_slice(digits);
+                }
+                signed
+            }
+        };
         resp::command(&[b"MULTI"], out);
         resp::command(&[b"SET", count.key, b"0", b"PX", window, b"NX"], out);
         resp::command(&[b"INCRBY", count.key, number], out);
@@ -322,6 +341,13 @@ mod tests {
             number: 3,
         };
         session.count(count, &mut out);
+        session.count(
+            Count {
+                number: -12,
+                ..count
+            },
+            &mut out,
+        );
         session.expire(b"tollgate:a", WINDOW, &mut out);
         let text = String::from_utf8(out).expect("ASCII");
         let words = text
@@ -330,9 +356,10 @@ mod tests {
         assert_eq!(
             words.collect::<Vec<_>>().join(" "),
             "AUTH gate pw SELECT 2 MULTI SET tollgate:a 0 PX 60000 NX INCRBY tollgate:a 3 PTTL tollgate:a EXEC \
+             MULTI SET tollgate:a 0 PX 60000 NX INCRBY tollgate:a -12 PTTL tollgate:a EXEC \
              PEXPIRE tollgate:a 60000 "
         );
-        assert_eq!(session.awaited(), 4);
+        assert_eq!(session.awaited(), 5);
     }
 
     #[test]

@@ -176,6 +176,6 @@ fn edits(settings: &Settings, kind: fn(&Edits) -> &HeaderEdits) -> usize {
 fn rate_fields(settings: &Settings) -> usize {
     let routes = settings.services.iter();
     let own = routes.map(super::rate_lines);
-    let top = super::lines_of("default", &settings.rate_limit);
+    let top = super::rates::lines_of("default", &settings.rate_limit);
     own.chain([top]).max().unwrap_or(0)
 }

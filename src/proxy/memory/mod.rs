@@ -9,6 +9,7 @@
 
 mod buffers;
 mod headers;
+mod rates;
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use self::buffers::ADDED;
 pub use self::buffers::{
     buffers_kept, buffers_of_connection, buffers_of_denied, buffers_of_overflow,
 };
+use self::rates::{own_limits, rate_lines};
+pub use self::rates::{rate_limits, rate_table};
 use super::auth::SuspendedRequest;
 pub use super::auth::memory as auth;
 use super::bounds::Bounds;
@@ -28,11 +31,11 @@ use super::exchange::Exchanges;
 use super::failures::REPORTS_BYTES;
 use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, UpstreamId};
 use super::log_entry::AccessLogEntry;
-use super::rate_rules::RateRules;
 use super::recorder::Recording;
 use super::rules::{COPIES_MAX, ServiceRules};
 use super::settings::{Destination, Service, Settings, Target, TargetHost};
 use super::step::Step;
+pub use super::stores::memory::stores;
 use super::subrequest::memory::buffers_of_subrequest;
 pub use super::subrequest::memory::state_of_subrequest;
 use super::upstream::{Endpoint, HealthNotes, ServiceState, TargetState, Upstream};
@@ -47,8 +50,6 @@ use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
 use crate::policy::accounts::Accounts;
 use crate::policy::edits::Edits;
-use crate::policy::rate::{RateLimit, RateTable};
-use crate::policy::rate_fields::{RateHeaders, RateLines};
 use crate::policy::request_id::LINE_BYTES;
 use crate::policy::rewrite::PREFIX;
 use crate::slab::Slab;
@@ -196,43 +197,6 @@ pub fn records(settings: &Settings) -> usize {
     })
 }
 
-/// Bytes of one rate table.
-pub fn rate_table(limit: &RateLimit) -> usize {
-    RateTable::bytes(limit.max_clients)
-}
-
-/// Bytes of a service's own rate limits, beside their tables.
-fn own_limits(service: &Service) -> usize {
-    total(service.own_limits().iter().map(RateRules::bytes_of))
-}
-
-/// Bytes of the rate limit fields of a service with a limit of its own.
-fn rate_lines(service: &Service) -> usize {
-    lines_of(&service.route, service.own_limits())
-}
-
-/// Bytes of the fields of the limits with this name.
-fn lines_of(name: &str, limits: &[RateLimit]) -> usize {
-    let lines = limits.iter().map(|limit| match limit.headers {
-        RateHeaders::Off => 0,
-        RateHeaders::Draft | RateHeaders::X => RateLines::bytes(name),
-    });
-    total(lines)
-}
-
-/// The limits that have a table of their own.
-pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
-    let own = settings
-        .services
-        .iter()
-        .flat_map(|service| service.own_limits());
-    settings
-        .rate_limit
-        .iter()
-        .chain(settings.counted_failures())
-        .chain(own)
-}
-
 /// Bytes of the header policies and edits of a service that are not those of the top level, and of
 /// the lines of its targets. All copies of an edition share them.
 fn own_headers(service: &Service, settings: &Settings) -> usize {
@@ -367,6 +331,7 @@ fn reminders_max(settings: &Settings) -> usize {
         settings.targets.len(),
         settings.services.len(),
         settings.auth.len(),
+        settings.stores.len(),
         questions,
         2,
     ];
@@ -393,6 +358,7 @@ pub(super) fn bounds(settings: &Settings) -> Bounds {
         upstreams: settings.limits.connections,
         subrequests: total([subrequests(settings), auth::subrequests(settings)]),
         of_subrequest: buffers_of_subrequest(settings).max(auth::buffers_of_subrequest(settings)),
+        stores: settings.stores.len(),
         connections: settings.limits.connections,
         clients: clients(settings),
         denied_clients: denied(settings),

@@ -3,6 +3,7 @@
 use super::super::Proxy;
 use super::super::ids::row_key;
 use super::super::settings::{Settings, TargetHost};
+use super::super::stores::stores;
 use super::sums::{ServiceSum, TargetSum};
 use crate::limits::ADDRESSES_PER_TARGET;
 use crate::observe::access::Outcome;
@@ -34,7 +35,7 @@ const fn part(name: &'static str, kind: Kind, help: &'static str, rows: Rows) ->
 }
 
 /// All families, in their order.
-pub(super) static PARTS: [Part; 18] = [
+pub(super) static PARTS: [Part; 20] = [
     part(
         "tollgate_requests_total",
         Kind::Counter,
@@ -118,6 +119,28 @@ pub(super) static PARTS: [Part; 18] = [
         Kind::Counter,
         "Decisions of the auth providers.",
         Rows::Once(auth),
+    ),
+    part(
+        "tollgate_store_up",
+        Kind::Gauge,
+        "1 if limits share their counts through the store; 0 while it is down.",
+        Rows::Once(|proxy, out| {
+            for store in stores(proxy) {
+                out.sample(&[("store", store.name)], u64::from(store.is_up));
+            }
+        }),
+    ),
+    part(
+        "tollgate_store_duration_seconds",
+        Kind::Histogram,
+        "Time from sending a count to the answer of the store.",
+        Rows::Once(|proxy, out| {
+            for store in stores(proxy) {
+                if store.duration.count() > 0 {
+                    out.histogram(("store", store.name), store.duration);
+                }
+            }
+        }),
     ),
     part(
         "tollgate_target_up",
@@ -221,11 +244,16 @@ pub fn series(settings: &Settings) -> usize {
         .iter()
         .filter(|part| matches!(part.rows, Rows::Target(_)));
     let of_providers = settings.auth.len().saturating_mul(AuthResult::ALL.len());
+    let of_stores = settings
+        .stores
+        .len()
+        .saturating_mul(of_histogram.saturating_add(1));
     routes
         .saturating_add(1)
         .saturating_mul(of_service)
         .saturating_add(addresses.saturating_mul(of_targets.count()))
         .saturating_add(of_providers)
+        .saturating_add(of_stores)
         .saturating_add(REPLIES)
 }
 

@@ -4,13 +4,12 @@ use std::rc::Rc;
 
 use super::super::client::LocalReply;
 use super::super::log_entry::AccessLogEntry;
-use super::super::rate_rules::{Asked, RateRules, Stage};
-use super::replies::rate_limited_reply;
+use super::super::rate_rules::{Asked, Limited, RateRules, Stage};
+use super::replies::{rate_limited_reply, store_down_reply};
 use super::{Decision, Reception};
 use crate::policy::admission::Request;
 use crate::policy::auth::grant::Grant;
 use crate::policy::forward::Peer;
-use crate::policy::meter::Full;
 use crate::policy::rate_fields::Quota;
 
 impl Reception<'_> {
@@ -44,14 +43,16 @@ impl Reception<'_> {
             head: request.head,
             grant: None,
         };
-        match self.limiter.count_by(limits, stage, &asked, self.ctx.now) {
+        let counted = self.limiter.count_by(limits, stage, &asked, self.ctx.now);
+        self.ctx.has_leftovers |= !self.limiter.queues.is_empty();
+        match counted {
             Ok(quota) => {
                 entry.numbers.quota = quota;
                 Ok(())
             }
-            Err(full) => {
+            Err(limited) => {
                 entry.service = service.and_then(|service| rules.service(service));
-                Err(self.limited(full, entry))
+                Err(self.limited(limited, entry))
             }
         }
     }
@@ -77,27 +78,27 @@ impl Reception<'_> {
             head: request.head,
             grant: Some(grant),
         };
-        match self
+        let counted = self
             .limiter
-            .count_by(limits, Stage::Admitted, &asked, self.ctx.now)
-        {
+            .count_by(limits, Stage::Admitted, &asked, self.ctx.now);
+        if counted.is_err() {
+            self.limiter.give_back(limits, Stage::Arrived, &asked);
+        }
+        self.ctx.has_leftovers |= !self.limiter.queues.is_empty();
+        match counted {
             Ok(quota) => {
                 entry.numbers.quota = limits.tighter(entry.numbers.quota, quota);
                 Ok(())
             }
-            Err(full) => {
-                self.limiter.give_back(limits, Stage::Arrived, &asked);
-                Err(self.limited(full, entry))
-            }
+            Err(limited) => Err(self.limited(limited, entry)),
         }
     }
 
-    /// Returns the reply to a request that found a limit reached.
-    fn limited(
-        &mut self,
-        (place, full): (usize, Full),
-        entry: &mut AccessLogEntry,
-    ) -> LocalReply<'static> {
+    /// Returns the reply to a request that a limit refuses.
+    fn limited(&mut self, limited: Limited, entry: &mut AccessLogEntry) -> LocalReply<'static> {
+        let Limited::Full(place, full) = limited else {
+            return store_down_reply();
+        };
         entry.numbers.quota = Some(Quota::new(0, full.end).of_limit(place));
         self.ctx.report_rate_limited(entry);
         rate_limited_reply(full.wait)

@@ -161,6 +161,18 @@ impl Reception<'_> {
     }
 }
 
+/// Returns the reply to a request that cannot be counted, because the store of its limit is down.
+pub(super) fn store_down_reply() -> LocalReply<'static> {
+    LocalReply {
+        retry_after: Some(1),
+        ..LocalReply::refusal(
+            Reply::ServiceUnavailable,
+            Outcome::StoreDown,
+            Reason::StoreDown,
+        )
+    }
+}
+
 /// The lines for the client, for a reply of the gateway's own.
 pub(super) fn client_lines(grants: &Grants) -> Vec<u8> {
     let grant = grants.for_client.as_ref();

@@ -24,7 +24,7 @@ use super::context::{Context, TimerKey};
 use super::ids::{OfSubrequest, ServiceId, SubrequestId, UpstreamId};
 use super::outbox::Outbox;
 use super::reason::{Failure, Reason};
-use super::upstream::{Dialed, Dialing, Search, Upstreams};
+use super::upstream::{Dialed, Dialing, Owner, Search, Upstreams};
 use crate::http::persistence::head_authenticates_connection;
 use crate::observe::access::Outcome;
 use crate::slab::Slab;
@@ -288,8 +288,8 @@ impl Subrequests {
 
 impl Subrequest {
     fn search(&mut self, id: SubrequestId) -> Search<'_> {
-        Search::Subrequest {
-            id,
+        Search::Own {
+            owner: Owner::Subrequest(id),
             dialing: &mut self.dialing,
         }
     }

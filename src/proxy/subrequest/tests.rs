@@ -39,6 +39,7 @@ fn gateway(host: TargetHost) -> Proxy {
             authority: "b".to_owned(),
         }],
         rate_limit: Vec::new(),
+        stores: Vec::new(),
         auth_failures: None,
         timeouts: ConnectionTimeouts {
             head: None,

@@ -2,9 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::super::ids::{
-    ClientId, EndpointId, ExchangeId, ServiceId, SubrequestId, TargetId, UpstreamId,
-};
+use super::super::ids::{ClientId, EndpointId, ExchangeId, ServiceId, TargetId, UpstreamId};
 use super::super::rules::ServiceRules;
 use super::connection::Owner;
 use crate::time::Duration;
@@ -61,9 +59,9 @@ pub(in crate::proxy) enum Search<'a> {
         rules: &'a ServiceRules,
         attempts: &'a mut Attempts,
     },
-    /// A request of the gateway's own.
-    Subrequest {
-        id: SubrequestId,
+    /// A request of the gateway's own, or a store.
+    Own {
+        owner: Owner,
         dialing: &'a mut Dialing,
     },
 }
@@ -120,7 +118,7 @@ impl Search<'_> {
     pub(super) fn owner(&self) -> Owner {
         match self {
             Search::Exchange { id, .. } => Owner::Exchange(*id),
-            Search::Subrequest { id, .. } => Owner::Subrequest(*id),
+            Search::Own { owner, .. } => *owner,
         }
     }
 
@@ -128,7 +126,7 @@ impl Search<'_> {
     pub(super) fn set_upstream(&mut self, upstream: Option<UpstreamRef>) {
         match self {
             Search::Exchange { attempts, .. } => attempts.upstream = upstream,
-            Search::Subrequest { dialing, .. } => dialing.upstream = upstream,
+            Search::Own { dialing, .. } => dialing.upstream = upstream,
         }
     }
 
@@ -136,7 +134,7 @@ impl Search<'_> {
     pub(super) fn service(&self) -> Option<ServiceId> {
         match self {
             Search::Exchange { rules, .. } => Some(rules.id),
-            Search::Subrequest { .. } => None,
+            Search::Own { .. } => None,
         }
     }
 
@@ -146,7 +144,7 @@ impl Search<'_> {
             Search::Exchange {
                 rules, attempts, ..
             } => Some((rules.id, attempts.destination as usize)),
-            Search::Subrequest { .. } => None,
+            Search::Own { .. } => None,
         }
     }
 
@@ -154,7 +152,7 @@ impl Search<'_> {
     pub(super) fn exchange(&mut self) -> Option<&mut Attempts> {
         match self {
             Search::Exchange { attempts, .. } => Some(attempts),
-            Search::Subrequest { .. } => None,
+            Search::Own { .. } => None,
         }
     }
 
@@ -164,7 +162,7 @@ impl Search<'_> {
             Search::Exchange {
                 attempts, client, ..
             } => (*client, attempts.retried > 0),
-            Search::Subrequest { .. } => (None, false),
+            Search::Own { .. } => (None, false),
         }
     }
 }

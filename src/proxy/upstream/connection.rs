@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::super::ids::{
-    ClientId, EndpointId, ExchangeId, ServiceId, SubrequestId, TargetId, UpstreamId,
+    ClientId, EndpointId, ExchangeId, ServiceId, StoreId, SubrequestId, TargetId, UpstreamId,
 };
 use super::super::outbox::Outbox;
 use crate::buffer::{Buffer, BufferPool};
@@ -63,6 +63,8 @@ pub(in crate::proxy) enum Owner {
     Exchange(ExchangeId),
     /// Serves this request of the gateway's own.
     Subrequest(SubrequestId),
+    /// Leads to this store.
+    Store(StoreId),
     /// Races against this connection: see `race`.
     Contender(UpstreamId),
 }

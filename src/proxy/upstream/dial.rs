@@ -67,7 +67,7 @@ impl Upstreams {
             Search::Exchange { client_id, .. } if !self.private.is_empty() => {
                 self.take_private(*client_id, endpoint)
             }
-            Search::Exchange { .. } | Search::Subrequest { .. } => None,
+            Search::Exchange { .. } | Search::Own { .. } => None,
         };
         private.or_else(|| self.take_idle(endpoint))
     }
@@ -183,7 +183,7 @@ impl Upstreams {
         ctx: &mut Context,
     ) -> Dialed {
         let (rules, from, client, name) = match search {
-            Search::Subrequest { .. } => return self.dial_next(up, search, ctx),
+            Search::Own { .. } => return self.dial_next(up, search, ctx),
             Search::Exchange {
                 rules,
                 attempts,
@@ -221,7 +221,7 @@ impl Upstreams {
         outbox: Outbox,
         ctx: &mut Context,
     ) -> Dialed {
-        let Search::Subrequest { dialing, .. } = search else {
+        let Search::Own { dialing, .. } = search else {
             return Dialed::NoAddress;
         };
         let target = dialing.target;
@@ -241,7 +241,7 @@ impl Upstreams {
     /// Connects to the one address that a request of the gateway's own is about, or to the next
     /// that it has not tried.
     fn dial_next(&mut self, up: UpstreamId, search: &mut Search<'_>, ctx: &mut Context) -> Dialed {
-        let Search::Subrequest { dialing, .. } = search else {
+        let Search::Own { dialing, .. } = search else {
             return Dialed::NoAddress;
         };
         let target = dialing.target;
@@ -305,7 +305,7 @@ impl Upstreams {
 
     /// Returns whether a request of the gateway's own has an address of its target left to try.
     fn has_next_address(&self, search: &Search<'_>, target: TargetId) -> bool {
-        let Search::Subrequest { dialing, .. } = search else {
+        let Search::Own { dialing, .. } = search else {
             return false;
         };
         // The target is gone after a reload.
@@ -350,7 +350,9 @@ impl Upstreams {
             state.notes.clear();
         }
         match owner {
-            Owner::Exchange(_) | Owner::Subrequest(_) => self.mark_ready(up, ctx),
+            Owner::Exchange(_) | Owner::Subrequest(_) | Owner::Store(_) => {
+                self.mark_ready(up, ctx);
+            }
             Owner::Idle | Owner::Private(_) | Owner::Contender(_) => self.close(up, ctx),
         }
         Some(owner)

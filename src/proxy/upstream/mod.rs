@@ -100,7 +100,9 @@ impl Upstreams {
                 Owner::Exchange(exchange) => Reads::Exchange(exchange),
                 // An idle connection is read so that its end, or bytes that were not asked for, are
                 // noticed.
-                Owner::Idle | Owner::Private(_) | Owner::Subrequest(_) => Reads::Always,
+                Owner::Idle | Owner::Private(_) | Owner::Subrequest(_) | Owner::Store(_) => {
+                    Reads::Always
+                }
                 Owner::Contender(_) => Reads::Never,
             },
             _ => Reads::Never,

@@ -201,7 +201,9 @@ impl Upstreams {
             Owner::Private(client) => {
                 self.private.remove(&(client.index(), up.index()));
             }
-            Owner::Exchange(_) | Owner::Subrequest(_) | Owner::Contender(_) => return,
+            Owner::Exchange(_) | Owner::Subrequest(_) | Owner::Store(_) | Owner::Contender(_) => {
+                return;
+            }
         }
         self.close(up, ctx);
     }

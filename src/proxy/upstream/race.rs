@@ -63,7 +63,7 @@ impl Upstreams {
         };
         let next = match search {
             Search::Exchange { .. } => self.next_of_exchange(leader, search, ctx),
-            Search::Subrequest { .. } => self.next_of_subrequest(search),
+            Search::Own { .. } => self.next_of_subrequest(search),
         };
         let Some(next) = next else { return false };
         if let Search::Exchange { attempts, .. } = search {
@@ -81,7 +81,7 @@ impl Upstreams {
         // A contender is a connection more than its client has. Where there is no room for it, the
         // race goes on later.
         if self.len() >= ctx.rules.bounds.upstreams && !self.shed_idle(ctx) {
-            if let Search::Subrequest { dialing, .. } = search {
+            if let Search::Own { dialing, .. } = search {
                 dialing.attempts = dialing.attempts.saturating_sub(1);
             }
             return false;
@@ -174,7 +174,7 @@ impl Upstreams {
     }
 
     fn next_of_subrequest(&mut self, search: &mut Search<'_>) -> Option<Next> {
-        let Search::Subrequest { dialing, .. } = search else {
+        let Search::Own { dialing, .. } = search else {
             return None;
         };
         if dialing.address.is_some() {

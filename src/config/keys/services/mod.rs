@@ -58,6 +58,8 @@ pub(crate) struct Defaults<'d> {
     pub(crate) sticky: Option<Session>,
     /// Providers of the top-level `auth`.
     pub(crate) providers: &'d [Known],
+    /// Names of the top-level `stores`.
+    pub(crate) stores: &'d [String],
     /// `requireAuth`: the providers, by their places in that list, of services without `auth`.
     pub(crate) required: Vec<usize>,
 }
@@ -70,7 +72,7 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    pub(crate) fn into_parts(self) -> (Vec<Service>, TargetList) {
+    fn into_parts(self) -> (Vec<Service>, TargetList) {
         (self.services, self.targets)
     }
 }
@@ -91,8 +93,19 @@ struct Compiler<'c> {
     trust: Trust<'c>,
 }
 
+/// Reads all services; without a place there are none. Returns them with their targets.
+pub(crate) fn all(
+    place: Option<&Located<'_>>,
+    defaults: &Defaults<'_>,
+    source: &Source<'_>,
+    report: &mut Report<'_>,
+) -> (Vec<Service>, TargetList) {
+    let compiled = place.map(|place| compile(place, defaults, source, report));
+    compiled.unwrap_or_default().into_parts()
+}
+
 /// Reads all services of the list.
-pub(crate) fn compile(
+fn compile(
     place: &Located<'_>,
     defaults: &Defaults<'_>,
     source: &Source<'_>,
@@ -150,7 +163,7 @@ impl Compiler<'_> {
         let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
         let auth = auth::compile(object, self.defaults, report);
         let (limits, is_guarded) = (object.get("rateLimit"), !auth.providers.is_empty());
-        let top = &self.defaults.rate_limit;
+        let top = (&self.defaults.rate_limit[..], self.defaults.stores);
         let rate_limit = rate_limit::service(limits, top, is_guarded, report);
         let sticky = self.defaults.sticky.as_ref();
         let sticky = sticky::of_service((place, object), sticky, route.as_deref(), report);

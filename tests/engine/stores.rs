@@ -1,0 +1,492 @@
+//! Limits that gateways share through a store (`stores`, `rateLimit.store`).
+
+use std::collections::HashMap;
+
+use super::script::*;
+use proptest::prelude::*;
+use tollgate::proxy::command::{Fault, Report};
+
+/// Store that answers as Redis does.
+#[derive(Default)]
+struct Server {
+    /// Count, and time at which the key ends.
+    keys: HashMap<String, (i64, Option<u64>)>,
+}
+
+impl Server {
+    /// Answers commands at a time, in milliseconds.
+    fn answer(&mut self, bytes: &[u8], now: u64) -> String {
+        let text = String::from_utf8(bytes.to_vec()).expect("ASCII");
+        let words = text.split_terminator("\r\n");
+        let mut words = words.filter(|word| !word.starts_with(['*', '$']));
+        let mut answers = String::new();
+        let mut queued: Option<Vec<String>> = None;
+        while let Some(command) = words.next() {
+            let mut next = || words.next().expect("a whole command").to_owned();
+            let reply = match command {
+                "MULTI" => {
+                    queued = Some(Vec::new());
+                    "+OK\r\n".to_owned()
+                }
+                "EXEC" => {
+                    let replies = queued.take().expect("within MULTI");
+                    answers.push_str(&format!("*{}\r\n{}", replies.len(), replies.concat()));
+                    continue;
+                }
+                "AUTH" => {
+                    next();
+                    "+OK\r\n".to_owned()
+                }
+                name => {
+                    let key = next();
+                    if self
+                        .keys
+                        .get(&key)
+                        .is_some_and(|(_, end)| end.is_some_and(|end| end <= now))
+                    {
+                        self.keys.remove(&key);
+                    }
+                    self.run(name, &key, &mut next, now)
+                }
+            };
+            match &mut queued {
+                Some(queued) if command != "MULTI" => {
+                    queued.push(reply);
+                    answers.push_str("+QUEUED\r\n");
+                }
+                _ => answers.push_str(&reply),
+            }
+        }
+        answers
+    }
+
+    fn run(&mut self, name: &str, key: &str, next: &mut dyn FnMut() -> String, now: u64) -> String {
+        match name {
+            "SET" => {
+                assert_eq!((next().as_str(), next().as_str()), ("0", "PX"));
+                let end = now + next().parse::<u64>().expect("a time");
+                assert_eq!(next(), "NX");
+                if self.keys.contains_key(key) {
+                    return "$-1\r\n".to_owned();
+                }
+                self.keys.insert(key.to_owned(), (0, Some(end)));
+                "+OK\r\n".to_owned()
+            }
+            "INCRBY" => {
+                let number = next().parse::<i64>().expect("a number");
+                let entry = self.keys.entry(key.to_owned()).or_default();
+                entry.0 += number;
+                format!(":{}\r\n", entry.0)
+            }
+            "PTTL" => {
+                let end = self.keys.get(key).and_then(|(_, end)| *end);
+                end.map_or(":-1\r\n".to_owned(), |end| format!(":{}\r\n", end - now))
+            }
+            "PEXPIRE" => {
+                let end = now + next().parse::<u64>().expect("a time");
+                self.keys.get_mut(key).expect("a key").1 = Some(end);
+                ":1\r\n".to_owned()
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Returns the counts of all clients, without the probes.
+    fn counts(&self) -> Vec<i64> {
+        let keys = self.keys.iter().filter(|(key, _)| !key.ends_with("probe"));
+        let mut counts = keys.map(|(_, (count, _))| *count).collect::<Vec<_>>();
+        counts.sort_unstable();
+        counts
+    }
+}
+
+/// Returns a configuration with a limit of this many requests. `keys`: further ones of the store.
+fn config(requests: u32, keys: &str) -> String {
+    format!(
+        r#"{{ "stores": {{ "main": {{ "url": "redis://:hush@10.0.0.9"{keys} }} }},
+            "rateLimit": {{ "requests": {requests}, "window": "60s", "store": "main" }},
+            "services": [ {{ "route": "/a", "respond": {{ "status": 204 }} }} ] }}"#
+    )
+}
+
+/// Gateway whose store is connected.
+struct Gateway {
+    world: World,
+    store: Origin,
+}
+
+impl Gateway {
+    fn new(config: &str, server: &mut Server) -> Gateway {
+        let mut world = World::with(config);
+        let store = world.accept();
+        let mut gateway = Gateway { world, store };
+        gateway.exchange(server);
+        gateway
+    }
+
+    /// Ends the turn, and has the store answer.
+    fn exchange(&mut self, server: &mut Server) {
+        self.world.wait(0);
+        let bytes = self.world.take_upstream(self.store);
+        let answers = server.answer(&bytes, self.world.now.as_millis());
+        self.world.reply(self.store, answers);
+    }
+
+    fn ask(&mut self) -> u16 {
+        ask(&mut self.world)
+    }
+}
+
+/// Sends a request. Returns the status of its response.
+fn ask(world: &mut World) -> u16 {
+    let client = world.connect();
+    world.send(client, "GET /a HTTP/1.1\r\nHost: gate\r\n\r\n");
+    let text = world.received(client);
+    world.finish(client);
+    text.get(9..12)
+        .expect("a status")
+        .parse()
+        .expect("a number")
+}
+
+/// Returns what was said about the store.
+fn told(world: &mut World) -> Vec<String> {
+    let reports = std::mem::take(&mut world.reports);
+    let texts = reports.iter().filter_map(|report| match report {
+        Report::Store { why, .. } => Some(why.as_deref().unwrap_or("up").to_owned()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[test]
+fn what_is_counted_elsewhere_is_refused_here() {
+    let mut server = Server::default();
+    let [mut one, mut two] = [(), ()].map(|()| Gateway::new(&config(4, ""), &mut server));
+    assert_eq!(server.counts(), [0; 0], "the probe counts nothing");
+    for gateway in [&mut one, &mut two] {
+        assert_eq!([gateway.ask(), gateway.ask()], [204, 204]);
+        gateway.exchange(&mut server);
+    }
+    assert_eq!(server.counts(), [4]);
+    assert_eq!(two.ask(), 429, "two here, two there");
+    // The first one hears of the others with its next request.
+    assert_eq!(one.ask(), 204);
+    one.exchange(&mut server);
+    assert_eq!(one.ask(), 429);
+    for gateway in [&mut one, &mut two] {
+        gateway.world.wait(60_000);
+        assert_eq!(gateway.ask(), 204, "a new window");
+        gateway.exchange(&mut server);
+    }
+    assert_eq!(server.counts(), [2]);
+    assert!(told(&mut one.world).is_empty());
+}
+
+#[test]
+fn a_turn_is_one_pipeline_of_each_client_once() {
+    let mut server = Server::default();
+    let mut gateway = Gateway::new(&config(9, r#", "prefix": "p:""#), &mut server);
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(), 204);
+    }
+    let sent = |gateway: &mut Gateway| {
+        gateway.world.wait(0);
+        let bytes = gateway.world.take_upstream(gateway.store);
+        String::from_utf8(bytes).expect("ASCII")
+    };
+    let first = sent(&mut gateway);
+    assert_eq!(first.matches("MULTI").count(), 1, "{first}");
+    assert!(first.contains("\r\nINCRBY\r\n$34\r\np:"), "{first}");
+    assert!(first.contains("\r\n$1\r\n3\r\n"), "{first}");
+    // The next turn does not wait for the answer.
+    assert_eq!(gateway.ask(), 204);
+    assert!(sent(&mut gateway).contains("\r\n$1\r\n1\r\n"));
+    assert_eq!(sent(&mut gateway), "", "nothing is sent without a count");
+}
+
+#[test]
+fn a_store_that_is_down_costs_no_request() {
+    for (keys, expected) in [("", 204), (r#", "onFailure": "closed""#, 503)] {
+        let mut world = World::with(&config(3, keys));
+        assert_eq!(ask(&mut world), expected, "not connected yet");
+        world.refuse_because(Fault::Refused, "Connection refused (os error 111)");
+        assert_eq!(told(&mut world), ["Connection refused (os error 111)"]);
+        // 100 ms, doubling, and told once. The wheel fires a slot late.
+        for pause in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+            world.wait(pause - 1);
+            world.expect_no_dial();
+            world.wait(130);
+            world.refuse(Fault::Refused);
+        }
+        assert_eq!(ask(&mut world), expected);
+        assert!(told(&mut world).is_empty());
+        world.wait(5_100);
+        let mut gateway = Gateway {
+            store: world.accept(),
+            world,
+        };
+        let mut server = Server::default();
+        assert_eq!(gateway.ask(), expected, "connected, and not answered");
+        gateway.exchange(&mut server);
+        assert_eq!(told(&mut gateway.world), ["up"]);
+        assert_eq!(server.counts(), [0; 0], "only new counts go");
+        let left = if expected == 204 { 0 } else { 3 };
+        for nth in 0..4 {
+            let status = if nth < left { 204 } else { 429 };
+            assert_eq!(gateway.ask(), status, "{keys} {nth}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_silent_is_left() {
+    let mut server = Server::default();
+    let mut gateway = Gateway::new(&config(100, ""), &mut server);
+    assert_eq!(gateway.ask(), 204);
+    gateway.world.wait(0);
+    gateway.world.wait(900);
+    assert!(!gateway.world.closed_upstream(gateway.store));
+    assert_eq!(gateway.ask(), 204, "no request waits");
+    gateway.world.wait(200);
+    assert!(gateway.world.closed_upstream(gateway.store));
+    assert_eq!(told(&mut gateway.world), ["no answer within 1 s"]);
+    gateway.world.wait(300);
+    gateway.store = gateway.world.accept();
+    gateway.exchange(&mut server);
+    assert_eq!(told(&mut gateway.world), ["up"]);
+    // What was on its way is not sent again.
+    assert_eq!(gateway.ask(), 204);
+    gateway.exchange(&mut server);
+    assert_eq!(server.counts(), [1]);
+}
+
+#[test]
+fn a_store_that_lost_its_counts_lowers_none() {
+    let mut server = Server::default();
+    let mut gateway = Gateway::new(&config(3, ""), &mut server);
+    for _ in 0..2 {
+        assert_eq!(gateway.ask(), 204);
+        gateway.exchange(&mut server);
+    }
+    server.keys.clear();
+    assert_eq!(gateway.ask(), 204);
+    gateway.exchange(&mut server);
+    assert_eq!(server.counts(), [1]);
+    assert_eq!(gateway.ask(), 429);
+}
+
+#[test]
+fn a_key_without_an_end_gets_one() {
+    let mut server = Server::default();
+    let mut gateway = Gateway::new(&config(3, ""), &mut server);
+    assert_eq!(gateway.ask(), 204);
+    gateway.exchange(&mut server);
+    for (_, end) in server.keys.values_mut() {
+        *end = None;
+    }
+    assert_eq!(gateway.ask(), 204);
+    gateway.exchange(&mut server);
+    gateway.exchange(&mut server);
+    let mut keys = server.keys.iter();
+    let (_, end) = keys
+        .find(|(key, _)| !key.ends_with("probe"))
+        .expect("a key")
+        .1;
+    assert_eq!(*end, Some(gateway.world.now.as_millis() + 60_000));
+}
+
+/// Rows: what the store sends in place of an answer, and what the operator is told.
+#[test]
+fn odd_answers_end_the_connection() {
+    let aborted = "+OK\r\n-OOM command not allowed\r\n-OOM x\r\n+QUEUED\r\n-EXECABORT x\r\n";
+    let good = "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n:1\r\n:60000\r\n";
+    for (bytes, why) in [
+        (
+            aborted.to_owned(),
+            "it refuses a count: OOM command not allowed",
+        ),
+        (
+            "HTTP/1.1 400 Bad Request\r\n\r\n".to_owned(),
+            "does not speak RESP2",
+        ),
+        (":1\r\n".to_owned(), "a reply to another command"),
+        (format!("{good}{good}"), "a reply to another command"),
+        (format!("{good}{good}{good}"), "a reply to another command"),
+    ] {
+        for cut in 0..bytes.len() {
+            let mut gateway = Gateway::new(&config(100, ""), &mut Server::default());
+            assert_eq!(gateway.ask(), 204);
+            gateway.world.wait(0);
+            gateway.world.take_upstream(gateway.store);
+            gateway.world.reply(gateway.store, &bytes[..cut]);
+            gateway.world.reply(gateway.store, &bytes[cut..]);
+            let told = told(&mut gateway.world);
+            assert!(
+                told.len() == 1 && told[0].contains(why),
+                "{bytes:?}: {told:?}"
+            );
+            assert!(gateway.world.closed_upstream(gateway.store));
+            assert_eq!(gateway.ask(), 204);
+        }
+    }
+}
+
+/// Rows: what the store says first, and what the operator is told.
+#[test]
+fn a_store_that_does_not_let_the_gateway_in() {
+    for (bytes, why) in [
+        (
+            "-WRONGPASS invalid username-password pair\r\n",
+            "the store refuses the gateway: WRONGPASS invalid username-password pair",
+        ),
+        ("HTTP/1.1 400\r\n", "does not speak RESP2"),
+        (
+            "+OK\r\n-NOPERM x\r\n-NOPERM x\r\n-NOPERM x\r\n-NOPERM x\r\n-ERR EXEC without MULTI\r\n",
+            "it refuses a count: NOPERM x",
+        ),
+        ("", "no answer within 1 s"),
+    ] {
+        let mut world = World::with(&config(100, r#", "onFailure": "closed""#));
+        let store = world.accept();
+        let greeting = String::from_utf8(world.take_upstream(store)).expect("ASCII");
+        assert!(
+            greeting.starts_with("*2\r\n$4\r\nAUTH\r\n$4\r\nhush\r\n"),
+            "{greeting}"
+        );
+        world.reply(store, bytes);
+        world.wait(1_100);
+        let told = told(&mut world);
+        assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
+        assert!(!told[0].contains("hush"), "{told:?}");
+        assert_eq!(ask(&mut world), 503);
+    }
+}
+
+#[test]
+fn a_reload_keeps_the_connection_of_the_same_server() {
+    let mut server = Server::default();
+    let mut gateway = Gateway::new(&config(2, ""), &mut server);
+    assert_eq!([gateway.ask(), gateway.ask()], [204, 204]);
+    gateway.exchange(&mut server);
+    // Another prefix: the connection and the counts stay.
+    gateway
+        .world
+        .reload(&config(3, r#", "prefix": "x:", "onFailure": "closed""#));
+    gateway.world.expect_no_dial();
+    assert_eq!([gateway.ask(), gateway.ask()], [204, 429]);
+    gateway.exchange(&mut server);
+    assert_eq!(server.counts(), [1, 2]);
+    // Another password: a new connection.
+    let other = config(9, "").replace("hush", "other");
+    gateway.world.reload(&other);
+    assert!(gateway.world.closed_upstream(gateway.store));
+    gateway.store = gateway.world.accept();
+    gateway.exchange(&mut server);
+    assert_eq!(gateway.ask(), 204);
+    gateway.exchange(&mut server);
+    assert_eq!(server.counts(), [1, 3]);
+    // Without the store the limit counts alone, in a table of its own.
+    let none = other.replace(r#", "store": "main""#, "");
+    gateway.world.reload(&none);
+    assert_eq!(gateway.ask(), 204);
+    let away = none.replace(r#""stores""#, r#""//stores""#);
+    gateway.world.reload(&away);
+    assert!(gateway.world.closed_upstream(gateway.store));
+    gateway.world.expect_quiet();
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A gateway gets requests in one turn.
+    Requests(usize, u8),
+    /// The store reads what a gateway has sent, and its answers set out.
+    Reads(usize),
+    /// Answers arrive.
+    Arrives(usize),
+    /// Time passes.
+    Passes(u64),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let gateway = 0..3_usize;
+    let event = prop_oneof![
+        4 => (gateway.clone(), 1..5_u8).prop_map(|(gateway, count)| Event::Requests(gateway, count)),
+        3 => gateway.clone().prop_map(Event::Reads),
+        3 => gateway.prop_map(Event::Arrives),
+        1 => (1..400_u64).prop_map(Event::Passes),
+    ];
+    proptest::collection::vec(event, 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Three gateways and one store. A gateway passes no more in a window than its limit, and beyond
+    /// what all have together at most one request of each other gateway, and what came to a gateway
+    /// between a request that the store counted when the limit was reached and the answer to it.
+    #[test]
+    fn the_overshoot_has_a_bound(events in events(), limit in 3..20_u32) {
+        let mut server = Server::default();
+        let mut gateways = [(), (), ()].map(|()| Gateway::new(&config(limit, ""), &mut server));
+        let mut wires = [const { String::new() }; 3];
+        let (mut passed, mut spent) = ([0_u32; 3], 0);
+        // Requests beyond the limit that a gateway let pass before it could know.
+        let mut excused = [0_u32; 3];
+        let mut has_heard = [false; 3];
+        for event in events {
+            match event {
+                Event::Requests(at, count) => {
+                    for _ in 0..count {
+                        let before = passed.iter().sum::<u32>();
+                        if gateways[at].ask() == 204 {
+                            passed[at] += 1;
+                            prop_assert!(!has_heard[at], "the answer said that none is left");
+                            excused[at] += u32::from(before >= limit);
+                        }
+                    }
+                    gateways[at].world.wait(0);
+                }
+                Event::Reads(at) => {
+                    let bytes = gateways[at].world.take_upstream(gateways[at].store);
+                    wires[at].push_str(&server.answer(&bytes, gateways[at].world.now.as_millis()));
+                }
+                Event::Arrives(at) => {
+                    let text = std::mem::take(&mut wires[at]);
+                    let totals = text.split("*3\r\n").skip(1);
+                    let mut totals = totals.filter_map(|rest| rest.split(':').nth(1)?.trim_end().parse::<u32>().ok());
+                    has_heard[at] |= totals.any(|total| total >= limit);
+                    gateways[at].world.reply(gateways[at].store, text);
+                }
+                Event::Passes(millis) if spent + millis < 800 => {
+                    spent += millis;
+                    for gateway in &mut gateways {
+                        gateway.world.wait(millis);
+                    }
+                }
+                Event::Passes(_) => {}
+            }
+            prop_assert!(passed.iter().all(|passed| *passed <= limit));
+            let all = passed.iter().sum::<u32>();
+            prop_assert!(all <= limit + excused.iter().sum::<u32>());
+        }
+        // Once everything has arrived, each gateway that counts once more hears the truth.
+        for _ in 0..2 {
+            for gateway in &mut gateways {
+                gateway.ask();
+            }
+            for (gateway, wire) in gateways.iter_mut().zip(&mut wires) {
+                let text = std::mem::take(wire);
+                gateway.world.reply(gateway.store, text);
+                gateway.exchange(&mut server);
+            }
+        }
+        let total = server.counts().iter().sum::<i64>();
+        if total >= limit.into() {
+            for gateway in &mut gateways {
+                gateway.ask();
+                gateway.exchange(&mut server);
+                prop_assert_eq!(gateway.ask(), 429);
+            }
+        }
+    }
+}
