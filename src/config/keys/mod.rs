@@ -57,13 +57,12 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         Some(_) => Object::empty(&TOP),
         None => at("").object(report)?,
     };
-    let services = bare.as_ref().or(object.get("services"));
-    read_rest(&object, services.map_or(Some(root.at), |_| None), report);
+    let places = bare.as_ref().or(object.get("services"));
+    read_rest(&object, places.map_or(Some(root.at), |_| None), report);
     let (stores, rate_limit) = rate_limits(&object, source, report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
     let auth = auth::compile(object.get("auth"), source, report);
-    let policies = services::Policies::of_top(&object, auth.claims(), report);
-    let edits = policies.edits();
+    let (policies, edits) = services::Policies::of_top(&object, auth.claims(), report);
     let security_headers = security_headers::compile(object.get("securityHeaders"), report);
     let error_pages = error_pages::compile(object.get("errorPages"), source, report);
     let (limits, in_flight) = limits::compile(object.get("limits"), report);
@@ -81,7 +80,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         providers: &auth.known,
         stores: &stores.names,
     };
-    let (services, mut targets) = services::all(services, &defaults, source, report);
+    let (services, mut targets) = services::all(places, &defaults, source, report);
     let (auth, stores) = (auth.join(&mut targets), stores.join(&mut targets));
     let (listeners, acme) = listeners(&object, at("listen"), &mut targets, source, report);
     let names = (&services[..], security_headers.as_ref(), &auth[..]);

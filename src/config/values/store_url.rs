@@ -151,7 +151,15 @@ mod tests {
     #[test]
     fn urls() {
         let long = "p".repeat(40);
-        let rows: &[(&str, &str, bool, Option<&str>, Option<&str>, u32)] = &[
+        type Row<'a> = (
+            &'a str,
+            &'a str,
+            bool,
+            Option<&'a str>,
+            Option<&'a str>,
+            u32,
+        );
+        let rows: &[Row<'_>] = &[
             ("redis://valkey", "valkey:6379", false, None, None, 0),
             ("redis://valkey/", "valkey:6379", false, None, None, 0),
             ("REDISS://a.test:7000/2", "a.test:7000", true, None, None, 2),

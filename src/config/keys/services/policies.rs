@@ -28,14 +28,15 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Reads the policies of the top level; a missing one has the default of the table of keys.
+    /// Reads the policies of the top level, and returns its header edits with them. A missing policy
+    /// has the default of the table of keys.
     /// `claims`: headers that providers say about a user.
     pub(crate) fn of_top(
         top: &Object<'_>,
         claims: Vec<String>,
         report: &mut Report<'_>,
-    ) -> Policies {
-        Policies {
+    ) -> (Policies, Option<Arc<Edits>>) {
+        let policies = Policies {
             balance: balance::strategy(top.get("balance"), report),
             health_check: health_check::compile(top.get("healthCheck"), report),
             passive_health: passive_health::compile(top.get("passiveHealth"), report),
@@ -45,12 +46,9 @@ impl Policies {
             keeps_encoded_slashes: encoded_slashes(top.get("encodedSlashes"), report)
                 .unwrap_or(false),
             edits: header_edits::Inherited::new(claims).read(top, report),
-        }
-    }
-
-    /// Returns the header edits.
-    pub(crate) fn edits(&self) -> Option<Arc<Edits>> {
-        self.edits.compiled()
+        };
+        let edits = policies.edits.compiled();
+        (policies, edits)
     }
 
     /// Reads the policies of a service; a missing one is that of the top level.
