@@ -285,3 +285,45 @@ fn the_schema_of_the_packages_is_that_of_the_table_of_keys() {
         "write it again: REWRITE_SCHEMA=1 cargo test --test it schema_of_the_packages"
     );
 }
+
+/// Words of the kernel and of the C library, which no source here has.
+const WORDS_OF_THE_SYSTEM: [&str; 3] = [
+    "Address already in use",
+    "Permission denied",
+    "connection refused",
+];
+
+#[test]
+fn messages_of_the_troubleshooting_table_are_in_the_source() {
+    let sources: String = files("src", "rs")
+        .iter()
+        .map(|path| std::fs::read_to_string(root().join(path)).expect("a source"))
+        .collect();
+    // A text that goes on behind a backslash is one text.
+    let lines: Vec<&str> = sources
+        .split("\\\n")
+        .enumerate()
+        .map(|(at, part)| if at > 0 { part.trim_start() } else { part })
+        .collect();
+    let sources = lines.concat();
+    let document = include_str!("../docs/operations.md");
+    let (_, table) = document
+        .split_once("| words in the message |")
+        .expect("the table");
+    let mut checked = 0;
+    for row in table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+    {
+        let words = row.split(" | ").next().expect("a cell");
+        for phrase in words.split('`').skip(1).step_by(2) {
+            checked += 1;
+            assert!(
+                WORDS_OF_THE_SYSTEM.contains(&phrase) || sources.contains(phrase),
+                "no message has {phrase:?}"
+            );
+        }
+    }
+    assert!(checked > 15, "{checked}");
+}
