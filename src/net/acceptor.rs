@@ -13,6 +13,8 @@
 //! Clients that are not accepted wait in the kernel's queue. Out of scope: what becomes of an
 //! accepted client (`commands.rs`).
 
+mod kept;
+
 use std::io;
 use std::path::Path;
 
@@ -23,7 +25,6 @@ use super::io::dial::is_exhaustion;
 use super::listener::{Accepted, Listener};
 use super::listener_counters::ListenerCounters;
 use super::token::LISTENERS;
-use super::upgrade::state::CarriedTickets;
 use crate::config::{Listen, ListenAddress, Port};
 use crate::limits::{ACCEPT_RETRY, LISTENERS_MAX};
 use crate::policy::forward::PeerSet;
@@ -241,37 +242,6 @@ impl Acceptor {
         let entries = self.entries.iter_mut().flatten();
         let kept = entries.filter(|entry| !entry.retired);
         kept.map(|entry| (&entry.address, &mut entry.listener))
-    }
-
-    /// Returns the keys of the tickets of TLS listeners.
-    #[cold]
-    pub(super) fn tickets(&self) -> Vec<CarriedTickets> {
-        let entries = self.entries.iter().flatten().filter(|entry| !entry.retired);
-        let keys = entries.filter_map(|entry| {
-            let tls = entry.tls.as_ref()?;
-            Some(CarriedTickets {
-                listener: entry.name.as_bytes().to_vec(),
-                identity: tls.identity(),
-                keys: tls.ticket_keys(),
-            })
-        });
-        keys.collect()
-    }
-
-    /// Goes on with the keys of tickets of another process, for listeners whose address and TLS
-    /// settings are the same.
-    #[cold]
-    pub(super) fn restore_tickets(&self, carried: &[CarriedTickets]) {
-        for tickets in carried {
-            let same = self.entries.iter().flatten().find(|entry| {
-                let is_named = entry.name.as_bytes() == tickets.listener;
-                let tls = entry.tls.as_ref().filter(|_| is_named);
-                tls.is_some_and(|tls| tls.identity() == tickets.identity)
-            });
-            if let Some(tls) = same.and_then(|entry| entry.tls.as_ref()) {
-                tls.restore_tickets(tickets.keys);
-            }
-        }
     }
 
     /// Returns the bound port of an address.

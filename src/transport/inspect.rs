@@ -39,6 +39,17 @@ pub fn chain_facts(pem: &[u8]) -> Option<ChainFacts> {
     })
 }
 
+/// Returns the host names of a PEM file's first certificate, in lower case, wildcards included.
+pub fn host_names(pem: &[u8]) -> Vec<String> {
+    let chain = certificates_from_pem(pem).unwrap_or_default();
+    let leaf = chain.first();
+    let names = leaf.and_then(|leaf| certificate::alternative_names(leaf));
+    let hosts = names.map(|names| names.hosts).unwrap_or_default();
+    let hosts = hosts.into_iter();
+    let hosts = hosts.map(|host| String::from_utf8_lossy(host).to_ascii_lowercase());
+    hosts.collect()
+}
+
 fn gap(chain: &[Vec<u8>]) -> Option<Gap> {
     for (index, (one, next)) in chain.iter().zip(chain.iter().skip(1)).enumerate() {
         if certificate::encoded_issuer(one) != certificate::encoded_subject(next) {

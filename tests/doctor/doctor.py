@@ -261,6 +261,20 @@ def certificates_of_listeners():
     expect("an authority of one's own", listen(FOLDER / "good"), hints=[("ends at CN=root", "append")])
     expect("an expired listener", listen(FOLDER / "expired", ["expired", "root"]), [("has ended", "renew")])
     expect("a listener that ends soon", listen(FOLDER / "soon", ["soon", "root"]), [("ends in 5 days", "renew")])
+    # Hosts of services and names of certificates.
+    whole = json.loads(listen(leaf, ["leaf", "middle", "root"]).read_text())["listen"]
+    wild = certificate("wild", "middle", host="*.wild.test", more=address)
+    wilds = json.loads(listen(wild, ["wild", "middle", "root"]).read_text())["listen"]
+    plain = [f"127.0.0.1:{next(PORTS)}"]
+
+    def hosts(*names):
+        return [{**good, "hosts": list(names)}]
+
+    expect("hosts with a certificate", write(hosts(NAME, "a.wild.test", "*.wild.test"), listen=whole + wilds))
+    bare = ("no certificate of a listener is for a.b.wild.test, wild.test", 'add it to "certificates"')
+    expect("hosts without a certificate", write(hosts(NAME, "wild.test", "a.b.wild.test"), listen=whole + wilds), [bare])
+    expect("hosts that plain HTTP may be for", write(hosts(NAME, "wild.test", "a.b.wild.test"), listen=whole + wilds + plain), hints=[bare])
+    expect("hosts without TLS", write(hosts("wild.test"), listen=plain))
     mixed = write([good], listen=[{"address": "127.0.0.1:1", "tls": {"certificates": [{"cert": f"{leaf}.pem", "key": f"{FOLDER}/good.key"}]}}])
     expect("a key of another certificate", mixed, [("is not the key of the certificate", "correct the configuration")])
 

@@ -237,3 +237,78 @@ fn diff_reads_the_whole_log_of_a_gateway() {
         assert!(out.contains(&unread), "{out}{log}");
     }
 }
+
+/// A folder that takes no records costs the records, one warning, and nothing else.
+#[test]
+fn records_without_room_are_lost_with_one_warning() {
+    let origin = Origin::start(drop);
+    // A full file system needs the right to mount one; without it, that half is left out.
+    for is_full in [false, true] {
+        let folder = Folder::new();
+        let records = folder.0.join("records");
+        let mut mount = None;
+        if is_full {
+            std::fs::create_dir(&records).expect("a folder");
+            let Some(mounted) = Mount::tmpfs(&records) else {
+                continue;
+            };
+            mount = Some(mounted);
+            let _ = std::fs::write(records.join("filler"), vec![0; 1 << 20]);
+        }
+        let keys = format!(
+            "\"record\": {{ \"on\": [\"5xx\"], \"dir\": \"{}\" }}, \"rateLimit\": false,",
+            records.display()
+        );
+        let config = origin.config(&keys);
+        let mut gateway = Gateway::start_in(
+            folder,
+            |port| config.replacen('{', &format!("{{ \"listen\": \"127.0.0.1:{port}\","), 1),
+            |command| command,
+        );
+        for _ in 0..20 {
+            assert!(gateway.get("/a").starts_with("HTTP/1.1 502 "));
+        }
+        gateway.stderr.expect("no record of a failed request in");
+        let cure = if is_full {
+            "make room there"
+        } else {
+            "create the directory"
+        };
+        gateway.stderr.expect(cure);
+        if is_full {
+            std::fs::remove_file(records.join("filler")).expect("a file");
+        } else {
+            std::fs::create_dir(&records).expect("a folder");
+        }
+        assert!(gateway.get("/a").starts_with("HTTP/1.1 502 "));
+        let text = gateway.stderr.expect("records are written to");
+        assert_eq!(text.matches("no record of").count(), 1, "{text}");
+        let names = std::fs::read_dir(&records).expect("a folder");
+        let names = names.map(|entry| entry.expect("an entry").file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        assert!(names.filter(|name| name.ends_with(".record")).count() > 0);
+        gateway.signal("TERM");
+        assert_eq!(gateway.wait(), Some(0));
+        drop(mount);
+    }
+}
+
+/// A small file system in memory, while this lives.
+struct Mount(std::path::PathBuf);
+
+impl Mount {
+    fn tmpfs(path: &std::path::Path) -> Option<Mount> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+            .arg(path)
+            .stderr(Stdio::null())
+            .status();
+        mounted.ok()?.success().then(|| Mount(path.to_owned()))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}

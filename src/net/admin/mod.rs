@@ -178,6 +178,21 @@ impl Admin {
         Ok(())
     }
 
+    /// Returns whether the listener of an address is about to close.
+    #[cold]
+    pub fn is_closing_at(&self, address: &ListenAddress) -> bool {
+        let mut entries = self.listeners.iter().flatten();
+        entries.any(|entry| entry.retired && entry.listener.address() == address)
+    }
+
+    /// Keeps the listener of an address, which may be about to close.
+    pub fn keep(&mut self, address: &ListenAddress) {
+        let mut entries = self.listeners.iter_mut().flatten();
+        if let Some(entry) = entries.find(|entry| entry.listener.address() == address) {
+            entry.retired = false;
+        }
+    }
+
     /// Closes a listener once the clients that wait there are accepted.
     fn retire(&mut self, slot: usize) {
         let Some(Some(entry)) = self.listeners.get_mut(slot) else {

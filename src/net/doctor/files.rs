@@ -1,15 +1,16 @@
 //! Files of the configuration: certificates and their ends, permissions, folders of sockets.
 
+use core::net::IpAddr;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::ask::now;
-use super::{Examined, Subject};
+use super::{Examined, Subject, listed};
 use crate::config::{Config, ListenAddress, ListenKind};
 use crate::limits::EXPIRY_WARNING;
 use crate::time::{Duration, UnixTime};
-use crate::transport::inspect::{Gap, chain_facts};
+use crate::transport::inspect::{Gap, chain_facts, host_names};
 
 const DAY_SECONDS: u64 = 24 * 3600;
 /// Bit of a mode: others may write.
@@ -25,6 +26,7 @@ pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
         examined.begin(1);
         certificate(path, examined);
     }
+    hosts(config, &certificates, examined);
     permissions(subject, &keys(config), examined);
     folders(config, examined);
 }
@@ -118,6 +120,48 @@ fn certificate(path: &Path, examined: &mut Examined) {
             "append that certificate if clients do not have it",
         ),
     }
+}
+
+/// Names hosts of services that no certificate is for: clients refuse the connection.
+fn hosts(config: &Config, certificates: &[(&PathBuf, &PathBuf)], examined: &mut Examined) {
+    if certificates.is_empty() {
+        return;
+    }
+    examined.begin(1);
+    let mut names = Vec::new();
+    for (path, _) in certificates {
+        names.extend(host_names(&std::fs::read(path).unwrap_or_default()));
+    }
+    let services = config.settings.services.iter();
+    let hosts = services.flat_map(|service| &service.hosts);
+    let mut bare = hosts
+        .filter(|host| host.parse::<IpAddr>().is_err() && !is_covered(host, &names))
+        .cloned()
+        .collect::<Vec<_>>();
+    bare.sort();
+    bare.dedup();
+    if bare.is_empty() {
+        return;
+    }
+    let problem = format!("no certificate of a listener is for {}", listed(&bare));
+    let cure =
+        "get a certificate with these names and add it to \"certificates\", or correct \"hosts\"";
+    let mut listeners = config.listeners.iter();
+    let (check, what) = ("certificate", "hosts of the services");
+    if listeners.any(|listen| matches!(listen.kind, ListenKind::Plain)) {
+        examined.hint(check, what, problem, cure);
+    } else {
+        examined.find(check, what, problem, cure);
+    }
+}
+
+/// Returns true if one of the names of certificates stands for a host (RFC 9525 6.3).
+fn is_covered(host: &str, names: &[String]) -> bool {
+    let parent = host.split_once('.').map(|(_, parent)| parent);
+    names.iter().any(|name| {
+        let wildcard = name.strip_prefix("*.");
+        name == host || wildcard.is_some() && wildcard == parent
+    })
 }
 
 /// Returns the whole days until the end, if it is within `warning`; 0 also for what has ended.

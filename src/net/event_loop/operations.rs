@@ -138,8 +138,8 @@ impl EventLoop {
             }
             ReloadStep::Swap(new) => new,
             ReloadStep::Apply(candidate) => {
-                let acceptor = &self.executor.acceptor;
-                match reload::bind(&candidate.loaded.config, acceptor, &self.admin) {
+                let acceptor = &mut self.executor.acceptor;
+                match reload::bind(&candidate.loaded.config, acceptor, &mut self.admin) {
                     Err(errors) => return self.reload_failed(errors, now),
                     Ok(bound) => Box::new(New {
                         candidate: *candidate,

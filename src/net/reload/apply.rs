@@ -48,20 +48,21 @@ pub(in crate::net) struct Applied {
     pub(in crate::net) connections: usize,
 }
 
-/// Binds the addresses that are new, all of them or none.
+/// Binds the addresses that are new, all of them or none. A socket that is about to close, and whose
+/// address the configuration has again, stays open: the address cannot be bound a second time.
 ///
 /// # Errors
 /// A line for each address that cannot be bound.
 pub(in crate::net) fn bind(
     config: &Config,
-    acceptor: &Acceptor,
-    admin: &Admin,
+    acceptor: &mut Acceptor,
+    admin: &mut Admin,
 ) -> Result<Bound, Vec<String>> {
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
     let addresses = config.listeners.iter().map(|listen| &listen.address);
     for Listen { address, port, .. } in &config.listeners {
-        if acceptor.has(address) {
+        if acceptor.has(address) || acceptor.is_closing(address) {
             continue;
         }
         let ipv6_only = Listener::is_ipv4_taken(address, addresses.clone());
@@ -73,7 +74,7 @@ pub(in crate::net) fn bind(
     let known = admin.addresses().cloned().collect::<Vec<_>>();
     let mut bound = Vec::new();
     for address in &config.admin.addresses {
-        if known.contains(address) {
+        if known.contains(address) || admin.is_closing_at(address) {
             continue;
         }
         match AdminListener::bind(address) {
@@ -82,6 +83,12 @@ pub(in crate::net) fn bind(
         }
     }
     if errors.is_empty() {
+        addresses.for_each(|address| acceptor.keep(address));
+        config
+            .admin
+            .addresses
+            .iter()
+            .for_each(|address| admin.keep(address));
         Ok(Bound {
             listeners,
             admin: bound,
@@ -245,5 +252,67 @@ pub(in crate::net) fn kind_of(listen: &Listen) -> ListenerKind {
         ListenKind::Plain => ListenerKind::Plain,
         ListenKind::Tls(_) => ListenerKind::Secure,
         ListenKind::Redirect => ListenerKind::Redirect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AdminAccess;
+    use mio::Poll;
+    use std::path::Path;
+
+    /// A socket that is about to close has its address for as long as clients wait there.
+    #[test]
+    fn an_address_that_comes_back_keeps_the_socket_that_was_about_to_close() {
+        let folder = std::env::temp_dir();
+        let path = |name| folder.join(format!("tollgate-back-{}-{name}", std::process::id()));
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = |listener: std::net::TcpListener| listener.local_addr().expect("bound").port();
+        let free = port(std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let free_admin = port(std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let load = |more: &str| {
+            let text = format!(
+                r#"{{ "listen": ["127.0.0.1:{free}", "unix:{}" {more}], "admin": ["127.0.0.1:{free_admin}", "unix:{}"],
+                "services": [ {{ "route": "/", "target": "http://127.0.0.1:9" }} ] }}"#,
+                path("gate").display(),
+                path("admin").display()
+            );
+            let read = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+            crate::config::load(text.as_bytes(), "t.json", &|_| None, &read).expect("it is valid")
+        };
+        let config = load("");
+        let poll = Poll::new().expect("epoll");
+        let (mut acceptor, registry) = (Acceptor::new(), poll.registry());
+        let none = AdminAccess::default();
+        let mut admin =
+            Admin::register(Vec::new(), &none, config.log_level, registry).expect("room");
+        let bound = bind(&config, &mut acceptor, &mut admin).expect("free addresses");
+        assert_eq!((bound.listeners.len(), bound.admin.len()), (2, 2));
+        acceptor.add(bound.listeners, registry).expect("room");
+        admin
+            .set(&config.admin, bound.admin, registry)
+            .expect("room");
+        acceptor.retire_others([].iter());
+        admin.set(&none, Vec::new(), registry).expect("room");
+        let address = &config.listeners[0].address;
+        assert!(!acceptor.has(address) && admin.addresses().count() == 0);
+        // All or nothing: with an address that is taken, the others close.
+        let more = format!(
+            ", \"127.0.0.1:{}\"",
+            taken.local_addr().expect("bound").port()
+        );
+        assert!(bind(&load(&more), &mut acceptor, &mut admin).is_err());
+        assert!(!acceptor.has(address) && admin.addresses().count() == 0);
+        let bound = bind(&config, &mut acceptor, &mut admin).expect("the sockets stay");
+        assert_eq!((bound.listeners.len(), bound.admin.len()), (0, 0));
+        assert!(
+            config
+                .listeners
+                .iter()
+                .all(|listen| acceptor.has(&listen.address))
+        );
+        assert_eq!(admin.addresses().count(), 2);
+        assert!(path("gate").exists() && path("admin").exists());
     }
 }

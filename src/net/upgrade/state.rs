@@ -100,29 +100,7 @@ pub(super) fn write(piece: &Piece) -> Vec<u8> {
     }
     number(&mut out, state.health.len() as u64);
     for carried in &state.health {
-        let health = &carried.health;
-        text(&mut out, &carried.service);
-        text(&mut out, &carried.target);
-        let flag = |holds, flag| if holds { flag } else { 0 };
-        out.push(
-            flag(health.down, DOWN)
-                | flag(health.ejected.is_some(), EJECTED)
-                | flag(health.absent, ABSENT)
-                | flag(health.slow_start.is_some(), SLOW_START)
-                | flag(health.after_ejection, AFTER_EJECTION)
-                | flag(carried.address.is_ipv4(), IS_IPV4),
-        );
-        out.extend_from_slice(&octets(carried.address.ip()));
-        out.extend_from_slice(&carried.address.port().to_be_bytes());
-        number(&mut out, health.streak.into());
-        for time in [health.ejected, health.slow_start, Some(health.window)] {
-            number(&mut out, time.unwrap_or_default().as_millis());
-        }
-        number(&mut out, health.failures.into());
-        number(&mut out, carried.failed_clients.len() as u64);
-        for client in &carried.failed_clients {
-            number(&mut out, u64::from(*client));
-        }
+        write_health(&mut out, carried);
     }
     number(&mut out, state.keys.len() as u64);
     for keys in &state.keys {
@@ -142,6 +120,33 @@ pub(super) fn write(piece: &Piece) -> Vec<u8> {
         out.extend_from_slice(&keys.until.to_be_bytes());
     }
     out
+}
+
+/// Writes the health of an address.
+fn write_health(out: &mut Vec<u8>, carried: &CarriedHealth) {
+    let health = &carried.health;
+    text(out, &carried.service);
+    text(out, &carried.target);
+    let flag = |holds, flag| if holds { flag } else { 0 };
+    out.push(
+        flag(health.down, DOWN)
+            | flag(health.ejected.is_some(), EJECTED)
+            | flag(health.absent, ABSENT)
+            | flag(health.slow_start.is_some(), SLOW_START)
+            | flag(health.after_ejection, AFTER_EJECTION)
+            | flag(carried.address.is_ipv4(), IS_IPV4),
+    );
+    out.extend_from_slice(&octets(carried.address.ip()));
+    out.extend_from_slice(&carried.address.port().to_be_bytes());
+    number(out, health.streak.into());
+    for time in [health.ejected, health.slow_start, Some(health.window)] {
+        number(out, time.unwrap_or_default().as_millis());
+    }
+    number(out, health.failures.into());
+    number(out, carried.failed_clients.len() as u64);
+    for client in &carried.failed_clients {
+        number(out, u64::from(*client));
+    }
 }
 
 fn octets(ip: IpAddr) -> [u8; 16] {

@@ -23,7 +23,8 @@ impl AccessLogEntry {
         let (user_agent, rest) = split(rest, self.user_agent.unwrap_or(0));
         let (host, rest) = split(rest, self.details.host.into());
         let (trace, rest) = split(rest, self.details.trace.into());
-        let (subject, _) = split(rest, self.details.subject.into());
+        let (subject, rest) = split(rest, self.details.subject.into());
+        let (consumer, _) = split(rest, self.details.consumer.into());
         let some = |text| Some(text).filter(|text: &&[u8]| !text.is_empty());
         let (method, path, proto) = if in_parts {
             self.parts()
@@ -37,7 +38,7 @@ impl AccessLogEntry {
                 .user
                 .filter(|_| !in_parts || self.may_name_user())
                 .map(|_| user),
-            subject: some(subject),
+            subject: some(subject).or(some(consumer)),
             host: some(host),
             trace: some(trace),
             listener,

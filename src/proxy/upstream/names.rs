@@ -54,7 +54,7 @@ pub(in crate::proxy) struct TargetState {
 /// Source of the addresses that a target has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// None: the target was not begun with.
+    /// No source: the target was not begun with.
     None,
     /// The settings, or look-ups.
     Own,

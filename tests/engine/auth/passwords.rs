@@ -89,6 +89,26 @@ fn a_json_line_names_no_user_that_was_not_accepted() {
     }
 }
 
+/// A JSON line names an API key by its name in the file, never by its value.
+#[test]
+fn a_json_line_has_the_name_of_an_api_key() {
+    let keys = r#""keys": { "type": "apiKey", "header": "X-Key", "keys": {
+        "billing": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" } }"#;
+    let config = guarded_config(r#""auth": "keys""#, keys);
+    let mut world = World::with(&config.replacen('{', r#"{ "accessLog": "json","#, 1));
+    for (key, user) in [("abc", r#""user":"billing""#), ("abd", r#""user":null"#)] {
+        let client = world.connect();
+        world.send(client, get(&format!("X-Key: {key}\r\n")));
+        if key == "abc" {
+            passes(&mut world, client);
+        } else {
+            world.expect_status(client, 401);
+        }
+        let line = world.log().pop().expect("a line");
+        assert!(line.contains(user) && !line.contains(key), "{key}: {line}");
+    }
+}
+
 #[test]
 fn wrong_ones_are_refused_after_the_same_work() {
     let mut world = world();
