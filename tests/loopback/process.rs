@@ -500,3 +500,69 @@ fn diff_reports_changes_by_its_exit_code() {
         assert_eq!(errors.is_empty(), code < 2, "{args:?}: {errors}");
     }
 }
+
+#[test]
+fn init_writes_no_file_twice_and_fmt_keeps_comments() {
+    let folder = Folder::new();
+    let path = folder.0.join("tollgate.json");
+    let read = || std::fs::read_to_string(&path).expect("the file");
+    assert_eq!(run(&folder, &["init"]).status.code(), Some(0));
+    let first = read();
+    assert_eq!(run(&folder, &["check"]).status.code(), Some(0), "{first}");
+    assert_eq!(run(&folder, &["fmt", "--check"]).status.code(), Some(0));
+    folder.write(
+        "tollgate.json",
+        "// mine\n{services: [{route: '/a', target: 'http://b'},]}",
+    );
+    let (own, again) = (read(), run(&folder, &["init"]));
+    assert_eq!(again.status.code(), Some(1));
+    let message = text(&again.stderr);
+    assert!(message.contains("exists and stays as it is"), "{message}");
+    assert_eq!(read(), own);
+    assert_eq!(run(&folder, &["fmt", "--check"]).status.code(), Some(1));
+    assert_eq!(read(), own, "--check writes nothing");
+    assert_eq!(
+        run(&folder, &["fmt", "tollgate.json"]).status.code(),
+        Some(0)
+    );
+    let formatted = read();
+    assert!(
+        formatted.starts_with("// mine\n") && formatted != own,
+        "{formatted}"
+    );
+    assert_eq!(run(&folder, &["fmt", "--check"]).status.code(), Some(0));
+}
+
+#[test]
+fn services_of_a_folder_are_read_in_the_order_of_names() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.0.join("services.d")).expect("a folder");
+    folder.write("tollgate.json", r#"{ "services": [{ "route": "/c", "target": "http://127.0.0.1:9" }, "services.d/*.json"] }"#);
+    folder.write(
+        "services.d/20.json",
+        r#"{ "route": "/b", "target": "http://127.0.0.1:9" }"#,
+    );
+    folder.write(
+        "services.d/10.json",
+        r#"[{ "route": "/z", "target": "http://127.0.0.1:9" }, { "route": "/a", "target": "http://127.0.0.1:9" }]"#,
+    );
+    let output = run(&folder, &["check"]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        shown.contains("tollgate.json is valid: 4 services"),
+        "{shown}"
+    );
+    let places = ["/c", "/z", "/a", "/b"].map(|route| {
+        let line = shown
+            .lines()
+            .position(|line| line.trim_start().starts_with(&format!("{route} ")));
+        line.unwrap_or_else(|| panic!("no {route} in {shown}"))
+    });
+    assert!(places.is_sorted(), "{shown}");
+    folder.write("services.d/20.json", r#"{ "route": "/b" }"#);
+    let output = run(&folder, &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(message.contains("services.d/20.json:1:"), "{message}");
+}
