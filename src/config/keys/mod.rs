@@ -46,11 +46,7 @@ const ACCESS_LOGS: [(&str, AccessLogFormat); 3] = [
 
 /// Reads the whole document. `None`, or errors in `report`: the configuration must not be used.
 pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>) -> Option<Config> {
-    let at = |path: &str| Located {
-        node: root,
-        path: path.to_owned(),
-        kind: &ROOT,
-    };
+    let at = |path: &str| located(root, path);
     // A bare list stands for the services.
     let bare = matches!(root.value, Value::List(_)).then(|| at("services"));
     let object = match &bare {
@@ -118,6 +114,15 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         log_level: log_level(&object, report),
         included: Vec::new(),
     })
+}
+
+/// Returns the root of the document as the value of a key.
+fn located<'a>(root: &'a Node, path: &str) -> Located<'a> {
+    Located {
+        node: root,
+        path: path.to_owned(),
+        kind: &ROOT,
+    }
 }
 
 /// Reads `stores`, and `rateLimit`, which names them.

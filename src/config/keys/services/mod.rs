@@ -25,6 +25,7 @@ use std::sync::Arc;
 use crate::policy::rate::RateLimit;
 use crate::proxy::settings::{
     Condition, Destination, ErrorPages, ExchangeTimeouts, Service, ServiceEntrance,
+    ServiceRateLimit,
 };
 
 use crate::config::keys::listen::known::KnownListener;
@@ -162,9 +163,7 @@ impl Compiler<'_> {
         let headers = headers::compile(object, self.defaults, report);
         let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
         let auth = auth::compile(object, self.defaults, report);
-        let (limits, is_guarded) = (object.get("rateLimit"), !auth.providers.is_empty());
-        let top = (&self.defaults.rate_limit[..], self.defaults.stores);
-        let rate_limit = rate_limit::service(limits, top, is_guarded, report);
+        let rate_limit = self.rate_limit(object, !auth.providers.is_empty(), report);
         let sticky = self.defaults.sticky.as_ref();
         let sticky = sticky::of_service((place, object), sticky, route.as_deref(), report);
         let (Some(route), Some(conditions), Some(listed), Some(reply)) =
@@ -204,6 +203,17 @@ impl Compiler<'_> {
             auth,
         };
         self.compiled.services.push(service);
+    }
+
+    /// Reads the rate limit of a service, guarded or not.
+    fn rate_limit(
+        &self,
+        object: &Object<'_>,
+        is_guarded: bool,
+        report: &mut Report<'_>,
+    ) -> ServiceRateLimit {
+        let top = (&self.defaults.rate_limit[..], self.defaults.stores);
+        rate_limit::service(object.get("rateLimit"), top, is_guarded, report)
     }
 
     /// Reads which requests a service takes.
