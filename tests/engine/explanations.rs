@@ -206,6 +206,20 @@ pub const ENDINGS: &[Ending] = &[
         },
     ),
     (
+        "store_down",
+        Some(503),
+        Some("the store of the rate limit is down, see onFailure"),
+        "",
+        |world| {
+            *world = World::with(
+                r#"{ "accessLog": "json", "rateLimit": { "store": "main" },
+                    "stores": { "main": { "url": "redis://10.0.0.9", "onFailure": "closed" } },
+                    "services": [ { "route": "/open", "target": "http://10.0.0.1" } ] }"#,
+            );
+            ask(world, "GET /open");
+        },
+    ),
+    (
         "no_route",
         Some(404),
         Some("no service has a route for this host and path"),
