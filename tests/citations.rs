@@ -417,7 +417,7 @@ fn the_checks_can_fail() {
         "// row 1000",
         "// rows 1 to 1000",
         "fn row_1000_of_nothing() {}",
-        "// I12",
+        "// I15",
         "// fault F22",
     ] {
         assert_eq!(faults(wrong, &defined).len(), 1, "{wrong}");

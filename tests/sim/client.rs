@@ -6,7 +6,7 @@ use tollgate::properties::reference::{self, Response, Stop};
 use tollgate::time::{Duration, Instant};
 
 use super::client_stream::ClientStream;
-use super::oracle::Oracle;
+use super::oracle::{Oracle, sticky_cookie};
 use super::plan::{Answer, Plan, pattern};
 use super::rng::Rng;
 
@@ -57,6 +57,8 @@ pub struct Client {
     gone: bool,
     /// Steps since the client reset its connection.
     pub broken_for: Option<u32>,
+    /// Value of the cookie of its sticky session.
+    cookie: Option<String>,
 }
 
 impl Client {
@@ -77,6 +79,7 @@ impl Client {
             finished: false,
             gone: false,
             broken_for: None,
+            cookie: None,
         }
     }
 
@@ -149,7 +152,8 @@ impl Client {
         {
             self.next_request_at = None;
             match self.plans.pop_front() {
-                Some(plan) => {
+                Some(mut plan) => {
+                    plan.cookie = self.cookie.clone();
                     oracle.sent(plan.id);
                     self.outgoing.extend(plan.request());
                     self.waiting.push_back(plan);
@@ -255,7 +259,12 @@ impl Client {
         }
         match self.waiting.pop_front() {
             Some(plan) if refused_unread => oracle.refused_unread(plan.id),
-            Some(plan) => oracle.received(plan.id, response),
+            Some(plan) => {
+                oracle.received(plan.id, response);
+                oracle.check_session(&plan, response);
+                let set = sticky_cookie(response);
+                self.cookie = set.map_or_else(|| self.cookie.take(), |set| Some(set.0));
+            }
             // The head did not come in time, or could not be parsed.
             None => assert!(
                 refused_unread || [400, 408].contains(&response.head.status),

@@ -28,6 +28,7 @@ fn plan(
         credential: None,
         principal: 0,
         signs_in: None,
+        cookie: None,
         answer,
         answer_len,
         ignores_input: false,

@@ -13,6 +13,7 @@ use tollgate::net::io::sockets::Sockets;
 use tollgate::net::io::splice_pipes::Pipes;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
+use tollgate::proxy::announcements;
 use tollgate::proxy::command::TargetId;
 use tollgate::proxy::command::{
     Command, Fault, ListenerKind, LookupId, Report, Side, UpstreamId, Work,
@@ -100,20 +101,27 @@ impl Gateway {
         gateway
     }
 
-    /// Accepts a client. Returns `None` if the gateway closes the connection at once.
-    pub fn accept(&mut self, peer: Peer) -> Option<End> {
+    /// Accepts a client. Returns `None` if the gateway closes the connection at once. `is_proxied`:
+    /// the connection begins with a header of the PROXY protocol.
+    pub fn accept(&mut self, peer: Peer, is_proxied: bool) -> Option<End> {
         let entrance = if self.listener.is_some() {
             ListenerKind::Secure
         } else {
             ListenerKind::Plain
         };
-        let id = self.proxy.handle_accepted(peer, entrance, self.now)?;
+        let id = match is_proxied {
+            true => announcements::accepted(&mut self.proxy, peer, entrance, self.now)?,
+            false => self.proxy.handle_accepted(peer, entrance, self.now)?,
+        };
         let (end, socket) = link::connection(self.window);
-        let connection = match &self.listener {
+        let mut connection = match &self.listener {
             None => Connection::client(socket, id.generation()),
             Some(tls) => Connection::secure_client(socket, id.generation(), tls)
                 .expect("rustls takes the settings"),
         };
+        if is_proxied {
+            connection.await_header();
+        }
         self.sockets.insert(Side::Client(id), connection);
         self.ends.push((Side::Client(id), end.clone()));
         self.run_commands();

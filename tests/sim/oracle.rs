@@ -1,7 +1,7 @@
-//! Oracle: the history of every request, and the checks of it (I1, I2, I4, I5, I6, I9, I11).
+//! Oracle: the history of every request, and the checks of it (I1, I2, I4, I5, I6, I9, I11, I13, I14).
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tollgate::properties::reference::{self, Request, Response};
 use tollgate::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use tollgate::upstream::health::Change;
 
 use super::endpoints::{Arrival, Endpoints};
 use super::link::End;
-use super::plan::{Answer, Plan};
+use super::plan::{Answer, Plan, STICKY};
+use super::world::Policies;
 
 /// Position in the byte stream of a connection at which a message ends.
 struct Mark {
@@ -47,6 +48,8 @@ struct Entry {
     plan: Plan,
     /// Time at which its first bytes left its client.
     sent: Option<Instant>,
+    /// Number of reloads before that.
+    reloads: usize,
     /// Position behind the last byte of the request, once its client has sent all of it.
     sent_whole: Option<Mark>,
     /// Number of times that its head has reached an upstream.
@@ -83,6 +86,16 @@ pub struct Oracle {
     pub marked: Option<usize>,
     /// True if nothing is delayed: a request reaches its upstream soon after it was sent.
     pub calm: bool,
+    /// Rules of services that are checked.
+    pub policies: Policies,
+    /// True if clients use TLS.
+    pub secure: bool,
+    /// Address and path of a target by the value of its cookie, and the reverse.
+    targets: HashMap<String, String>,
+    cookies: HashMap<String, String>,
+    /// Address that the client of a request comes from.
+    clients: HashMap<u64, Ipv4Addr>,
+    began: Instant,
     /// Number of requests by their results.
     pub stats: Stats,
 }
@@ -112,6 +125,10 @@ pub struct Stats {
     pub reloads: usize,
     /// Answers of the gateway itself to requests without a valid credential.
     pub unauthorized: usize,
+    /// Answers of the target that the client's cookie names, and 503 because a limit of requests in
+    /// flight was reached.
+    pub stuck: usize,
+    pub full: usize,
 }
 
 impl Stats {
@@ -129,6 +146,8 @@ impl Stats {
         self.kept += other.kept;
         self.raced += other.raced;
         self.reloads += other.reloads;
+        self.stuck += other.stuck;
+        self.full += other.full;
     }
 }
 
@@ -137,6 +156,7 @@ impl Oracle {
         let entry = |plan: Plan| Entry {
             plan,
             sent: None,
+            reloads: 0,
             sent_whole: None,
             arrivals: 0,
             answered_whole: Vec::new(),
@@ -156,6 +176,12 @@ impl Oracle {
             endpoints: Endpoints::default(),
             marked: None,
             calm: false,
+            policies: Policies::default(),
+            secure: false,
+            targets: HashMap::new(),
+            cookies: HashMap::new(),
+            clients: HashMap::new(),
+            began: now,
             stats: Stats::default(),
         }
     }
@@ -218,8 +244,10 @@ impl Oracle {
     }
 
     pub fn sent(&mut self, id: u64) {
-        let now = self.now;
-        self.entry(id).sent = Some(now);
+        let (now, reloads) = (self.now, self.stats.reloads);
+        let entry = self.entry(id);
+        entry.sent = Some(now);
+        entry.reloads = reloads;
     }
 
     pub fn sent_whole(&mut self, id: u64, end: &End) {
@@ -405,6 +433,14 @@ impl Oracle {
                 "request {id} has a good credential"
             );
             self.stats.unauthorized += usize::from(status == 401);
+            let mut waits = reference::values(&response.head.fields, b"retry-after");
+            let is_limited = self
+                .policies
+                .in_flight
+                .or(self.policies.of_target)
+                .is_some();
+            self.stats.full +=
+                usize::from(is_limited && status == 503 && waits.next() == Some(b"1"));
             self.stats.own += 1;
             return;
         };
@@ -451,6 +487,87 @@ impl Oracle {
             self.stats.whole += 1;
         } else {
             self.stats.cut += 1;
+        }
+    }
+
+    /// Records the address that the client of requests comes from.
+    pub fn comes_from<'p>(&mut self, plans: impl IntoIterator<Item = &'p Plan>, address: Ipv4Addr) {
+        let ids = plans.into_iter().map(|plan| (plan.id, address));
+        self.clients.extend(ids);
+    }
+
+    /// Checks the cookie of a sticky session in an upstream's answer: each value names one target,
+    /// and a client without a new value is at the target that its own value names (I13).
+    pub fn check_session(&mut self, plan: &Plan, response: &Response) {
+        let fields = &response.head.fields;
+        if reference::values(fields, b"x-unasked").next().is_some() {
+            return;
+        }
+        let Some(at) = reference::values(fields, b"x-at").next() else {
+            assert!(
+                sticky_cookie(response).is_none(),
+                "I13: a cookie of no target"
+            );
+            return;
+        };
+        let at = String::from_utf8_lossy(at).into_owned();
+        if plan.tls {
+            assert!(sticky_cookie(response).is_none(), "I13: /tls is not sticky");
+            return;
+        }
+        let id = plan.id;
+        // The cookie is that of the edition in which the answer came, if that one has the target.
+        if self.entries[&id].reloads != self.stats.reloads {
+            return;
+        }
+        let Some((value, rest)) = sticky_cookie(response) else {
+            let own = plan.cookie.clone();
+            let own = own.unwrap_or_else(|| panic!("I13: request {id} got no cookie"));
+            let known = self.targets.entry(own).or_insert_with(|| at.clone());
+            assert_eq!(*known, at, "I13: request {id} has moved, and got no cookie");
+            self.stats.stuck += 1;
+            return;
+        };
+        let secure = if self.secure { "; Secure" } else { "" };
+        let attributes = format!("; Path=/plain; Max-Age=3600; HttpOnly; SameSite=Lax{secure}");
+        assert_eq!(rest, attributes, "I13: request {id}");
+        assert_ne!(
+            plan.cookie.as_ref(),
+            Some(&value),
+            "I13: request {id} got its own cookie"
+        );
+        assert!(
+            !(self.policies.never_moves && plan.cookie.is_some()),
+            "I13: request {id} has moved, and nothing has failed"
+        );
+        let target = self
+            .targets
+            .entry(value.clone())
+            .or_insert_with(|| at.clone());
+        assert_eq!(*target, at, "I13: a cookie names two targets");
+        let cookie = self.cookies.entry(at).or_insert_with(|| value.clone());
+        assert_eq!(*cookie, value, "I13: a target has two cookies");
+    }
+
+    /// Checks at the end of the world that no address had more requests at upstreams than its limit
+    /// allows in any order of arrival (I14).
+    pub fn check_rates(&self) {
+        let Some((requests, window)) = self.policies.rate else {
+            return;
+        };
+        let windows = self.now.since(self.began).as_millis() / window + 1;
+        let most = (requests as u64).saturating_mul(windows);
+        let mut counts: HashMap<Ipv4Addr, u64> = HashMap::new();
+        for (id, entry) in &self.entries {
+            if entry.arrivals > 0 {
+                *counts.entry(self.clients[id]).or_default() += 1;
+            }
+        }
+        for (client, count) in counts {
+            assert!(
+                count <= most,
+                "I14: {count} requests of {client}, not {most}"
+            );
         }
     }
 
@@ -517,6 +634,20 @@ impl Oracle {
             );
         }
     }
+}
+
+/// Returns the value and the attributes of the cookie of a sticky session.
+pub fn sticky_cookie(response: &Response) -> Option<(String, String)> {
+    let mut lines = reference::values(&response.head.fields, b"set-cookie");
+    let line = lines.next()?;
+    assert!(lines.next().is_none(), "I13: two cookies");
+    let line = String::from_utf8_lossy(line);
+    let (value, _) = line
+        .strip_prefix(STICKY)?
+        .strip_prefix('=')?
+        .split_once(';')?;
+    let rest = line.get(STICKY.len() + 1 + value.len()..)?;
+    Some((value.to_owned(), rest.to_owned()))
 }
 
 fn bodiless(plan: &Plan) -> bool {

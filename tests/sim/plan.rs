@@ -95,6 +95,9 @@ pub enum SignIn {
 /// Seconds in the `Keep-Alive` of an answer.
 pub const KEPT_SECONDS: u64 = 2;
 
+/// Name of the cookie of sticky sessions.
+pub const STICKY: &str = "tg";
+
 /// Secret that the gateway and the signer of tokens share.
 pub const SECRET: &str = "a secret of the world: thirty-two bytes";
 
@@ -115,6 +118,8 @@ pub struct Plan {
     /// Number of the client that sends the request.
     pub principal: u64,
     pub signs_in: Option<SignIn>,
+    /// Value of the cookie of a sticky session that the client sends.
+    pub cookie: Option<String>,
     pub answer: Answer,
     pub answer_len: usize,
     /// True if the upstream reads nothing behind the head. Only for an upstream that is silent or
@@ -187,6 +192,7 @@ impl Plan {
             credential: None,
             principal: 0,
             signs_in: None,
+            cookie: None,
             answer,
             // An answer that will be cut must be longer than its head.
             answer_len: len(&mut rng).max(if cut { most.min(2_000) } else { 0 }),
@@ -217,6 +223,9 @@ impl Plan {
         }
         if self.signs_in == Some(SignIn::Brings) {
             head += &format!("Authorization: NTLM {}\r\n", self.principal);
+        }
+        if let Some(cookie) = &self.cookie {
+            head += &format!("Cookie: a=b; {STICKY}={cookie}\r\n");
         }
         if self.expects {
             head += "Expect: 100-continue\r\n";

@@ -12,7 +12,7 @@ use super::oracle::Stats;
 use super::plan::{Answer, Credential, Plan, SignIn};
 use super::rng::Rng;
 use super::upstream::HEALTH;
-use super::world::{Faults, Outcome, Scenario, World, config, guarded};
+use super::world::{Faults, Outcome, Policies, Scenario, World, config, guarded};
 
 /// Number of worlds in a usual run.
 const SEEDS: u64 = 2000;
@@ -144,6 +144,15 @@ fn scenario(seed: u64) -> Scenario {
     } else {
         more[0] = "\"rateLimit\": false";
     }
+    // The generator is separate, so that the scenarios of other seeds do not change.
+    let mut policy_rng = Rng::new(seed ^ 0x9011_c135);
+    let mut policies = Policies::default();
+    let plain = with_policies(&plain, calm, &mut policies, &mut policy_rng);
+    if !calm && policy_rng.hits(300) {
+        more[0] = policy_rng.pick(&RATE_LIMITS);
+    }
+    policies.rate = more[0].contains("\"requests\": 3").then_some((3, 5000));
+    policies.proxied = policy_rng.hits(200);
     let text = match config(&plain, tls, &more.join(", ")) {
         config if is_guarded => guarded(&config),
         config => config,
@@ -156,7 +165,9 @@ fn scenario(seed: u64) -> Scenario {
     } else {
         0
     };
+    policies.never_moves = calm && reload == 0 && !signs_in;
     Scenario {
+        policies,
         other: (reload > 0).then(|| other_edition(&text, calm, &mut reload_rng)),
         config: text,
         faults: match calm {
@@ -222,6 +233,34 @@ fn other_edition(text: &str, calm: bool, rng: &mut Rng) -> String {
         "\"securityHeaders\": false, \"timeouts\"",
         1,
     )
+}
+
+/// Limits of which each lets at most 3 requests of an address in within a window of 5 s.
+const RATE_LIMITS: [&str; 3] = [
+    r#""rateLimit": { "requests": 3, "window": "5s", "algorithm": "sliding" }"#,
+    r#""rateLimit": { "requests": 3, "window": "5s", "algorithm": "bucket", "burst": 3 }"#,
+    r#""rateLimit": [ { "requests": 4, "window": "1s" }, { "requests": 3, "window": "5s" }, { "requests": 1, "window": "5s", "key": "header:X-Id" } ]"#,
+];
+
+/// Returns a service with limits of requests in flight and a sticky session, or without.
+fn with_policies(service: &str, calm: bool, policies: &mut Policies, rng: &mut Rng) -> String {
+    let mut service = service.to_owned();
+    if !calm && rng.hits(250) {
+        let limit = rng.size(2);
+        policies.in_flight = Some(limit);
+        service += &format!(r#", "limits": {{ "inFlight": {limit} }}"#);
+    }
+    if !calm && service.contains("targets") && rng.hits(300) {
+        let limit = rng.size(2);
+        policies.of_target = Some(limit);
+        let limited = format!(r#"[{{ "url": "http://10.0.0.1/base", "maxInFlight": {limit} }},"#);
+        service = service.replace(r#"["http://10.0.0.1/base","#, &limited);
+    }
+    policies.sticky = rng.hits(250);
+    if policies.sticky {
+        service += r#", "sticky": { "ttl": "1h" }"#;
+    }
+    service
 }
 
 /// Returns a service with one target, a name, or several targets with the keys of load balancing.
@@ -377,6 +416,8 @@ fn worlds() {
         kept,
         raced,
         reloads,
+        stuck,
+        full,
     } = sum.stats;
     let count = count as usize;
     assert!(
@@ -397,6 +438,10 @@ fn worlds() {
     );
     assert!(reloads > count / 2, "too few events: {sum:?}");
     assert!(unauthorized > count / 4, "too few events: {sum:?}");
+    assert!(
+        stuck > count / 20 && full > count / 50,
+        "too few events: {sum:?}"
+    );
     assert!(
         switched > count / 50 && unasked < count / 50,
         "too few events: {sum:?}"

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::{AlertDescription, ServerConfig, ServerConnection};
@@ -49,6 +50,8 @@ const UNASKED: &[u8] =
 pub struct Upstream {
     end: End,
     place: Place,
+    /// Path of the target in the last request.
+    base: String,
     /// Fault that health checks find.
     unhealthy: Option<Unhealthy>,
     tls: Option<Box<ServerConnection>>,
@@ -86,6 +89,7 @@ impl Upstream {
         Upstream {
             end,
             place,
+            base: String::new(),
             unhealthy,
             tls,
             received: Vec::new(),
@@ -217,6 +221,8 @@ impl Upstream {
             let id = oracle.arrived(&head, tls, &self.place);
             oracle.arrived_on(id, self.user, self.kept_until.take().is_some());
             self.begun = Some(id);
+            let target = String::from_utf8_lossy(&head.target).into_owned();
+            self.base = target.trim_end_matches(&format!("/{id}")).to_owned();
         }
         match reference::request(&self.received) {
             Ok((request, rest)) => {
@@ -286,6 +292,13 @@ impl Upstream {
             response.windows(6).position(|bytes| bytes == b"X-Id: "),
         ) {
             response.splice(at..at, format!("X-Speaks-To: {user}\r\n").into_bytes());
+        }
+        // The oracle compares it with what the cookie of a sticky session names.
+        if oracle.policies.sticky
+            && let Some(at) = response.windows(6).position(|bytes| bytes == b"X-Id: ")
+        {
+            let at_field = format!("X-At: {} {}\r\n", self.place.address, self.base);
+            response.splice(at..at, at_field.into_bytes());
         }
         let cut = |response: &mut Vec<u8>, permille: usize| {
             response.truncate(response.len().saturating_sub(1) * permille / 1000)
@@ -392,6 +405,10 @@ impl Upstream {
         }
         self.end.finish();
         self.then = AfterAnswer::Stall;
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.place.address
     }
 
     pub fn end(&self) -> &End {

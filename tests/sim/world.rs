@@ -99,6 +99,26 @@ pub struct Scenario {
     pub calm: bool,
     /// Number of addresses that clients come from.
     pub addresses: usize,
+    /// Rules of services that the oracle knows.
+    pub policies: Policies,
+}
+
+/// Rules of services, as the oracle checks them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policies {
+    /// `limits.inFlight` of `/plain`.
+    pub in_flight: Option<usize>,
+    /// `maxInFlight` of the first target of `/plain`, which is 10.0.0.1.
+    pub of_target: Option<usize>,
+    /// True if `/plain` is sticky.
+    pub sticky: bool,
+    /// True if a client never moves to another target: there are no faults, no reloads and no
+    /// connections that belong to a client.
+    pub never_moves: bool,
+    /// `requests` and `window` in milliseconds of a limit by address for all services.
+    pub rate: Option<(usize, u64)>,
+    /// True if a balancer announces the clients by the PROXY protocol.
+    pub proxied: bool,
 }
 
 impl Scenario {
@@ -126,6 +146,7 @@ impl Scenario {
             speed: 1000,
             calm: true,
             addresses: 200,
+            policies: Policies::default(),
         }
     }
 }
@@ -201,6 +222,7 @@ pub struct World {
     calm: bool,
     /// Number of addresses that clients come from.
     addresses: usize,
+    policies: Policies,
     /// True if the gateway sends health checks.
     checked: bool,
     stopping: bool,
@@ -302,6 +324,8 @@ impl World {
         oracle.endpoints = Endpoints::new(addresses, connects);
         oracle.calm = scenario.calm;
         oracle.marked = marked;
+        oracle.policies = scenario.policies;
+        oracle.secure = scenario.secure;
         let mut world = World {
             rng,
             faults: scenario.faults,
@@ -327,6 +351,7 @@ impl World {
             speed: scenario.speed,
             calm: scenario.calm,
             addresses: scenario.addresses,
+            policies: scenario.policies,
             stopping: false,
             log: Vec::new(),
             still: 0,
@@ -395,6 +420,7 @@ impl World {
             }
         }
         self.wait_until_empty();
+        self.oracle.check_rates();
         self.oracle
             .check_log(std::str::from_utf8(&self.log).expect("the log is ASCII"));
         if self.calm {
@@ -531,17 +557,20 @@ impl World {
         }
         let (plans, behavior) = self.waiting.remove(0);
         // Some clients have several connections.
-        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(
-            192,
-            0,
-            2,
-            1 + (self.clients.len() % self.addresses) as u8,
-        )));
+        let last = 1 + (self.clients.len() % self.addresses) as u8;
+        let address = Ipv4Addr::new(192, 0, 2, last);
+        let is_proxied = self.policies.proxied;
+        let sender = if is_proxied { BALANCER } else { address };
+        let peer = Peer::Ip(IpAddr::V4(sender));
+        self.oracle.comes_from(&plans, address);
         // If the gateway has no place for the connection, it stays in the kernel's queue; then the
         // client gives up.
-        let Some(end) = self.gateway.accept(peer) else {
+        let Some(end) = self.gateway.accept(peer, is_proxied) else {
             return;
         };
+        if is_proxied {
+            end.send(&header(address));
+        }
         if let Some(cut) = self.client_cut {
             end.cut(cut);
         }
@@ -707,9 +736,42 @@ impl World {
         }
     }
 
+    /// Checks that no more requests are in flight than the limits of `/plain` and of its first
+    /// target allow, as the upstreams see it.
+    fn check_in_flight(&self) {
+        if self
+            .policies
+            .in_flight
+            .or(self.policies.of_target)
+            .is_none()
+        {
+            return;
+        }
+        let open = self.upstreams.iter();
+        let open = open.filter(|upstream| upstream.end().left().is_none());
+        let requests = open.filter_map(|upstream| {
+            let id = upstream.current_request()?;
+            let counts = !self.oracle.is_answered(id) && !self.oracle.plan(id).tls;
+            counts.then(|| (id, upstream.address()))
+        });
+        let requests: Vec<_> = requests.collect();
+        let first = SocketAddr::from(([10, 0, 0, 1], 80));
+        let at_first = requests.iter().filter(|(_, address)| *address == first);
+        for (limit, count) in [
+            (self.policies.in_flight, requests.len()),
+            (self.policies.of_target, at_first.count()),
+        ] {
+            assert!(
+                limit.is_none_or(|limit| count <= limit),
+                "I12: {count} requests are in flight, and {limit:?} may be: {requests:?}"
+            );
+        }
+    }
+
     /// Checks what must hold after every step.
     fn check(&mut self) {
         assert_eq!(self.gateway.proxy.check(true), Ok(()));
+        self.check_in_flight();
         for client in &mut self.clients {
             client.check_patience(&self.oracle);
             let Some(steps) = &mut client.broken_for else {
@@ -802,6 +864,20 @@ impl World {
             "I8: timers are left"
         );
     }
+}
+
+/// Peer that announces the clients of a world with the PROXY protocol.
+const BALANCER: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 9);
+
+/// Returns the header of the PROXY protocol that announces a client: version 1 or 2.
+fn header(client: Ipv4Addr) -> Vec<u8> {
+    if client.octets()[3].is_multiple_of(2) {
+        return format!("PROXY TCP4 {client} 10.0.9.1 1000 80\r\n").into_bytes();
+    }
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    header.extend(client.octets());
+    header.extend([10, 0, 9, 1, 3, 232, 0, 80]);
+    header
 }
 
 /// Result of a world.
