@@ -48,6 +48,8 @@ pub(super) struct Executor {
     pub(super) tls: Vec<Option<ClientTls>>,
     /// Orders of certificates; `None`: the configuration asks for none.
     pub(super) orders: Option<Box<Driver>>,
+    /// TLS settings of handshakes that prove names to an authority; `None`: none is asked for.
+    pub(super) challenge: Option<ServerTls>,
 }
 
 impl Executor {
@@ -168,6 +170,8 @@ impl Executor {
                     connection.listener = listener;
                     if is_proxied {
                         connection.await_header();
+                    } else if tls.is_some() && self.challenge.is_some() {
+                        connection.await_hello();
                     }
                     self.sockets.insert(side, connection);
                 }

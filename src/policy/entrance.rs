@@ -1,5 +1,7 @@
 //! Services that answer on some listeners only: the routing table of each listener.
 
+use core::cell::Cell;
+
 use super::router::{Router, Rule};
 
 /// `listeners` and `clientCertificate` of a service.
@@ -17,6 +19,8 @@ pub struct Routes {
     common: Router,
     /// Tables of the others; `None` in most gateways.
     named: Option<Box<Named>>,
+    /// True if there is one table, and nobody wants a look at requests before they are routed.
+    is_single: Cell<bool>,
 }
 
 struct Named {
@@ -45,6 +49,7 @@ impl Routes {
             return Routes {
                 common,
                 named: None,
+                is_single: Cell::new(true),
             };
         }
         crate::sort::sort(&mut used);
@@ -66,7 +71,20 @@ impl Routes {
         Routes {
             common,
             named: Some(Box::new(named)),
+            is_single: Cell::new(false),
         }
+    }
+
+    /// Sets whether [`single`](Self::single) is to return nothing, so that its caller looks at each
+    /// request before it is routed.
+    pub fn watch(&self, is_watched: bool) {
+        self.is_single.set(self.named.is_none() && !is_watched);
+    }
+
+    /// Returns the only table. `None`: there are several, or requests are looked at first.
+    #[inline(always)]
+    pub fn single(&self) -> Option<&Router> {
+        self.is_single.get().then_some(&self.common)
     }
 
     /// Returns the table of a listener. `address` returns the address of the listener; it is asked

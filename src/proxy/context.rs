@@ -12,6 +12,7 @@ use super::ids::{
     row_key,
 };
 use super::log_entry::AccessLogEntry;
+use super::open_challenges::Challenges;
 use super::recent::Recent;
 use super::recorder::Recorder;
 use super::rules::Rules;
@@ -98,6 +99,8 @@ pub(super) struct Context {
     pub(super) counters: Counters,
     /// The last failures.
     pub(super) recent: Recent,
+    /// Open challenges of an authority, if there are any.
+    pub(super) challenges: Option<Box<Challenges>>,
     /// Flight recorder, if it is on.
     pub(super) recorder: Option<Box<Recorder>>,
     /// Answer to an errand, until the loop takes it.
@@ -125,6 +128,7 @@ impl Context {
             now: Instant::ZERO,
             peaks: rules.bounds,
             access_log: AccessLog::new(&rules, key),
+            challenges: None,
             recorder: Recorder::new(&rules.settings),
             rules,
             commands: VecDeque::new(),
@@ -143,6 +147,13 @@ impl Context {
             draining: false,
             keeps_idle: false,
         }
+    }
+
+    /// Returns true if TLS listeners prove names now.
+    #[cold]
+    pub(super) fn proves_in_handshakes(&self) -> bool {
+        let challenges = self.challenges.as_deref();
+        challenges.is_some_and(|challenges| challenges.in_handshakes)
     }
 
     /// Returns the time of day.

@@ -144,6 +144,7 @@ impl Proxy {
         self.ctx.access_log.set(&rules);
         self.ctx.decisions.end_edition(&before);
         self.ctx.rules = Rc::clone(&rules);
+        rules.routes.watch(self.ctx.challenges.is_some());
         self.ctx.messages.begin_edition();
         self.ctx.recorder = Recorder::renew(self.ctx.recorder.take(), &rules.settings);
         rules.adopt_counters(&mut self.ctx.counters);

@@ -8,6 +8,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::certificate;
+use super::ordered::Ordered;
 
 type ByName = HashMap<Box<[u8]>, Vec<Arc<CertifiedKey>>>;
 
@@ -24,6 +25,8 @@ pub(super) struct CertificateResolver {
     /// Certificates by the part behind `*.`.
     wildcards: ByName,
     first: Option<Arc<CertifiedKey>>,
+    /// Certificates that are ordered; `None`: none is.
+    pub(super) ordered: Option<Arc<Ordered>>,
 }
 
 impl CertificateResolver {
@@ -36,6 +39,7 @@ impl CertificateResolver {
             exact: ByName::new(),
             wildcards: ByName::new(),
             first: keys.first().cloned(),
+            ordered: None,
         };
         for key in keys {
             let read = key
@@ -63,6 +67,16 @@ impl CertificateResolver {
         names
     }
 
+    /// Returns true if a certificate from files is one for this name, which is in lower case.
+    fn has(&self, name: &str, key: &Arc<CertifiedKey>) -> bool {
+        let exact = self.exact.get(name.as_bytes());
+        let wildcard = name
+            .split_once('.')
+            .and_then(|(_, parent)| self.wildcards.get(parent.as_bytes()));
+        let mut named = exact.into_iter().chain(wildcard).flatten();
+        named.any(|one| Arc::ptr_eq(one, key))
+    }
+
     /// Chooses a certificate. `fits` returns true if the client can verify signatures of a key.
     fn choose(
         &self,
@@ -84,6 +98,30 @@ impl CertificateResolver {
     }
 }
 
+/// Chooses a certificate where some are ordered. A name whose certificate is awaited has none, unless
+/// one from files has it.
+#[cold]
+fn choose_ordered(
+    names: &CertificateResolver,
+    ordered: &Ordered,
+    name: Option<&str>,
+    fits: impl Fn(&CertifiedKey) -> bool,
+) -> Option<Arc<CertifiedKey>> {
+    let Some(name) = name else {
+        return match ordered.of_address() {
+            Some(found) => found,
+            None => names.first.clone().or_else(|| ordered.first()),
+        };
+    };
+    let lower = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let chosen = || names.choose(Some(name), &fits).cloned();
+    match ordered.find(&lower) {
+        Some(Some(found)) => Some(found),
+        Some(None) => chosen().filter(|key| names.has(&lower, key)),
+        None => chosen().or_else(|| ordered.first()),
+    }
+}
+
 fn signs(key: &CertifiedKey, scheme: SignatureScheme) -> bool {
     key.key.choose_scheme(&[scheme]).is_some()
 }
@@ -91,12 +129,16 @@ fn signs(key: &CertifiedKey, scheme: SignatureScheme) -> bool {
 impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        if let Some(ordered) = self.ordered.as_deref() {
+            return choose_ordered(self, ordered, hello.server_name(), fits);
+        }
         self.choose(hello.server_name(), fits).cloned()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ordered::OrderedCertificate;
     use super::*;
     use core::cell::Cell;
     use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384};
@@ -218,6 +260,71 @@ mod tests {
             is("b.test", &|_| false, 3),
             "none can: the handshake says so"
         );
+    }
+
+    /// Certificates of these names, each as PEM with its key.
+    fn ordered_certificate(hosts: &[&str]) -> OrderedCertificate {
+        let hosts = hosts
+            .iter()
+            .map(|host| (*host).to_owned())
+            .collect::<Vec<_>>();
+        let made = rcgen::generate_simple_self_signed(hosts).expect("made");
+        let pem = [made.signing_key.serialize_pem(), made.cert.pem()].concat();
+        OrderedCertificate::from_pem(pem.as_bytes()).expect("a pair")
+    }
+
+    #[test]
+    fn an_ordered_certificate_is_served_once_it_is_there() {
+        let maker = Maker::new();
+        let file = maker.certificate(&["file.test", "*.wild.test"], &maker.p256);
+        let names_of_order = ["192.0.2.1", "a.test", "x.wild.test"].map(str::to_owned);
+        let ordered = Ordered::new(&names_of_order);
+        let (names, empty) = (names(vec![Arc::clone(&file)]), names(Vec::new()));
+        let choose = |names: &CertificateResolver, name: Option<&str>| {
+            choose_ordered(names, &ordered, name, |_| true)
+        };
+        let is_file = |found: Option<Arc<CertifiedKey>>| {
+            found.is_some_and(|found| Arc::ptr_eq(&found, &file))
+        };
+        // Awaited: no certificate, unless one from a file is for the name.
+        assert!(choose(&names, Some("a.test")).is_none() && choose(&names, None).is_none());
+        assert!(choose(&empty, Some("other.test")).is_none());
+        assert!(is_file(choose(&names, Some("x.wild.test"))));
+        assert!(is_file(choose(&names, Some("file.test"))));
+        assert!(is_file(choose(&names, Some("other.test"))));
+        assert_eq!(ordered.expiries(), []);
+        let first = ordered_certificate(&["a.test"]);
+        ordered.install(&["a.test".to_owned(), "z.test".to_owned()], &first);
+        let is = |found: Option<Arc<CertifiedKey>>, certificate: &OrderedCertificate| {
+            found.is_some_and(|found| Arc::ptr_eq(&found, certificate.certified()))
+        };
+        assert!(is(choose(&names, Some("A.test.")), &first));
+        assert!(is(choose(&empty, Some("other.test")), &first));
+        assert!(is_file(choose(&names, Some("other.test"))));
+        assert!(choose(&names, None).is_none(), "the address has none yet");
+        // The next one takes its place, and serves the address as well.
+        let next = ordered_certificate(&["a.test", "192.0.2.1"]);
+        ordered.install(&names_of_order, &next);
+        for name in [Some("a.test"), Some("x.wild.test"), None] {
+            assert!(is(choose(&names, name), &next), "{name:?}");
+        }
+        let ends = ordered.expiries();
+        assert_eq!(ends.len(), 3);
+        assert_eq!(ends[1], ("a.test".to_owned(), next.end));
+    }
+
+    #[test]
+    fn a_broken_pair_is_refused() {
+        let made =
+            |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("made");
+        let (one, other) = (made("a.test"), made("b.test"));
+        let (key, chain) = (one.signing_key.serialize_pem(), other.cert.pem());
+        for pem in [key.clone() + &chain, key, chain, String::new()] {
+            assert!(
+                OrderedCertificate::from_pem(pem.as_bytes()).is_err(),
+                "{pem}"
+            );
+        }
     }
 
     /// The cost of a lookup is the number of keys that it asks.

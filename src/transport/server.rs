@@ -15,6 +15,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use super::chain::BoundedClientVerifier;
 use super::identity::PairFault;
 use super::names::CertificateResolver;
+use super::ordered::{ChallengeCertificate, Ordered, OrderedCertificate, challenge_config};
 use super::provider::provider;
 use super::tickets::{TicketKeys, Tickets};
 use super::{certificate, identity};
@@ -99,6 +100,8 @@ pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     /// Expiry of each certificate file, if it could be parsed.
     expiries: Arc<[(PathBuf, UnixTime)]>,
+    /// Certificates that are ordered; `None`: none is.
+    ordered: Option<Arc<Ordered>>,
     /// Digest of the files' contents and of the other settings.
     identity: [u8; 32],
     tickets: Tickets,
@@ -147,11 +150,13 @@ impl ServerTls {
             .zip(&keys)
             .filter_map(expiry)
             .collect();
+        let has_orders = !files.ordered.is_empty();
+        let ordered = has_orders.then(|| Arc::new(Ordered::new(&files.ordered)));
         let (config, tickets) = configure(
             provider,
             files.min_version,
             (roots, files.client_auth),
-            keys,
+            (keys, ordered.clone()),
         )
         .map_err(|message| {
             let path = files
@@ -167,9 +172,38 @@ impl ServerTls {
         Ok(ServerTls {
             config: Arc::new(config),
             expiries,
+            ordered,
             identity: identity_of(files, &contents.into_inner()),
             tickets,
         })
+    }
+
+    /// Makes the settings of handshakes that prove names to an authority, and carry nothing else.
+    ///
+    /// # Errors
+    /// A certificate or a key cannot be used.
+    pub fn challenge(certificates: Vec<ChallengeCertificate>) -> Result<ServerTls, String> {
+        Ok(ServerTls {
+            config: Arc::new(challenge_config(certificates)?),
+            expiries: Arc::new([]),
+            ordered: None,
+            identity: [0; 32],
+            tickets: Tickets::new()?,
+        })
+    }
+
+    /// Serves a certificate from now on, for those of these names that are ordered here. The names
+    /// are in the form of [`TlsFiles::ordered`].
+    pub fn install(&self, names: &[String], certificate: &OrderedCertificate) {
+        if let Some(ordered) = &self.ordered {
+            ordered.install(names, certificate);
+        }
+    }
+
+    /// Returns the names whose ordered certificate is there, with its end.
+    pub fn ordered_expiries(&self) -> Vec<(String, UnixTime)> {
+        let ordered = self.ordered.as_deref();
+        ordered.map_or_else(Vec::new, Ordered::expiries)
     }
 
     /// Returns true if both were made from files with the same contents, in the same way.
@@ -209,9 +243,11 @@ fn identity_of(files: &TlsFiles, contents: &[Vec<u8>]) -> [u8; 32] {
         ClientAuth::Required => "client certificates",
         ClientAuth::Optional => "optional client certificates",
     });
+    let names = files.ordered.iter().map(|name| name.as_bytes().to_vec());
+    let first = vec![version.as_bytes().to_vec()];
     identity::digest(
         asks_clients,
-        &[&[version.as_bytes().to_vec()], contents].concat(),
+        &[&first, contents, &names.collect::<Vec<_>>()[..]].concat(),
     )
 }
 
@@ -219,7 +255,7 @@ fn configure(
     provider: Arc<CryptoProvider>,
     min_version: TlsVersion,
     (client_roots, client_auth): (Option<RootCertStore>, ClientAuth),
-    keys: Vec<Arc<CertifiedKey>>,
+    (keys, ordered): (Vec<Arc<CertifiedKey>>, Option<Arc<Ordered>>),
 ) -> Result<(ServerConfig, Tickets), String> {
     let versions: &[&SupportedProtocolVersion] = match min_version {
         TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
@@ -244,7 +280,9 @@ fn configure(
     let schemes = provider
         .signature_verification_algorithms
         .supported_schemes();
-    let mut config = builder.with_cert_resolver(Arc::new(CertificateResolver::new(keys, &schemes)));
+    let mut resolver = CertificateResolver::new(keys, &schemes);
+    resolver.ordered = ordered;
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Session state is stored by the clients, in tickets that only this set of files can decrypt.
     // So a client that resumes a session was admitted by these files.

@@ -9,6 +9,7 @@ mod auth;
 mod balance;
 mod bodies;
 mod carried;
+mod challenges;
 mod cors;
 mod deadlines;
 mod edits;

@@ -4,3 +4,4 @@ pub mod driver;
 pub mod keys;
 
 pub use self::driver::{Driver, Edge};
+pub mod store;

@@ -46,9 +46,11 @@ use crate::net::token::{ADMIN, CONNECTIONS, SIGNALS, WAKER, connection_of, is_up
 use crate::net::upgrade::Upgrader;
 use crate::net::workers::access_log::AccessLogWriter;
 use crate::net::workers::certificate_watcher::CertificateWatcher;
+use crate::proxy::challenges;
 use crate::proxy::command::Side;
 use crate::proxy::overview::{overview, refused};
 use crate::time::{Duration, Instant, UnixTime};
+use crate::transport::hello::Purpose;
 
 /// Longest wait. The poll counts milliseconds in 32 bits; one wake-up an hour costs nothing.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -299,6 +301,35 @@ impl EventLoop {
         }
     }
 
+    /// Begins the handshake of a client whose first message tells what the connection is for. Returns
+    /// true if it is to be established now.
+    #[cold]
+    fn begin_handshake(&mut self, side: Side, now: Instant) -> bool {
+        let Side::Client(id) = side else {
+            return false;
+        };
+        let Executor {
+            proxy,
+            sockets,
+            challenge,
+            ..
+        } = &mut self.executor;
+        let Some(connection) = sockets.get(side) else {
+            return false;
+        };
+        match connection.look_at_hello(&mut self.scratch) {
+            Purpose::Unknown => return false,
+            Purpose::Challenge => connection.begin_handshake(challenge.as_ref()),
+            Purpose::Service => connection.begin_handshake(None),
+        }
+        if challenges::is_denied(proxy, id) && !connection.is_proving() {
+            challenges::close(proxy, id, now);
+            self.executor.run_commands(now);
+            return false;
+        }
+        true
+    }
+
     /// Continues to connect. Returns `false` if the connection is not open yet, or gone.
     #[inline(never)]
     fn establish(&mut self, side: Side, now: Instant) -> bool {
@@ -306,6 +337,9 @@ impl EventLoop {
         let Some(connection) = sockets.get(side) else {
             return false;
         };
+        if connection.is_awaiting_hello() {
+            return self.begin_handshake(side, now);
+        }
         // The header of a plain connection is no handshake.
         let (is_tls, awaits_header) = (!connection.is_plain(), connection.is_awaiting_header());
         let before = refused(proxy);

@@ -101,6 +101,7 @@ impl EventLoop {
                 verifier,
                 tls: client_tls,
                 orders: None,
+                challenge: None,
             },
             run_queue: RunQueue::default(),
             slow_iterations: SlowIterations::default(),

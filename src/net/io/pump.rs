@@ -12,6 +12,7 @@ use crate::limits::READ_BYTES;
 use crate::net::messages::mid_sentence;
 use crate::proxy::Proxy;
 use crate::proxy::announcements;
+use crate::proxy::challenges;
 use crate::proxy::command::{Fault, Side};
 use crate::time::Instant;
 
@@ -88,7 +89,13 @@ fn continue_establishing<S: RawStream>(
             announcements::unannounced(proxy, id, fault, now);
             return false;
         }
-        (EstablishResult::Unannounced(_), Side::Upstream(_)) => return false,
+        (EstablishResult::Proved, Side::Client(id)) => {
+            challenges::close(proxy, id, now);
+            return false;
+        }
+        (EstablishResult::Unannounced(_) | EstablishResult::Proved, Side::Upstream(_)) => {
+            return false;
+        }
         (EstablishResult::Done { .. }, Side::Upstream(id)) => proxy.handle_connected(id, now),
         (EstablishResult::Done { subject }, Side::Client(id)) => {
             proxy.note_entrance(id, None, connection.tls_version());
@@ -98,7 +105,11 @@ fn continue_establishing<S: RawStream>(
                 now,
             );
         }
-        (EstablishResult::NotTls(bytes), Side::Client(id)) => proxy.handle_not_tls(id, &bytes, now),
+        (EstablishResult::NotTls(bytes), Side::Client(id)) => {
+            if !challenges::answer_plain(proxy, id, &bytes, now) {
+                proxy.handle_not_tls(id, &bytes, now);
+            }
+        }
         (EstablishResult::NotTls(_), Side::Upstream(_)) => return false,
         (EstablishResult::Failed(fault, reason), Side::Upstream(_)) => {
             // Debug level only: the engine reports the failure where a request fails for it.

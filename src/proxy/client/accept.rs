@@ -207,7 +207,7 @@ impl Clients {
 
     /// Returns whether one more connection of a denied peer can be told 403.
     pub(super) fn has_denied_place(&self, listener: ListenerKind, ctx: &Context) -> bool {
-        listener != ListenerKind::Secure
+        (listener != ListenerKind::Secure || ctx.proves_in_handshakes())
             && self.has_overflow_place(ctx)
             && self.denied < DENIED_CONNECTIONS
     }

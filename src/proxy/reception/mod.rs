@@ -17,6 +17,7 @@ use self::replies::{
     unauthorized_reply,
 };
 use super::auth::{Asking, AuthDecision, AuthEnv, Authenticator, SuspendedRequest};
+use super::challenges;
 use super::client::{Clients, LocalReply, Phase, Place, asks_for_head};
 use super::command::ListenerKind;
 use super::context::{Context, TimerKey};
@@ -25,7 +26,7 @@ use super::heads::Content;
 use super::ids::{ClientId, ExchangeId};
 use super::limiter::Limiter;
 use super::log_entry::AccessLogEntry;
-use super::rules::ServiceRules;
+use super::rules::{Rules, ServiceRules};
 use super::tries::Verdict;
 use super::upstream::Upstreams;
 use crate::http::error::RequestError;
@@ -38,6 +39,7 @@ use crate::policy::entrance::ServiceEntrance;
 use crate::policy::forward::Peer;
 use crate::policy::rate_fields::Quota;
 use crate::policy::reply::Reply;
+use crate::policy::router::Router;
 
 /// Bytes of a malformed request's first line that are logged.
 const MALFORMED_LINE_BYTES: usize = 1024;
@@ -89,8 +91,7 @@ impl Reception<'_> {
         let Some(client) = self.clients.get(self.id) else {
             return Received::Replied;
         };
-        let (peer, listener) = (client.peer, client.listener);
-        let entrance = client.entrance;
+        let (peer, listener, entrance) = (client.peer, client.listener, client.entrance);
         let rules = self.ctx.rules.clone();
         let forwarded = head.fields.get_all(Name::XForwardedFor);
         let client = rules.trusted.client_address(peer, forwarded);
@@ -109,9 +110,15 @@ impl Reception<'_> {
             Err(error) => return self.refuse_invalid(head, error, entry),
         };
         let redirects = listener == ListenerKind::Redirect;
-        let routes = rules
-            .routes
-            .of(|| self.ctx.access_log.listener_name(entrance.listener));
+        let routes = match rules.routes.single() {
+            Some(routes) => routes,
+            None => {
+                if let Some(file) = challenges::answer(&request, listener, self.ctx) {
+                    return self.reply_and_drain(&request, challenges::reply(&file), entry);
+                }
+                self.table(&rules, entrance)
+            }
+        };
         let admission = admission::decide(&rules.admission(routes), &request, client, redirects);
         if let Counted::For(service) = admission.counted
             && suspended.is_none()
@@ -144,6 +151,13 @@ impl Reception<'_> {
             entry.numbers.verdict = Verdict::Preflight;
         }
         self.begin_exchange(&request, (route, service), behind, Grants::default(), entry)
+    }
+
+    /// Returns the routing table of the listener, where not all have the same.
+    #[cold]
+    fn table<'r>(&self, rules: &'r Rules, entrance: Entrance) -> &'r Router {
+        let listener = || self.ctx.access_log.listener_name(entrance.listener);
+        rules.routes.of(listener)
     }
 
     /// Returns true if the service wants a client certificate, and the connection has shown none. A

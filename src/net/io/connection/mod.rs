@@ -17,6 +17,7 @@
 //! `states.rs` has the states, `transfer.rs` reads and writes, `announcement.rs` reads headers of the PROXY protocol. Out of scope: which bytes move and when (`pump.rs`), registration with the poll (the loop).
 
 mod announcement;
+mod hello;
 mod states;
 mod transfer;
 
@@ -80,6 +81,8 @@ pub(super) enum EstablishResult {
     Unannounced(Option<HeaderFault>),
     /// The header was read, and the connection is a plain one: it is open.
     Open,
+    /// The handshake has proved a name: the connection ends.
+    Proved,
 }
 
 impl<S: RawStream> Connection<S> {
@@ -296,6 +299,7 @@ impl<S: RawStream> Connection<S> {
             self.stage = Stage::Handshaking;
         }
         match self.transport.handshake(&mut self.socket, scratch) {
+            Ok(Handshake::Done) if self.stage == Stage::Proving => EstablishResult::Proved,
             Ok(Handshake::Done) => match self.transport.subject() {
                 Ok(subject) => {
                     self.stage = Stage::Open;
@@ -331,7 +335,7 @@ impl<S: RawStream> Connection<S> {
 
     /// Returns `true` if the handshake waits for a full socket.
     pub(super) fn is_handshake_blocked(&self) -> bool {
-        self.stage == Stage::Handshaking && self.transport.wants_write()
+        matches!(self.stage, Stage::Handshaking | Stage::Proving) && self.transport.wants_write()
     }
 
     // --- closing ---

@@ -10,6 +10,11 @@ pub(super) enum Stage {
     AwaitingHeader,
     /// Number of bytes of the header that are still to be read.
     SkippingHeader(u16),
+    /// The first message of a TLS client is awaited; its bytes stay in the socket until it tells what
+    /// the connection is for.
+    AwaitingHello,
+    /// TLS is shaking hands to prove a name; the connection ends behind that.
+    Proving,
     /// TLS is shaking hands.
     Handshaking,
     Open,
