@@ -385,6 +385,12 @@ impl Acceptor {
         kept.map(|entry| (entry.serial, &entry.address, entry.counters))
     }
 
+    /// Returns the TLS settings of the listeners.
+    pub(super) fn tls(&self) -> impl Iterator<Item = &ServerTls> {
+        let entries = self.entries.iter().flatten();
+        entries.filter_map(|entry| entry.tls.as_ref())
+    }
+
     /// Returns the ends of the certificates, by their files.
     pub(super) fn expiries(&self) -> impl Iterator<Item = (&Path, UnixTime)> {
         let entries = self.entries.iter().flatten();

@@ -5,12 +5,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use log::{debug, warn};
-use mio::{Interest, Poll};
+use mio::{Interest, Poll, Waker};
 
 use super::acceptor::{Acceptor, Arrival};
-use super::certificates::Driver;
+use super::certificates::orders::{self, Orders};
+use super::certificates::store::Store;
 use super::io::connection::Connection;
 use super::io::dial::{dial, dial_socket, is_exhaustion, is_unreachable};
 use super::io::socket::Socket;
@@ -21,6 +23,7 @@ use super::token::token_of;
 use super::workers::dns::Resolver;
 use super::workers::recorder::RecordWriter;
 use super::workers::verifier::Verifier;
+use crate::config::Acme;
 use crate::proxy::Proxy;
 use crate::proxy::announcements;
 use crate::proxy::command::{Command, Fault, Side, TargetId, UpstreamId};
@@ -47,7 +50,7 @@ pub(super) struct Executor {
     /// TLS settings of the targets, by their slots in the engine.
     pub(super) tls: Vec<Option<ClientTls>>,
     /// Orders of certificates; `None`: the configuration asks for none.
-    pub(super) orders: Option<Box<Driver>>,
+    pub(super) orders: Option<Box<Orders>>,
     /// TLS settings of handshakes that prove names to an authority; `None`: none is asked for.
     pub(super) challenge: Option<ServerTls>,
 }
@@ -247,9 +250,41 @@ impl Executor {
     #[cold]
     pub(super) fn step_orders(&mut self, now: Instant, wall: UnixTime) {
         if let Some(orders) = &mut self.orders {
-            orders.step(&mut self.proxy, now, wall);
+            let engine = (&mut self.proxy, &mut self.challenge);
+            orders.step(engine, &self.acceptor, (now, wall));
         }
         self.run_commands(now);
+    }
+
+    /// Serves the ordered certificates on listeners whose TLS settings are new.
+    #[cold]
+    pub(super) fn install_certificates(&self) {
+        if let Some(orders) = &self.orders {
+            orders.install(&self.acceptor);
+        }
+    }
+
+    /// Begins to order certificates. A failure is told: everything else runs.
+    #[cold]
+    pub(super) fn start_orders(
+        &mut self,
+        acme: &Acme,
+        store: Store,
+        waker: &Arc<Waker>,
+        times: (Instant, UnixTime),
+    ) {
+        match Orders::start(acme, store, waker, times) {
+            Ok(orders) => self.orders = Some(Box::new(orders)),
+            Err(reason) => warn!("no certificate is ordered: {reason}"),
+        }
+    }
+
+    /// Ends the orders, and gives their folder back.
+    #[cold]
+    pub(super) fn end_orders(&mut self) {
+        if self.orders.take().is_some() {
+            orders::end(&mut self.proxy, &mut self.challenge);
+        }
     }
 
     /// Takes the answers of the helper threads.
@@ -263,6 +298,9 @@ impl Executor {
             self.messages.log_resolution(target, reason);
             self.proxy.handle_resolved(target, &addresses, now);
             self.run_commands(now);
+        }
+        if let Some(orders) = &mut self.orders {
+            orders.take_results(now);
         }
         while let Some((verification, good)) = self.verifier.poll() {
             self.proxy.handle_verified(verification, good, now);

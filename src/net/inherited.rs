@@ -171,6 +171,11 @@ impl Inherited {
         Some(self.sockets.swap_remove(index).listener)
     }
 
+    /// Returns true if there is an old process of an upgrade.
+    pub(super) fn has_predecessor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
     /// Returns the old process of an upgrade, which is told that this one can serve. Sockets that
     /// were not taken are closed here, and by the old process when it has accepted who waits there.
     pub(super) fn into_predecessor(self) -> Option<Predecessor> {

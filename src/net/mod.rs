@@ -37,6 +37,7 @@ pub mod workers;
 use std::time::Duration;
 
 use self::admin::AdminListener;
+use self::certificates::store::Store;
 use self::descriptors::fit_connections;
 use self::event_loop::{EventLoop, Parts, Stopped};
 use self::inherited::Inherited;
@@ -95,6 +96,12 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
     let admin = admin
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| RunError::Bind(error.to_string()))?;
+    let store = match &config.acme {
+        Some(acme) if !inherited.has_predecessor() => {
+            Some(Store::open(&acme.state).map_err(RunError::Bind)?)
+        }
+        Some(_) | None => None,
+    };
     let mut settings = config.settings.clone();
     let pipes = fit_connections(&mut settings, admin.len());
     let names = bound.iter().zip(&config.listeners).map(name);
@@ -112,6 +119,7 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
         loaded,
         source,
         pipes,
+        store,
         access: AccessLogWriter::stdout().map_err(RunError::Io)?,
         notifier: Notifier::new(&Environment::of_process()),
         program,

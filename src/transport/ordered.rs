@@ -41,8 +41,11 @@ pub(super) struct Ordered {
     /// Names, sorted.
     names: Vec<String>,
     /// Certificate of each name; `None`: it is awaited.
-    held: RwLock<Vec<Option<(Arc<CertifiedKey>, UnixTime)>>>,
+    held: RwLock<Vec<Held>>,
 }
+
+/// Certificate with its end; `None`: it is awaited.
+type Held = Option<(Arc<CertifiedKey>, UnixTime)>;
 
 /// Chooses the certificate of a challenge.
 #[derive(Debug)]
@@ -139,13 +142,13 @@ impl Ordered {
 /// # Errors
 /// A certificate or a key cannot be used.
 pub(super) fn challenge_config(
-    certificates: Vec<ChallengeCertificate>,
+    certificates: &[ChallengeCertificate],
 ) -> Result<ServerConfig, String> {
     let provider = provider();
     let mut by_name = Vec::with_capacity(certificates.len());
     for one in certificates {
-        let certified = challenge_key(&one, &provider).map_err(|error| error.to_string())?;
-        by_name.push((one.server_name, Arc::new(certified)));
+        let certified = challenge_key(one, &provider).map_err(|error| error.to_string())?;
+        by_name.push((one.server_name.clone(), Arc::new(certified)));
     }
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])

@@ -182,7 +182,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// A certificate or a key cannot be used.
-    pub fn challenge(certificates: Vec<ChallengeCertificate>) -> Result<ServerTls, String> {
+    pub fn challenge(certificates: &[ChallengeCertificate]) -> Result<ServerTls, String> {
         Ok(ServerTls {
             config: Arc::new(challenge_config(certificates)?),
             expiries: Arc::new([]),

@@ -120,7 +120,7 @@ fn listeners_with_tls_have_no_file_but_for_the_gateway_itself() {
 #[test]
 fn denied_peers_get_to_a_handshake_only_while_names_are_proved_there() {
     let mut world = World::with(GATE);
-    let mut accept = |world: &mut World| {
+    let accept = |world: &mut World| {
         let now = world.now;
         world
             .proxy

@@ -1,7 +1,8 @@
 //! Certificates from an authority: carries out what [`crate::acme`] decides.
 
 pub mod driver;
+mod edge;
 pub mod keys;
-
-pub use self::driver::{Driver, Edge};
+pub(in crate::net) mod orders;
+mod probe;
 pub mod store;

@@ -24,8 +24,13 @@ impl EventLoop {
         let Some(watcher) = &self.certificates else {
             return;
         };
+        let mut is_changed = false;
         while let Some((listener, tls)) = watcher.poll() {
             self.executor.acceptor.reload_tls(listener, tls);
+            is_changed = true;
+        }
+        if is_changed {
+            self.executor.install_certificates();
         }
     }
 
@@ -138,8 +143,10 @@ impl EventLoop {
             }
             ReloadStep::Swap(new) => new,
             ReloadStep::Apply(candidate) => {
+                let orders = self.executor.orders.as_deref();
                 let acceptor = &mut self.executor.acceptor;
-                match reload::bind(&candidate.loaded.config, acceptor, &mut self.admin) {
+                let admin = &mut self.admin;
+                match reload::bind(&candidate.loaded.config, acceptor, admin, orders) {
                     Err(errors) => return self.reload_failed(errors, now),
                     Ok(bound) => Box::new(New {
                         candidate: *candidate,
@@ -154,6 +161,7 @@ impl EventLoop {
             shutdown: &mut self.shutdown,
             certificates: &mut self.certificates,
             waker: &self.waker,
+            wall: self.clock.wall(),
         };
         match reload::apply(&mut swap, new, now) {
             Err(new) => self.reload.wait(new, now),
@@ -249,7 +257,15 @@ fn certificates(executor: &Executor) -> Vec<(String, UnixTime)> {
     all.dedup_by_key(|(path, _)| *path);
     sort_by(&mut all, |one, other| one.1.cmp(&other.1));
     let shown = all.into_iter();
-    shown
+    let mut shown = shown
         .map(|(path, end)| (path.display().to_string(), end))
-        .collect()
+        .collect::<Vec<_>>();
+    for tls in executor.acceptor.tls() {
+        for one in tls.ordered_expiries() {
+            if !shown.contains(&one) {
+                shown.push(one);
+            }
+        }
+    }
+    shown
 }

@@ -11,6 +11,7 @@ use crate::limits::{SCRATCH_BYTES, SPLICE_MIN_READ};
 use crate::net::acceptor::Acceptor;
 use crate::net::access_log::AccessLog;
 use crate::net::admin::{Admin, AdminListener};
+use crate::net::certificates::store::Store;
 use crate::net::clock::Clock;
 use crate::net::commands::Executor;
 use crate::net::io::run_queue::RunQueue;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub pipes: usize,
     /// Writer of the access log.
     pub access: AccessLogWriter,
+    /// Folder of the orders; `None`: none is made, or another process has it until it hands over.
+    pub store: Option<Store>,
     /// Messages to the service manager.
     pub notifier: Notifier,
     /// Program that an upgrade starts.
@@ -89,7 +92,7 @@ impl EventLoop {
         let shutdown = Shutdown::new(config.settings.timeouts.shutdown);
         let started = clock.wall();
         let reload = Reload::new(config, parts.source, started, Arc::clone(&waker))?;
-        Ok(EventLoop {
+        let mut event_loop = EventLoop {
             executor: Executor {
                 poll,
                 proxy: parts.proxy,
@@ -120,6 +123,10 @@ impl EventLoop {
             postponed: None,
             next_second: Instant::ZERO,
             started,
-        })
+        };
+        if let Some(store) = parts.store {
+            event_loop.start_orders(store);
+        }
+        Ok(event_loop)
     }
 }

@@ -6,12 +6,17 @@ use log::{info, warn};
 
 use super::operations::STOPS;
 use super::{EventLoop, Postponed};
+use crate::net::certificates::store::Store;
 use crate::net::upgrade::handover::Offer;
 use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
 use crate::proxy::carried::Taken;
 use crate::proxy::retire;
 use crate::proxy::upgrade::import;
 use crate::time::Instant;
+
+/// Tries of a new process to take the folder of the orders, and the time between them.
+const STORE_TRIES: usize = 50;
+const STORE_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl EventLoop {
     /// Starts the binary again, which takes the sockets over. `name`: what asked for it.
@@ -82,6 +87,7 @@ impl EventLoop {
             self.admin.reload_finished(&Err(why), now);
         }
         self.notifier.hand_over(successor.pid);
+        self.executor.end_orders();
         let registry = self.executor.poll.registry();
         self.executor.acceptor.leave(&successor.unused, registry);
         self.admin.leave(&successor.unused, registry);
@@ -155,7 +161,39 @@ impl EventLoop {
             );
         }
         self.adopt_files();
+        self.take_store();
         true
+    }
+
+    /// Takes the folder of the orders, which the old process of an upgrade gives back.
+    fn take_store(&mut self) {
+        let config = self.reload.config();
+        let Some(acme) = config.acme.as_ref() else {
+            return;
+        };
+        let mut result = Store::open(&acme.state);
+        // The thread that writes files there ends at once, when it has written.
+        for _ in 0..STORE_TRIES {
+            if result.is_ok() {
+                break;
+            }
+            std::thread::sleep(STORE_PAUSE);
+            result = Store::open(&acme.state);
+        }
+        match result {
+            Ok(store) => self.start_orders(store),
+            Err(reason) => warn!("no certificate is ordered: {reason}; a reload tries again"),
+        }
+    }
+
+    /// Begins to order what the configuration asks for.
+    pub(super) fn start_orders(&mut self, store: Store) {
+        let config = self.reload.config();
+        if let Some(acme) = &config.acme {
+            let times = (self.clock.now(), self.clock.wall());
+            self.executor.start_orders(acme, store, &self.waker, times);
+            self.executor.install_certificates();
+        }
     }
 
     /// Takes over what the old process of an upgrade knew of clients, targets and providers.

@@ -7,6 +7,8 @@ use mio::Waker;
 
 use super::super::acceptor::Acceptor;
 use super::super::admin::{Admin, AdminListener};
+use super::super::certificates::orders::Orders;
+use super::super::certificates::store::Store;
 use super::super::commands::Executor;
 use super::super::descriptors::fit_connections;
 use super::super::listener::Listener;
@@ -19,7 +21,7 @@ use crate::config::{Config, Listen, ListenAddress, ListenKind};
 use crate::proxy::command::ListenerKind;
 use crate::proxy::overview::connections_to_targets;
 use crate::sort::Index;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
 
@@ -29,6 +31,8 @@ pub(in crate::net) struct Bound {
     pub(in crate::net) listeners: Vec<(ListenAddress, Listener)>,
     /// Sockets of the admin listener.
     pub(in crate::net) admin: Vec<AdminListener>,
+    /// Folder of the orders, if it is another one.
+    pub(in crate::net) store: Option<Store>,
 }
 
 /// Everything that a new configuration changes.
@@ -38,6 +42,8 @@ pub(in crate::net) struct Swap<'a> {
     pub(in crate::net) shutdown: &'a mut Shutdown,
     pub(in crate::net) certificates: &'a mut Option<CertificateWatcher>,
     pub(in crate::net) waker: &'a Arc<Waker>,
+    /// Time of day.
+    pub(in crate::net) wall: UnixTime,
 }
 
 /// A configuration that is the one of the moment now.
@@ -57,6 +63,7 @@ pub(in crate::net) fn bind(
     config: &Config,
     acceptor: &mut Acceptor,
     admin: &mut Admin,
+    orders: Option<&Orders>,
 ) -> Result<Bound, Vec<String>> {
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
@@ -82,6 +89,12 @@ pub(in crate::net) fn bind(
             Err(error) => errors.push(error.to_string()),
         }
     }
+    let store = match &config.acme {
+        Some(acme) if !orders.is_some_and(|orders| orders.is_of(acme)) => Store::open(&acme.state)
+            .map_err(|error| errors.push(error))
+            .ok(),
+        Some(_) | None => None,
+    };
     if errors.is_empty() {
         addresses.for_each(|address| acceptor.keep(address));
         config
@@ -92,6 +105,7 @@ pub(in crate::net) fn bind(
         Ok(Bound {
             listeners,
             admin: bound,
+            store,
         })
     } else {
         Err(errors)
@@ -136,6 +150,7 @@ pub(in crate::net) fn apply(
     } = loaded;
     swap_targets(swap.executor, &old, client_tls);
     swap_listeners(swap, &config, server_tls, bound.listeners);
+    swap_orders(swap, &config, bound.store, now);
     swap_admin(swap, &config, bound.admin);
     swap.shutdown.set_grace(shutdown);
     if let Err(error) = swap.executor.verifier.start_missing(kinds, swap.waker) {
@@ -147,6 +162,21 @@ pub(in crate::net) fn apply(
         new: (config, changes),
         connections,
     })
+}
+
+/// Orders what the new configuration asks for, and serves what is there.
+fn swap_orders(swap: &mut Swap<'_>, config: &Config, store: Option<Store>, now: Instant) {
+    let executor = &mut *swap.executor;
+    match (&config.acme, &mut executor.orders, store) {
+        (None, _, _) => executor.end_orders(),
+        (Some(acme), Some(orders), None) => orders.replan(acme, (now, swap.wall)),
+        (Some(acme), _, Some(store)) => {
+            executor.end_orders();
+            executor.start_orders(acme, store, swap.waker, (now, swap.wall));
+        }
+        (Some(_), None, None) => {}
+    }
+    executor.install_certificates();
 }
 
 /// Returns the port of the first TLS listener.

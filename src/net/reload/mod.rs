@@ -93,6 +93,11 @@ pub(super) enum ReloadStep {
 }
 
 impl Reload {
+    /// Returns the configuration of the moment.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.current)
+    }
+
     /// Begins with the configuration that the gateway starts with. `source`: its file, if it has
     /// one. With `watch` the thread that looks for changes is started.
     ///

@@ -1,0 +1,205 @@
+//! Orders of certificates in a gateway: the driver, and what it wants of the listeners.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use log::{info, warn};
+use mio::Waker;
+
+use super::driver::Driver;
+use super::edge::{Desk, Done, Wishes};
+use super::store::Store;
+use crate::acme::{Eab, Identifier, Kind, Machine, Plan, Url, Wanted};
+use crate::config::{Acme, Challenge, Order};
+use crate::net::acceptor::Acceptor;
+use crate::net::workers::queue::Receiver;
+use crate::proxy::Proxy;
+use crate::proxy::challenges::{self, Challenges};
+use crate::proxy::command::Answered;
+use crate::time::{Instant, UnixTime};
+use crate::transport::server::ServerTls;
+
+/// Orders under way, the folder of their files, and the certificates that are there.
+pub(in crate::net) struct Orders {
+    driver: Driver,
+    wishes: Rc<RefCell<Wishes>>,
+    done: Receiver<Done>,
+    store: Arc<Store>,
+}
+
+impl Orders {
+    /// Begins to order what the configuration asks for.
+    ///
+    /// # Errors
+    /// The thread that writes files does not start, or the URL of the authority is none.
+    pub(in crate::net) fn start(
+        acme: &Acme,
+        store: Store,
+        waker: &Arc<Waker>,
+        (now, wall): (Instant, UnixTime),
+    ) -> Result<Orders, String> {
+        use std::hash::{BuildHasher, RandomState};
+        let plan = plan(acme).ok_or("\"acme.directory\" is no URL of an authority")?;
+        let store = Arc::new(store);
+        let seed = RandomState::new().hash_one(0_u8);
+        let (desk, done) = Desk::new(Arc::clone(&store), Arc::clone(waker), seed)
+            .map_err(|error| format!("no thread can be started to write files: {error}"))?;
+        let wishes = Rc::clone(&desk.wishes);
+        let machine = Machine::new(plan, &|name| store.read(name), wall);
+        let orders = Orders {
+            driver: Driver::new(machine, Box::new(desk), acme.target, now),
+            wishes,
+            done,
+            store,
+        };
+        orders.wishes.borrow_mut().is_started = true;
+        orders.tell_awaited(acme);
+        Ok(orders)
+    }
+
+    /// Follows a new configuration with the same folder.
+    pub(in crate::net) fn replan(&mut self, acme: &Acme, (now, wall): (Instant, UnixTime)) {
+        if let Some(plan) = plan(acme) {
+            self.driver.machine(acme.target, now).replan(plan, wall);
+        }
+        self.tell_awaited(acme);
+    }
+
+    /// Returns true if the files are in this folder.
+    pub(in crate::net) fn is_of(&self, acme: &Acme) -> bool {
+        self.store.folder() == acme.state
+    }
+
+    /// Returns the time of the next step; `None`: behind a result.
+    pub(in crate::net) fn due(&self) -> Option<Instant> {
+        self.driver.due()
+    }
+
+    /// Takes the answer of the authority.
+    pub(in crate::net) fn answered(&mut self, answer: Answered, now: Instant) {
+        self.driver.answered(answer, now);
+    }
+
+    /// Takes the results of the threads.
+    pub(in crate::net) fn take_results(&mut self, now: Instant) {
+        while let Some(done) = self.done.poll() {
+            match done {
+                Done::Saved(result) => self.driver.saved(result, now),
+                Done::Probed(result) => {
+                    let mut wishes = self.wishes.borrow_mut();
+                    wishes.probe = None;
+                    wishes.is_changed = true;
+                    drop(wishes);
+                    self.driver.probed(result, now);
+                }
+            }
+        }
+    }
+
+    /// Does what is due, and carries out what follows for the listeners.
+    pub(in crate::net) fn step(
+        &mut self,
+        (proxy, challenge): (&mut Proxy, &mut Option<ServerTls>),
+        acceptor: &Acceptor,
+        (now, wall): (Instant, UnixTime),
+    ) {
+        self.driver.step(proxy, now, wall);
+        let has_new = core::mem::take(&mut self.wishes.borrow_mut().has_new);
+        if has_new {
+            self.install(acceptor);
+        }
+        if core::mem::take(&mut self.wishes.borrow_mut().is_changed) {
+            self.answer_challenges(proxy, challenge);
+        }
+    }
+
+    /// Serves the certificates on all listeners that want them.
+    pub(in crate::net) fn install(&self, acceptor: &Acceptor) {
+        let wishes = self.wishes.borrow();
+        for tls in acceptor.tls() {
+            for (names, certificate) in &wishes.certificates {
+                tls.install(names, certificate);
+            }
+        }
+    }
+
+    fn answer_challenges(&self, proxy: &mut Proxy, challenge: &mut Option<ServerTls>) {
+        let wishes = self.wishes.borrow();
+        let files = wishes.files.iter().chain(&wishes.probe);
+        let files = files.cloned().collect::<Vec<_>>();
+        *challenge = None;
+        if !wishes.proofs.is_empty() {
+            match ServerTls::challenge(&wishes.proofs) {
+                Ok(tls) => *challenge = Some(tls),
+                Err(reason) => warn!("names cannot be proved in handshakes: {reason}"),
+            }
+        }
+        let in_handshakes = challenge.is_some();
+        let is_open = in_handshakes || !files.is_empty();
+        let open = Challenges {
+            files,
+            in_handshakes,
+        };
+        challenges::set(proxy, is_open.then_some(open));
+    }
+
+    /// Says once which names have no certificate yet.
+    fn tell_awaited(&self, acme: &Acme) {
+        let wishes = self.wishes.borrow();
+        let has = |name: &String| {
+            let mut there = wishes.certificates.iter();
+            there.any(|(names, _)| names.contains(name))
+        };
+        for order in &acme.orders {
+            let awaited = order.names.iter().filter(|name| !has(name));
+            let awaited = awaited.map(String::as_str).collect::<Vec<_>>();
+            if !awaited.is_empty() {
+                info!(
+                    "no certificate for {} yet: it is ordered, and TLS clients that ask for it get an alert until it is there",
+                    awaited.join(", ")
+                );
+            }
+        }
+    }
+}
+
+/// Ends orders: no challenge is answered any more.
+#[cold]
+pub(in crate::net) fn end(proxy: &mut Proxy, challenge: &mut Option<ServerTls>) {
+    challenges::set(proxy, None);
+    *challenge = None;
+}
+
+/// Returns what the configuration asks for, in the words of the orders.
+pub(in crate::net) fn plan(acme: &Acme) -> Option<Plan> {
+    let eab = acme.binding.as_ref().map(|binding| Eab {
+        kid: binding.kid.as_str().into(),
+        key: binding.key.as_slice().into(),
+    });
+    Some(Plan {
+        directory: Url::parse(&acme.directory)?,
+        emails: acme
+            .emails
+            .iter()
+            .map(|email| email.as_str().into())
+            .collect(),
+        profile: acme.profile.as_deref().map(Into::into),
+        eab,
+        certificates: acme.orders.iter().filter_map(wanted).collect(),
+    })
+}
+
+fn wanted(order: &Order) -> Option<Wanted> {
+    let names = order.names.iter().map(|name| Identifier::parse(name).ok());
+    let mut names = names.collect::<Option<Vec<_>>>()?;
+    crate::sort::sort(&mut names);
+    Some(Wanted {
+        names,
+        kind: match order.challenge {
+            Challenge::Http01 => Kind::Http01,
+            Challenge::TlsAlpn01 => Kind::TlsAlpn01,
+        },
+        port: order.port,
+    })
+}

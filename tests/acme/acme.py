@@ -1,0 +1,236 @@
+"""The gateway orders certificates from pebble: by http-01, by tls-alpn-01, for an address; it renews, reloads and restarts.
+
+Every wait ends with an event; only its bound is a time.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from free_ports import free_ports
+
+TOLLGATE = sys.argv[1]
+PORTS = free_ports(26000)
+WAIT = 60
+
+
+def must(condition, text):
+    if not condition:
+        raise AssertionError(text)
+
+
+def until(what, text):
+    """Returns the first true result of `what`."""
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        result = what()
+        if result:
+            return result
+        time.sleep(0.05)
+    raise AssertionError(f"waited {WAIT} s: {text}")
+
+
+class Process:
+    def __init__(self, name, command, env=None):
+        self.name, self.lines = name, []
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=os.environ | (env or {})
+        )
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def said(self, text):
+        return [line for line in self.lines if text in line]
+
+    def expect(self, text):
+        return until(lambda: self.said(text), f"{self.name} to say {text!r}; it said:\n" + "\n".join(self.lines[-30:]))
+
+    def end(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        self.process.wait(20)
+        self.reader.join(20)
+
+
+class World:
+    def __init__(self, folder):
+        self.folder, self.running = folder, []
+        self.http, self.tls, self.https = next(PORTS), next(PORTS), next(PORTS)
+        self.api, self.management, self.dns = next(PORTS), next(PORTS), next(PORTS)
+        self.count = 0
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def start(self, name, command, env=None):
+        process = Process(name, command, env)
+        self.running.append(process)
+        return process
+
+    def begin(self):
+        """Starts pebble and its name server, which has 127.0.0.1 for all names."""
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+             "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", self.path("ca.key"), "-out", self.path("ca.pem")],
+            check=True, capture_output=True,
+        )
+        config = {
+            "listenAddress": f"127.0.0.1:{self.api}", "managementListenAddress": f"127.0.0.1:{self.management}",
+            "certificate": self.path("ca.pem"), "privateKey": self.path("ca.key"), "httpPort": self.http, "tlsPort": self.tls,
+            "ocspResponderURL": "", "externalAccountBindingRequired": False,
+        }
+        with open(self.path("pebble.json"), "w") as file:
+            json.dump({"pebble": config}, file)
+        self.start("challtestsrv", ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{self.dns}", "-http01", "", "-https01", "",
+                                    "-tlsalpn01", "", "-doh", "", "-management", f"127.0.0.1:{next(PORTS)}", "-defaultIPv6", ""])
+        env = {"PEBBLE_WFE_NONCEREJECT": "30", "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_AUTHZREUSE": "0"}
+        self.pebble = self.start(
+            "pebble", ["pebble", "-strict", "-config", self.path("pebble.json"), "-dnsserver", f"127.0.0.1:{self.dns}"], env)
+        root = until(lambda: self.fetch(f"https://localhost:{self.management}/roots/0"), "the root of pebble")
+        with open(self.path("root.pem"), "wb") as file:
+            file.write(root)
+
+    def fetch(self, url):
+        done = subprocess.run(["curl", "-s", "--cacert", self.path("ca.pem"), url], capture_output=True)
+        return done.stdout if done.returncode == 0 else None
+
+    def configure(self, listen, **more):
+        self.count += 1
+        name = self.path(f"tollgate{self.count}.json")
+        self.write(name, listen, **more)
+        return name
+
+    def write(self, name, listen, state="state", **more):
+        acme = {"agree": True, "directory": f"https://localhost:{self.api}/dir", "ca": self.path("ca.pem"), "state": self.path(state)}
+        config = {
+            "listen": listen, "acme": acme | more,
+            "services": [{"route": "/", "respond": {"status": 200, "body": "served"}}],
+        }
+        with open(name, "w") as file:
+            json.dump(config, file)
+
+    def gateway(self, config):
+        return self.start("tollgate", [TOLLGATE, "--config", config])
+
+    def chain(self, port, name):
+        """Returns what openssl says of a verified handshake; nothing if there is none."""
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", self.path("root.pem"), "-verify_return_error"]
+        is_name = not name[0].isdigit()
+        command += ["-servername", name, "-verify_hostname", name] if is_name else ["-noservername", "-verify_ip", name]
+        done = subprocess.run(command, input="", capture_output=True, text=True)
+        return done.stdout if done.returncode == 0 and "Verify return code: 0 (ok)" in done.stdout else None
+
+    def awaits(self, port, name):
+        return until(lambda: self.chain(port, name), f"a certificate for {name}:\n" + "\n".join(self.running[-1].lines[-30:]))
+
+    def orders(self):
+        return len(self.pebble.said("There are now")) or len(self.pebble.said("Added order"))
+
+
+def tls(port, *names):
+    return {"address": f"127.0.0.1:{port}", "tls": {"acme": {"names": list(names), "email": "ops@a.test"}}}
+
+
+def client(world, port, name):
+    """Returns a TLS connection that is kept alive, with the serial number of its certificate."""
+    context = ssl.create_default_context(cafile=world.path("root.pem"))
+    raw = socket.create_connection(("127.0.0.1", port), 10)
+    wrapped = context.wrap_socket(raw, server_hostname=name)
+    return wrapped, wrapped.getpeercert()["serialNumber"]
+
+
+def ask(stream, name):
+    stream.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+    answer = b""
+    while b"served" not in answer:
+        part = stream.recv(4096)
+        must(part, f"cut: {answer}")
+        answer += part
+
+
+def by_http(world):
+    """http-01, where deny and redirects would hide the file; a second process; a kill; a reload with more names."""
+    listen = [tls(world.https, "a.test", "b.test"), {"address": f"127.0.0.1:{world.http}", "redirectToHttps": True}]
+    config = world.configure(listen, challenge="http-01")
+    gateway = world.gateway(config)
+    gateway.expect("no certificate for a.test, b.test yet")
+    world.awaits(world.https, "b.test")
+    names = os.listdir(world.path("state"))
+    modes = {name: os.stat(os.path.join(world.path("state"), name)).st_mode & 0o777 for name in names}
+    must(set(modes.values()) == {0o600}, modes)
+    must(os.stat(world.path("state")).st_mode & 0o777 == 0o700, "the mode of the folder")
+    must(not [name for name in names if name.endswith(".new")], names)
+    # A second process is told why it cannot start.
+    other = world.configure([tls(next(PORTS), "a.test"), next(PORTS)], challenge="http-01")
+    second = world.gateway(other)
+    must(second.process.wait(20) == 1, "the second process ended otherwise")
+    second.expect(f"another gateway (process {gateway.process.pid}) orders certificates in")
+    # The names go on over a reload that adds one, and so do the clients.
+    stream, serial = client(world, world.https, "a.test")
+    ask(stream, "a.test")
+    listen[0] = tls(world.https, "a.test", "b.test", "c.test")
+    world.write(config, listen, challenge="http-01")
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.expect("configuration read")
+    must(world.chain(world.https, "a.test"), "a.test lost its certificate at a reload")
+    world.awaits(world.https, "c.test")
+    ask(stream, "a.test")
+    _, after = client(world, world.https, "a.test")
+    must(after != serial, "a.test has the certificate of before")
+    # A process that is killed comes back with what it had, and orders nothing.
+    gateway.end(signal.SIGKILL)
+    before = len(world.pebble.said("new-order")) + len(world.pebble.said("/order-plz"))
+    gateway = world.gateway(config)
+    gateway.expect("Gateway is running")
+    world.awaits(world.https, "c.test")
+    must(client(world, world.https, "c.test")[1] == after, "another certificate after a restart")
+    must(len(world.pebble.said("new-order")) + len(world.pebble.said("/order-plz")) == before, "an order after a restart")
+    gateway.end()
+
+
+def by_tls(world):
+    """tls-alpn-01 with an address, where deny refuses everybody else."""
+    config = world.configure([tls(world.tls, "d.test", "127.0.0.1")], challenge="tls-alpn-01", state="state-tls")
+    gateway = world.gateway(config)
+    world.awaits(world.tls, "d.test")
+    world.awaits(world.tls, "127.0.0.1")
+    # Without an open order the protocol of challenges is none of the gateway's.
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{world.tls}", "-servername", "d.test", "-alpn", "acme-tls/1"],
+                          input="", capture_output=True, text=True)
+    must("ALPN protocol: acme-tls/1" not in done.stdout, "a challenge without an order")
+    body = subprocess.run(["curl", "-s", "--cacert", world.path("root.pem"), f"https://127.0.0.1:{world.tls}/"], capture_output=True)
+    must(body.stdout == b"served", body)
+    gateway.end()
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="tollgate-acme-") as folder:
+        world = World(folder)
+        try:
+            world.begin()
+            for case in (by_http, by_tls):
+                case(world)
+                print(f"acme: {case.__name__}: ok", flush=True)
+        except BaseException:
+            for process in world.running:
+                print(f"--- {process.name}", *process.lines[-60:], sep="\n")
+            raise
+        finally:
+            for process in reversed(world.running):
+                with contextlib.suppress(Exception):
+                    process.end(signal.SIGKILL)
+
+
+main()
