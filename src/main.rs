@@ -254,6 +254,10 @@ fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
             log::error!("{reason}");
             Err(CANNOT_BIND)
         }
+        Err(RunError::Store(reason)) => {
+            log::error!("{reason}");
+            Err(INVALID)
+        }
         Err(RunError::Io(error)) => {
             log::error!("the event loop failed: {error}");
             Err(CANNOT_BIND)

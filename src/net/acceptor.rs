@@ -16,7 +16,6 @@
 mod kept;
 
 use std::io;
-use std::path::Path;
 
 use log::{debug, info, warn};
 use mio::{Interest, Registry, Token};
@@ -29,7 +28,7 @@ use crate::config::{Listen, ListenAddress, Port};
 use crate::limits::{ACCEPT_RETRY, LISTENERS_MAX};
 use crate::policy::forward::PeerSet;
 use crate::proxy::command::ListenerKind;
-use crate::time::{Instant, UnixTime};
+use crate::time::Instant;
 use crate::transport::server::ServerTls;
 
 /// Bound of [`Acceptor::opened`], so that serial numbers stay in their type.
@@ -389,13 +388,6 @@ impl Acceptor {
     pub(super) fn tls(&self) -> impl Iterator<Item = &ServerTls> {
         let entries = self.entries.iter().flatten();
         entries.filter_map(|entry| entry.tls.as_ref())
-    }
-
-    /// Returns the ends of the certificates, by their files.
-    pub(super) fn expiries(&self) -> impl Iterator<Item = (&Path, UnixTime)> {
-        let entries = self.entries.iter().flatten();
-        let settings = entries.filter_map(|entry| entry.tls.as_ref());
-        settings.flat_map(ServerTls::expiries)
     }
 
     /// Closes all listeners.

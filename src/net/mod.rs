@@ -55,6 +55,8 @@ use crate::proxy::Proxy;
 pub enum RunError {
     /// A listener could not be bound. The text says which and what to do.
     Bind(String),
+    /// The folder of the orders cannot be used, or another process has it. The text says what to do.
+    Store(String),
     /// Another error of the kernel.
     Io(std::io::Error),
 }
@@ -98,7 +100,7 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
         .map_err(|error| RunError::Bind(error.to_string()))?;
     let store = match &config.acme {
         Some(acme) if !inherited.has_predecessor() => {
-            Some(Store::open(&acme.state).map_err(RunError::Bind)?)
+            Some(Store::open(&acme.state).map_err(RunError::Store)?)
         }
         Some(_) | None => None,
     };

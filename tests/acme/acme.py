@@ -94,7 +94,7 @@ class World:
         with open(self.path("pebble.json"), "w") as file:
             json.dump({"pebble": config}, file)
         self.start("challtestsrv", ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{self.dns}", "-http01", "", "-https01", "",
-                                    "-tlsalpn01", "", "-doh", "", "-management", f"127.0.0.1:{next(PORTS)}", "-defaultIPv6", ""])
+                                    "-tlsalpn01", "", "-management", f"127.0.0.1:{next(PORTS)}", "-defaultIPv6", ""])
         env = {"PEBBLE_WFE_NONCEREJECT": "30", "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_AUTHZREUSE": "0"}
         self.pebble = self.start(
             "pebble", ["pebble", "-strict", "-config", self.path("pebble.json"), "-dnsserver", f"127.0.0.1:{self.dns}"], env)

@@ -35,13 +35,13 @@ fn denied() -> Peer {
 fn the_file_is_there_while_an_order_is_open() {
     let mut world = World::with(GATE);
     let client = world.connect();
-    world.send(client, &request("GET", PATH));
+    world.send(client, request("GET", PATH));
     let text = world.expect_status(client, 200);
     assert!(text.ends_with("service"), "{text}");
     open(&mut world, false);
     for _ in 0..3 {
         // The rate limit counts none of them.
-        world.send(client, &request("GET", PATH));
+        world.send(client, request("GET", PATH));
         let text = world.expect_status(client, 200);
         assert!(text.ends_with("\r\n\r\ntok-1.thumb"), "{text}");
         assert!(
@@ -50,19 +50,19 @@ fn the_file_is_there_while_an_order_is_open() {
         );
         assert!(text.contains("Content-Length: 11\r\n"), "{text}");
     }
-    world.send(client, &request("HEAD", PATH));
+    world.send(client, request("HEAD", PATH));
     let text = world.expect_status(client, 200);
     assert!(
         text.contains("Content-Length: 11\r\n") && text.ends_with("\r\n\r\n"),
         "{text}"
     );
     // Everything else takes its usual way.
-    world.send(client, &request("GET", "/.well-known/acme-challenge/tok-2"));
+    world.send(client, request("GET", "/.well-known/acme-challenge/tok-2"));
     world.expect_status(client, 429);
-    world.send(client, &request("POST", PATH));
+    world.send(client, request("POST", PATH));
     world.expect_status(client, 429);
     challenges::set(&mut world.proxy, None);
-    world.send(client, &request("GET", PATH));
+    world.send(client, request("GET", PATH));
     world.expect_status(client, 429);
 }
 
@@ -71,17 +71,17 @@ fn redirects_and_denied_peers_do_not_hide_the_file() {
     let mut world = World::with(GATE);
     open(&mut world, false);
     let redirected = world.connect_by(ListenerKind::Redirect);
-    world.send(redirected, &request("GET", PATH));
+    world.send(redirected, request("GET", PATH));
     world.expect_status(redirected, 200);
-    world.send(redirected, &request("GET", "/x"));
+    world.send(redirected, request("GET", "/x"));
     world.expect_status(redirected, 308);
     let client = world.try_connect(denied()).expect("accepted for one head");
-    world.send(client, &request("GET", PATH));
+    world.send(client, request("GET", PATH));
     let text = world.expect_status(client, 200);
     assert!(text.contains("Connection: close\r\n"), "{text}");
     world.expect_closing(client);
     let client = world.try_connect(denied()).expect("accepted for one head");
-    world.send(client, &request("GET", "/x"));
+    world.send(client, request("GET", "/x"));
     world.expect_status(client, 403);
     world.expect_closing(client);
 }
@@ -92,7 +92,7 @@ fn a_reload_keeps_open_challenges() {
     open(&mut world, false);
     world.reload(GATE);
     let client = world.connect();
-    world.send(client, &request("GET", PATH));
+    world.send(client, request("GET", PATH));
     let text = world.expect_status(client, 200);
     assert!(text.ends_with("tok-1.thumb"), "{text}");
 }
@@ -103,7 +103,7 @@ fn listeners_with_tls_have_no_file_but_for_the_gateway_itself() {
     open(&mut world, false);
     let secure = world.connect_by(ListenerKind::Secure);
     world.secured(secure, None);
-    world.send(secure, &request("GET", PATH));
+    world.send(secure, request("GET", PATH));
     let text = world.expect_status(secure, 200);
     assert!(text.ends_with("service"), "{text}");
     for (path, is_answered) in [(PATH, true), ("/.well-known/acme-challenge/tok-12", false)] {

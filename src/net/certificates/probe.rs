@@ -79,10 +79,11 @@ fn answer(mut stream: TcpStream, host: &str, token: &str) -> std::io::Result<Vec
         true => format!("[{host}]"),
         false => host.to_owned(),
     };
-    write!(
-        stream,
+    // One write: a listener with TLS looks at the first bytes that come.
+    let request = format!(
         "GET /.well-known/acme-challenge/{token} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )?;
+    );
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES).read_to_end(&mut answer)?;
     Ok(answer)

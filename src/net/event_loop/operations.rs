@@ -13,6 +13,7 @@ use crate::net::signals::Request;
 use crate::proxy::overview::{is_idle, is_service_up};
 use crate::sort::sort_by;
 use crate::time::{Instant, UnixTime};
+use crate::transport::server::ServerTls;
 
 /// Error of a reload during a stop.
 pub(super) const STOPS: &str = "the gateway stops: no configuration is read";
@@ -251,7 +252,8 @@ fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
 
 /// Returns the ends of the certificates of the listeners, those that end first at the front.
 fn certificates(executor: &Executor) -> Vec<(String, UnixTime)> {
-    let mut all = executor.acceptor.expiries().collect::<Vec<_>>();
+    let ends = executor.acceptor.tls().flat_map(ServerTls::expiries);
+    let mut all = ends.collect::<Vec<_>>();
     sort_by(&mut all, Ord::cmp);
     // Two listeners may have read one file at different times.
     all.dedup_by_key(|(path, _)| *path);

@@ -317,7 +317,7 @@ mod tests {
         let none = AdminAccess::default();
         let mut admin =
             Admin::register(Vec::new(), &none, config.log_level, registry).expect("room");
-        let bound = bind(&config, &mut acceptor, &mut admin).expect("free addresses");
+        let bound = bind(&config, &mut acceptor, &mut admin, None).expect("free addresses");
         assert_eq!((bound.listeners.len(), bound.admin.len()), (2, 2));
         acceptor.add(bound.listeners, registry).expect("room");
         admin
@@ -332,9 +332,9 @@ mod tests {
             ", \"127.0.0.1:{}\"",
             taken.local_addr().expect("bound").port()
         );
-        assert!(bind(&load(&more), &mut acceptor, &mut admin).is_err());
+        assert!(bind(&load(&more), &mut acceptor, &mut admin, None).is_err());
         assert!(!acceptor.has(address) && admin.addresses().count() == 0);
-        let bound = bind(&config, &mut acceptor, &mut admin).expect("the sockets stay");
+        let bound = bind(&config, &mut acceptor, &mut admin, None).expect("the sockets stay");
         assert_eq!((bound.listeners.len(), bound.admin.len()), (0, 0));
         assert!(
             config
