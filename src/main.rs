@@ -19,10 +19,10 @@ use tollgate::explain::{self, Asked};
 use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::admin::client;
 use tollgate::net::doctor::{Examined, Subject};
-use tollgate::net::inherited::Inherited;
+use tollgate::net::inherited::{self, Inherited};
 use tollgate::net::upgrade::Program;
 use tollgate::net::{
-    self, ConfigSource, Loaded, RunError, Setup, event_loop::Stopped, workers::logger,
+    self, ConfigSource, Loaded, RunError, Setup, event_loop::Stopped, supervisor, workers::logger,
 };
 use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
@@ -180,6 +180,10 @@ fn source(given: Option<PathBuf>, admin: Option<ListenAddress>) -> Result<Config
     let named = path.clone();
     let read = move || {
         let mut config = read_file(&named)?;
+        if let Some(workers) = inherited::workers() {
+            config.become_worker(workers);
+            return Ok(config);
+        }
         if let Some(address) = &admin {
             config
                 .replace_admin(address.clone())
@@ -238,16 +242,26 @@ fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
         complain(&format!("cannot start the log: {error}"));
         CANNOT_BIND
     })?;
-    for warning in config.warnings() {
+    // The supervisor says it for all workers.
+    let warnings = if config.is_worker() {
+        Vec::new()
+    } else {
+        config.warnings()
+    };
+    for warning in warnings {
         log::warn!("{warning}");
     }
+    let runs = match net::worker_count(config) {
+        1 => net::run,
+        _ => supervisor::run,
+    };
     let setup = Setup {
         loaded,
         source,
         inherited,
         program,
     };
-    let outcome = match net::run(setup) {
+    let outcome = match runs(setup) {
         Ok(Stopped::Clean) => Ok(()),
         Ok(Stopped::Now) => Err(STOPPED_NOW),
         Err(RunError::Bind(reason)) => {

@@ -317,6 +317,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         (old.log_level != new.log_level, "logLevel"),
         (old.admin != new.admin, "admin"),
         (old.watch != new.watch, "watch"),
+        (old.workers != new.workers, "workers"),
     ])
 }
 

@@ -14,7 +14,7 @@ use crate::time::Duration;
 use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};
 
 use super::keys::services::balance;
-use super::model::{AdminAccess, Config, Listen, ListenKind, Port};
+use super::model::{AdminAccess, Config, Listen, ListenKind, Port, Workers};
 use super::shown;
 use super::shown::limit::{join, numbers, whole};
 use crate::config::schema::units::{show_duration, show_size};
@@ -262,6 +262,13 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
     ];
     if let Some(acme) = &config.acme {
         facts.push(("acme", acme.shown()));
+    }
+    if config.workers != Workers::Count(1) {
+        let count = config.workers;
+        facts.push((
+            "workers",
+            format!("{count}, each with its part of the connections"),
+        ));
     }
     if let Some(pages) = settings.error_pages.as_deref() {
         facts.push(("errorPages", pages.shown()));

@@ -46,7 +46,7 @@ use std::path::Path;
 
 pub use self::keys::admin::address as admin_address;
 pub use self::model::{
-    AdminAccess, Config, Listen, ListenAddress, ListenKind, LogLevel, Port, UpstreamTls,
+    AdminAccess, Config, Listen, ListenAddress, ListenKind, LogLevel, Port, UpstreamTls, Workers,
 };
 pub use self::orders::{Acme, Binding, Challenge, Order};
 use self::syntax::document::{Node, Value};

@@ -11,6 +11,9 @@ use crate::transport::server::TlsFiles;
 use super::advice;
 use super::orders::Acme;
 
+/// Name of the link to the supervisor, in place of an address of the admin listener.
+const SUPERVISOR: &str = "supervisor";
+
 /// A configuration that was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -28,8 +31,28 @@ pub struct Config {
     pub admin: AdminAccess,
     /// `watch`: whether a change of the file causes a reload.
     pub watch: bool,
+    /// `workers`: number of processes that serve.
+    pub workers: Workers,
     /// Files and folders beside the file itself that services and bodies of replies were read from.
     pub included: Vec<PathBuf>,
+}
+
+/// Number of processes that serve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workers {
+    /// Number of the file, at most [`crate::limits::WORKERS_MAX`]; 1: the process itself serves.
+    Count(usize),
+    /// Number of the cores that the process may use.
+    Auto,
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Workers::Count(count) => count.fmt(f),
+            Workers::Auto => f.write_str("auto"),
+        }
+    }
 }
 
 /// Access to the admin listener.
@@ -215,5 +238,25 @@ impl Config {
         }
         self.admin.addresses = vec![address];
         Ok(())
+    }
+
+    /// Makes this the configuration of one of several workers. The supervisor has the admin
+    /// listener and looks at the file, and each worker has its part of `limits.connections`.
+    pub fn become_worker(&mut self, workers: usize) {
+        let limits = &mut self.settings.limits;
+        limits.connections = limits.connections.checked_div(workers).unwrap_or(1).max(1);
+        self.admin = AdminAccess {
+            addresses: vec![ListenAddress::Systemd(SUPERVISOR.to_owned())],
+            hosts: Vec::new(),
+        };
+        self.watch = false;
+        self.workers = Workers::Count(1);
+    }
+
+    /// Returns true if this is the configuration of a worker.
+    pub fn is_worker(&self) -> bool {
+        // A file cannot have such an address of the admin listener.
+        let addresses = self.admin.addresses.as_slice();
+        matches!(addresses, [ListenAddress::Systemd(name)] if name == SUPERVISOR)
     }
 }

@@ -43,3 +43,21 @@ pub const RECENT_FAILURES: usize = 20;
 pub const RECENT_REQUEST_BYTES: usize = 200;
 /// Bytes of the rows of the status page as it is served; the state in JSON has all rows.
 pub const PAGE_ROW_BYTES: usize = 3 << 10;
+
+// --- workers ---
+
+/// Pause before a worker that has ended twice is started again; doubled each time.
+pub const WORKER_PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause before a worker is started again.
+pub const WORKER_PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// Life of a worker after which its next start is at once.
+pub const WORKER_PROVEN: Duration = Duration::from_secs(10);
+/// Time that a worker has for an answer to the supervisor.
+pub const WORKER_ANSWER: Duration = Duration::from_secs(5);
+/// Time between two looks at the workers, for the sign of life to the service manager.
+pub const WORKER_PULSE: Duration = Duration::from_secs(2);
+/// Largest number of workers.
+pub const WORKERS_MAX: usize = 64;
+/// Listening sockets of all workers together, and those of the admin listener: what one message of
+/// the kernel passes on (`SCM_MAX_FD` is 253).
+pub const HANDED_OVER_MAX: usize = 250;

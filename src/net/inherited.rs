@@ -9,11 +9,21 @@ use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
 
+use super::link::{Link, Voice};
 use super::listener::Listener;
-use super::upgrade::Predecessor;
 use super::upgrade::handover::Offer;
+use super::upgrade::{Predecessor, WORKER};
 use crate::config::{Listen, ListenAddress};
 use crate::limits::LISTENERS_MAX;
+
+/// Returns the number of workers, in one of them.
+pub fn workers() -> Option<usize> {
+    std::env::var(WORKER).ok()?.parse().ok()
+}
+
+fn is_worker() -> bool {
+    workers().is_some()
+}
 
 /// Name of a socket for which the service manager sets none.
 const UNNAMED: &str = "unknown";
@@ -24,6 +34,8 @@ pub struct Inherited {
     sockets: Vec<Socket>,
     /// Old process of an upgrade.
     predecessor: Option<Predecessor>,
+    /// Link to the supervisor of a worker.
+    link: Option<Link>,
 }
 
 struct Socket {
@@ -50,13 +62,24 @@ impl Inherited {
     /// # Errors
     /// A descriptor is no listening stream socket. The text names it.
     pub fn from_environment() -> Result<Inherited, String> {
+        if is_worker() {
+            let explain = |error| {
+                format!("{WORKER} is set, and the input is no supervisor: {error}; unset it")
+            };
+            let (link, offers) = Link::of_process().map_err(explain)?;
+            return Inherited::handed_over(None, Some(link), offers);
+        }
         match Predecessor::of_process()? {
-            Some((predecessor, offers)) => Inherited::handed_over(predecessor, offers),
+            Some((predecessor, offers)) => Inherited::handed_over(Some(predecessor), None, offers),
             None => Inherited::passed(),
         }
     }
 
-    fn handed_over(predecessor: Predecessor, offers: Vec<Offer>) -> Result<Inherited, String> {
+    fn handed_over(
+        predecessor: Option<Predecessor>,
+        link: Option<Link>,
+        offers: Vec<Offer>,
+    ) -> Result<Inherited, String> {
         let mut sockets = Vec::with_capacity(offers.len());
         for (place, offer) in (0..).zip(offers) {
             let mut listener = Listener::from_socket(offer.socket.into())
@@ -78,7 +101,8 @@ impl Inherited {
         }
         Ok(Inherited {
             sockets,
-            predecessor: Some(predecessor),
+            predecessor,
+            link,
         })
     }
 
@@ -116,6 +140,7 @@ impl Inherited {
         Ok(Inherited {
             sockets,
             predecessor: None,
+            link: None,
         })
     }
 
@@ -164,6 +189,9 @@ impl Inherited {
 
     /// Takes the socket of an entry of `admin`; `None`: it is to be bound.
     pub fn take_admin(&mut self, address: &ListenAddress) -> Option<Listener> {
+        if matches!(address, ListenAddress::Systemd(_)) {
+            return self.link.take().map(|link| Listener::Link(Box::new(link)));
+        }
         let name = address.to_string();
         let fits =
             |socket: &Socket| socket.handed_over == Some(Purpose::Admin) && socket.name == name;
@@ -174,6 +202,11 @@ impl Inherited {
     /// Returns true if there is an old process of an upgrade.
     pub(super) fn has_predecessor(&self) -> bool {
         self.predecessor.is_some()
+    }
+
+    /// Returns what tells the supervisor that the worker serves; `None`: this is no worker.
+    pub(super) fn voice(&self) -> Option<io::Result<Voice>> {
+        self.link.as_ref().map(Link::voice)
     }
 
     /// Returns the old process of an upgrade, which is told that this one can serve. Sockets that
@@ -191,7 +224,7 @@ impl Inherited {
     /// # Errors
     /// A socket fits no entry of `listen`. The text names each of them.
     pub fn refuse_rest(&self) -> Result<(), String> {
-        if self.sockets.is_empty() || self.predecessor.is_some() {
+        if self.sockets.is_empty() || self.predecessor.is_some() || is_worker() {
             return Ok(());
         }
         let rest = self.sockets.iter();
@@ -256,6 +289,7 @@ mod tests {
         Inherited {
             sockets: sockets.collect(),
             predecessor: None,
+            link: None,
         }
     }
 

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use log::warn;
 use mio::event::Source;
-use mio::net::{TcpListener, UnixListener};
+use mio::net::{TcpListener, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::io::socket::Socket;
+use super::link::Link;
 use crate::config::{ListenAddress, Port};
 use crate::limits::LISTEN_BACKLOG;
 use crate::policy::forward::Peer;
@@ -25,6 +26,8 @@ pub enum Listener {
     Tcp(TcpListener, SocketAddr),
     /// Unix, on a path. A file that the gateway made is removed when the listener is dropped.
     Unix(UnixListener, SocketFile),
+    /// Connections that the supervisor passes on.
+    Link(Box<Link>),
 }
 
 /// File of a unix socket.
@@ -95,6 +98,7 @@ impl Listener {
                 let owns_file = file.own.is_some();
                 Ok((listener.as_fd().try_clone_to_owned()?, owns_file))
             }
+            Listener::Link(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -127,6 +131,7 @@ impl Listener {
         match self {
             Listener::Tcp(_, address) => ListenAddress::Tcp(*address),
             Listener::Unix(_, file) => ListenAddress::Unix(file.path.clone()),
+            Listener::Link(_) => ListenAddress::Systemd(String::new()),
         }
     }
 
@@ -208,6 +213,10 @@ impl Listener {
                     peer: Peer::Unix,
                 })
             }
+            Listener::Link(link) => Ok(Accepted {
+                socket: Socket::Unix(UnixStream::from_std(link.accept()?)),
+                peer: Peer::Unix,
+            }),
         }
     }
 
@@ -215,7 +224,7 @@ impl Listener {
     pub fn port(&self) -> Option<u16> {
         match self {
             Listener::Tcp(_, address) => Some(address.port()),
-            Listener::Unix(..) => None,
+            Listener::Unix(..) | Listener::Link(_) => None,
         }
     }
 
@@ -224,6 +233,7 @@ impl Listener {
         match self {
             Listener::Tcp(listener, _) => listener,
             Listener::Unix(listener, _) => listener,
+            Listener::Link(link) => link.source(),
         }
     }
 }
@@ -234,6 +244,7 @@ impl fmt::Display for Listener {
         match self {
             Listener::Tcp(_, address) => write!(f, "port {}", address.port()),
             Listener::Unix(_, file) => write!(f, "unix:{}", file.path.display()),
+            Listener::Link(_) => f.write_str("the link to the supervisor"),
         }
     }
 }

@@ -288,6 +288,21 @@ fn usual(config: &Config) -> (usize, usize) {
 
 /// Describes the usual amount and the bound, as a line of `tollgate check`.
 pub fn describe(config: &Config) -> String {
+    let workers = super::worker_count(config);
+    if workers > 1 {
+        let mut worker = config.clone();
+        worker.become_worker(workers);
+        let (count, bytes) = usual(&worker);
+        let most = bound(&worker).bytes;
+        let sum = |bytes: usize| show(bytes.saturating_mul(workers));
+        return format!(
+            "{:10} {workers} workers need about {} for {count} busy connections each; {} at the most, {} for each\n",
+            "memory",
+            sum(bytes),
+            sum(most),
+            show(most)
+        );
+    }
     let (count, bytes) = usual(config);
     let usual = show(bytes);
     let Bound { bytes, parts } = bound(config);

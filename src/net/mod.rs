@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod event_loop;
 pub mod inherited;
 pub mod io;
+mod link;
 pub mod listener;
 pub mod listener_counters;
 pub mod memory;
@@ -30,6 +31,7 @@ pub mod reload;
 mod shutdown;
 pub mod signals;
 pub mod slow_iterations;
+pub mod supervisor;
 mod token;
 pub mod upgrade;
 pub mod workers;
@@ -47,7 +49,8 @@ pub use self::reload::{ConfigSource, Loaded, ReadConfig};
 use self::upgrade::Program;
 use self::workers::access_log::AccessLogWriter;
 use self::workers::verifier::Kinds;
-use crate::config::{Listen, ListenKind};
+use crate::config::{Config, Listen, ListenKind, Workers};
+use crate::limits::WORKERS_MAX;
 use crate::proxy::Proxy;
 
 /// Error that keeps the gateway from starting or running.
@@ -73,6 +76,17 @@ pub struct Setup {
     pub program: Program,
 }
 
+/// Returns the number of processes that serve.
+pub fn worker_count(config: &Config) -> usize {
+    match config.workers {
+        Workers::Count(count) => count,
+        Workers::Auto => {
+            let cores = std::thread::available_parallelism();
+            cores.map_or(1, |cores| cores.get().min(WORKERS_MAX))
+        }
+    }
+}
+
 /// Binds, logs `Gateway is running on port N`, and serves until a signal ends it.
 ///
 /// # Errors
@@ -85,6 +99,7 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
         program,
     } = setup;
     let config = &loaded.config;
+    let voice = inherited.voice().transpose().map_err(RunError::Io)?;
     let addresses = config.listeners.iter().map(|listen| &listen.address);
     let bound = inherited
         .bind_all(config.listeners.iter())
@@ -122,13 +137,19 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
         source,
         pipes,
         store,
-        access: AccessLogWriter::stdout().map_err(RunError::Io)?,
+        access: AccessLogWriter::stdout(voice.is_some()).map_err(RunError::Io)?,
         notifier: Notifier::new(&Environment::of_process()),
         program,
     };
     let mut event_loop = EventLoop::new(parts).map_err(RunError::Io)?;
-    for name in names {
-        log::info!("Gateway is running on {name}");
+    match voice {
+        // The supervisor says it for all workers.
+        Some(mut voice) => voice.ready(),
+        None => {
+            for name in names {
+                log::info!("Gateway is running on {name}");
+            }
+        }
     }
     if let Some(predecessor) = inherited.into_predecessor()
         && !event_loop.succeed(predecessor)

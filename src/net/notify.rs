@@ -143,6 +143,25 @@ impl Notifier {
         }
     }
 
+    /// Returns true if there is a service manager.
+    pub(super) fn is_open(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Says how things are, in words.
+    pub(super) fn status(&mut self, text: &str) {
+        self.send(&format!("STATUS={text}"));
+    }
+
+    /// Sends what is due beside the status of targets, which a supervisor does not know.
+    pub(super) fn tend_supervisor(&mut self, now: Instant) {
+        if let Some(link) = &mut self.link {
+            link.looks_from = Instant::from_millis(u64::MAX);
+            link.tend_signs(now);
+            link.look_at = None;
+        }
+    }
+
     fn send(&mut self, message: &str) {
         if let Some(link) = &mut self.link {
             link.send(message);
@@ -151,8 +170,8 @@ impl Notifier {
 }
 
 impl Link {
-    #[inline(never)]
-    fn tend(&mut self, now: Instant, overview: impl FnOnce() -> Overview) {
+    /// Sends messages that wait, and the sign of life.
+    fn tend_signs(&mut self, now: Instant) {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry();
         }
@@ -162,6 +181,11 @@ impl Link {
             self.next_sign = now.after(period);
             self.send("WATCHDOG=1");
         }
+    }
+
+    #[inline(never)]
+    fn tend(&mut self, now: Instant, overview: impl FnOnce() -> Overview) {
+        self.tend_signs(now);
         if self.looks_from > now {
             // The state may have changed in this iteration.
             self.look_at = Some(self.looks_from);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 use signal_hook_mio::v1_0::Signals as Pending;
 
@@ -29,7 +29,8 @@ pub enum Request {
 
 /// The registered signals.
 pub struct Signals {
-    pending: Pending,
+    /// `None`: the signals are ignored.
+    pending: Option<Pending>,
 }
 
 /// Takes away the default action of SIGHUP, SIGUSR1 and SIGUSR2, which ends the process. Call it before
@@ -45,6 +46,26 @@ pub fn outlive_user_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Ends of child processes.
+pub(super) struct Children(Pending);
+
+impl Children {
+    /// Registers the handler.
+    ///
+    /// # Errors
+    /// The kernel has no descriptor left.
+    pub(super) fn register(registry: &Registry, token: Token) -> io::Result<Children> {
+        let mut pending = Pending::new([SIGCHLD])?;
+        registry.register(&mut pending, token, Interest::READABLE)?;
+        Ok(Children(pending))
+    }
+
+    /// Forgets the ends that were reported.
+    pub(super) fn clear(&mut self) {
+        self.0.pending().for_each(drop);
+    }
+}
+
 impl Signals {
     /// Registers the handlers.
     ///
@@ -53,7 +74,21 @@ impl Signals {
     pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
         let mut pending = Pending::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
         registry.register(&mut pending, token, Interest::READABLE)?;
-        Ok(Signals { pending })
+        Ok(Signals {
+            pending: Some(pending),
+        })
+    }
+
+    /// Ignores the signals. A worker does that: a terminal and a service manager send them to the
+    /// whole group, and the supervisor says what follows.
+    ///
+    /// # Errors
+    /// The kernel refuses the handler.
+    pub fn ignored() -> io::Result<Signals> {
+        for signal in [SIGINT, SIGTERM, SIGQUIT] {
+            flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
+        Ok(Signals { pending: None })
     }
 
     /// Returns the requests since the last call. Several signals of one kind may count as one.
@@ -66,7 +101,8 @@ impl Signals {
             SIGUSR2 => Request::Upgrade,
             _ => Request::Stop("SIGINT"),
         };
-        self.pending.pending().map(request).collect()
+        let pending = self.pending.iter_mut().flat_map(Pending::pending);
+        pending.map(request).collect()
     }
 }
 

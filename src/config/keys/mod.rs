@@ -21,6 +21,7 @@ mod stores;
 mod target_list;
 mod timeouts;
 mod upstream_tls;
+mod workers;
 
 use crate::policy::rate::RateLimit;
 use crate::proxy::settings::{AccessLogFormat, PeerSet, Settings};
@@ -108,6 +109,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         settings,
         admin: admin::compile(object.get("admin"), &listeners, report),
         watch: object.flag("watch", report),
+        workers: workers::compile(object.get("workers"), &listeners, report),
         listeners,
         upstream_tls: targets.tls,
         acme,

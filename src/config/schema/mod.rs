@@ -43,7 +43,7 @@ pub use self::replies::{MAINTENANCE, NETWORK_EXPECTED, REDIRECT, RESPOND};
 pub use self::services::SERVICE;
 pub use self::stores::STORE;
 pub use self::targets::{STICKY, TARGET, UPSTREAM_TLS};
-pub use self::top::{ADMIN, ADMIN_EXPECTED, ROOT, TOP};
+pub use self::top::{ADMIN, ADMIN_EXPECTED, ROOT, TOP, WORKERS_EXPECTED};
 
 /// Returns where a key of this name stands, as words: the first place in the order of the tables. A
 /// table that overrides one of the top level comes behind that.

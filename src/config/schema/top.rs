@@ -16,6 +16,7 @@ use super::services::{
     RETRIES_KEY, SERVICE, STICKY_KEY, STRIP_PREFIX_KEY,
 };
 use super::stores::STORES_KEY;
+use crate::limits::WORKERS_MAX;
 
 /// The whole file.
 pub static ROOT: Kind = Kind::Any(
@@ -38,6 +39,9 @@ const SERVICES: Kind = Kind::Any(SERVICES_EXPECTED, &[SERVICE_LIST, SERVICE_FILE
 /// Words after "must be" of an address of the admin listener.
 pub const ADMIN_EXPECTED: &str =
     r#"an address such as "unix:/run/tollgate/admin.sock" or "127.0.0.1:5001", or a list of them"#;
+
+/// Words after "must be" of the number of workers.
+pub const WORKERS_EXPECTED: &str = r#"a number from 1 to 64, or "auto" for one on each core"#;
 
 /// Address of the admin listener.
 const ADMIN_ADDRESS: Kind = Kind::Text(ADMIN_EXPECTED);
@@ -195,6 +199,15 @@ pub static TOP: Table = Table {
             ),
             default: Fallback::Nothing,
             about: "Addresses of the admin listener; without them there is none.",
+        },
+        Key {
+            name: "workers",
+            kind: Kind::Any(
+                WORKERS_EXPECTED,
+                &[Kind::Whole(1, WORKERS_MAX as u64), Kind::Word(&["auto"])],
+            ),
+            default: Fallback::Json("1"),
+            about: "Number of processes that serve, or \"auto\" for one on each core; above 1 the gateway supervises them.",
         },
         Key {
             name: "watch",

@@ -82,6 +82,7 @@ fn word(key: &str, config: &Config) -> String {
         "admin" if config.admin.addresses.is_empty() => "off".to_owned(),
         "admin" => check::admin(&config.admin),
         "watch" => config.watch.to_string(),
+        "workers" => config.workers.to_string(),
         _ => String::new(),
     }
 }

@@ -56,7 +56,7 @@ impl AdminListener {
     pub(super) fn access(&self) -> Access {
         match self.listener {
             Listener::Tcp(..) => Access::ReadOnly,
-            Listener::Unix(..) => Access::Commands,
+            Listener::Unix(..) | Listener::Link(_) => Access::Commands,
         }
     }
 

@@ -5,6 +5,7 @@
 //! | `listener` | sockets on which it accepts |
 //! | `accept` | which client gets a connection |
 //! | `connection` | a connection |
+//! | `front`, `wish` | the admin listener of a supervisor, and what is asked there |
 //! | `request` | what a head asks for, and who may ask |
 //! | `paths` | the table of paths, and the answer of each |
 //! | `query`, `json` | parameters of a request; JSON of an answer |
@@ -25,6 +26,7 @@ mod accept;
 pub mod client;
 mod connection;
 mod facts;
+mod front;
 mod json;
 mod listener;
 mod log_level;
@@ -37,7 +39,9 @@ mod response;
 mod sections;
 mod state;
 mod stream;
+mod supervised;
 mod wall;
+mod wish;
 
 #[cfg(test)]
 mod tests;
@@ -50,12 +54,14 @@ use mio::{Interest, Registry, Token};
 
 use self::connection::{Connection, INBOX_BYTES, Shared, Turn};
 pub use self::facts::{ConfigFacts, Facts, GatewayState, ListenerFacts, Progress};
+pub(in crate::net) use self::front::{Front, answer};
 pub use self::listener::AdminListener;
 use self::log_level::CurrentLogLevel;
 pub use self::paths::AdminCommand;
 use self::request::Access;
-use self::response::Response;
 use self::wall::Wall;
+pub(in crate::net) use self::wish::{Part, Wish};
+pub(in crate::net) use self::{response::Response, state::POLICY};
 use super::io::socket::readiness;
 use super::listener::Listener;
 use super::token::{ADMIN, admin_connection};
@@ -168,7 +174,9 @@ impl Admin {
             *slot = None;
             let token = Token(ADMIN.saturating_add(index));
             registry.register(&mut listener.listener, token, Interest::READABLE)?;
-            info!("the admin listener is on {}", listener.name());
+            if !matches!(listener.listener, Listener::Link(_)) {
+                info!("the admin listener is on {}", listener.name());
+            }
             *slot = Some(Entry {
                 listener,
                 state: Accepting::Idle,
@@ -276,6 +284,9 @@ impl Admin {
         self.wall.now = wall;
         self.accept(registry, now);
         let mut commands = Vec::new();
+        if self.link().is_some_and(super::link::Link::takes_end) {
+            commands.push(AdminCommand::Stop);
+        }
         let mut state = *state;
         for command in [AdminCommand::Reload, AdminCommand::Upgrade] {
             if self.waits_for(command) {

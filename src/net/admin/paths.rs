@@ -55,21 +55,25 @@ pub(super) struct Answer {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Method {
+pub(super) enum Method {
     /// GET, and so HEAD.
     Get,
     /// POST, over a unix socket alone.
     Post,
 }
 
-struct Path {
-    method: Method,
-    path: &'static str,
+pub(super) struct Path {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
     answer: fn(&Request<'_>, &GatewayState<'_>) -> Answer,
 }
 
+/// Answer to commands over TCP.
+pub(super) const ONLY_UNIX: &str =
+    "over TCP only GET and HEAD are allowed; commands go over the unix socket";
+
 /// All paths.
-const PATHS: &[Path] = &[
+pub(super) const PATHS: &[Path] = &[
     Path {
         method: Method::Get,
         path: "/live",
@@ -123,14 +127,14 @@ const PATHS: &[Path] = &[
 ];
 
 impl Method {
-    fn allow(self) -> &'static str {
+    pub(super) fn allow(self) -> &'static str {
         match self {
             Method::Get => "GET, HEAD",
             Method::Post => "POST",
         }
     }
 
-    fn fits(self, method: &[u8]) -> bool {
+    pub(super) fn fits(self, method: &[u8]) -> bool {
         match self {
             Method::Get => method == b"GET" || method == b"HEAD",
             Method::Post => method == b"POST",
@@ -161,8 +165,7 @@ impl From<Document> for Answer {
 /// Answers a request.
 pub(super) fn answer(request: &Request<'_>, access: Access, state: &GatewayState<'_>) -> Answer {
     if access == Access::ReadOnly && !Method::Get.fits(request.method) {
-        let message = "over TCP only GET and HEAD are allowed; commands go over the unix socket";
-        return Response::error(403, message).into();
+        return Response::error(403, ONLY_UNIX).into();
     }
     let found = PATHS
         .iter()
@@ -179,7 +182,7 @@ pub(super) fn answer(request: &Request<'_>, access: Access, state: &GatewayState
     (path.answer)(request, state)
 }
 
-fn unknown() -> Response {
+pub(super) fn unknown() -> Response {
     let known = PATHS.iter().map(|path| {
         let method = match path.method {
             Method::Get => "GET",

@@ -38,14 +38,14 @@ impl Framing {
 
 /// Response to one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) kind: &'static str,
+pub(in crate::net) struct Response {
+    pub(in crate::net) status: u16,
+    pub(in crate::net) kind: &'static str,
     /// Value of `Allow`, for 405.
     pub(super) allow: Option<&'static str>,
     /// Value of `Content-Security-Policy`, for the status page.
-    pub(super) policy: Option<&'static str>,
-    pub(super) body: String,
+    pub(in crate::net) policy: Option<&'static str>,
+    pub(in crate::net) body: String,
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -53,7 +53,7 @@ const JSON: &str = "application/json";
 
 impl Response {
     /// Creates a response of plain text.
-    pub(super) fn text(status: u16, body: impl Into<String>) -> Response {
+    pub(in crate::net) fn text(status: u16, body: impl Into<String>) -> Response {
         Response {
             status,
             kind: TEXT,
@@ -64,7 +64,7 @@ impl Response {
     }
 
     /// Creates a JSON object of strings.
-    pub(super) fn json(status: u16, members: &[(&str, &str)]) -> Response {
+    pub(in crate::net) fn json(status: u16, members: &[(&str, &str)]) -> Response {
         Response {
             status,
             kind: JSON,
@@ -75,7 +75,7 @@ impl Response {
     }
 
     /// Creates a JSON object with one error.
-    pub(super) fn error(status: u16, error: &str) -> Response {
+    pub(in crate::net) fn error(status: u16, error: &str) -> Response {
         Response::json(status, &[("error", error)])
     }
 

@@ -18,7 +18,7 @@ use crate::time::UnixTime;
 
 /// Value of `Content-Security-Policy` of the page: its own script and style, by their hashes, and
 /// requests to its own origin.
-pub(super) const POLICY: &str = "default-src 'none'; script-src 'sha256-55qcqxv1ZI5FbWk4plncOeVI/MSAXtlYWLHRJRSlJUc='; style-src 'sha256-duEdHPPQ4xHjShSedTxIRduFYqkuCXSgSe/qgnP6MZ4='; connect-src 'self'";
+pub(in crate::net) const POLICY: &str = "default-src 'none'; script-src 'sha256-55qcqxv1ZI5FbWk4plncOeVI/MSAXtlYWLHRJRSlJUc='; style-src 'sha256-duEdHPPQ4xHjShSedTxIRduFYqkuCXSgSe/qgnP6MZ4='; connect-src 'self'";
 
 const STYLE: &str = include_str!("page/style.css");
 /// Characters of the errors of a reload on the page.

@@ -81,7 +81,10 @@ impl EventLoop {
             config.log_level,
             poll.registry(),
         )?;
-        let signals = Signals::register(poll.registry(), SIGNALS)?;
+        let signals = match config.is_worker() {
+            true => Signals::ignored()?,
+            false => Signals::register(poll.registry(), SIGNALS)?,
+        };
         let verifier = Verifier::new(parts.verifies, &waker)?;
         let resolver = Resolver::new(Arc::clone(&waker));
         let watched = reload::set_listeners(&mut acceptor, &config, server_tls);

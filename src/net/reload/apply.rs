@@ -73,7 +73,8 @@ pub(in crate::net) fn bind(
             continue;
         }
         let ipv6_only = Listener::is_ipv4_taken(address, addresses.clone());
-        match Listener::bind_as(address, ipv6_only, *port) {
+        let passed = admin.take_passed(address);
+        match passed.unwrap_or_else(|| Listener::bind_as(address, ipv6_only, *port)) {
             Ok(listener) => listeners.push((address.clone(), listener)),
             Err(error) => errors.push(error.to_string()),
         }

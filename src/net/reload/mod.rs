@@ -246,7 +246,10 @@ impl Reload {
             warn!("no thread can be started to watch the file: {error}");
         }
         let summary = changes.summary(connections);
-        info!("{summary}");
+        // The supervisor says it for all workers.
+        if !self.current.is_worker() {
+            info!("{summary}");
+        }
         summary
     }
 
@@ -266,7 +269,7 @@ impl Reload {
 }
 
 /// Writes a time of day: `12:03:07`, in UTC.
-fn time_of_day(time: UnixTime) -> String {
+pub(super) fn time_of_day(time: UnixTime) -> String {
     let seconds = time.as_millis() / 1000 % 86_400;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}", seconds % 60)

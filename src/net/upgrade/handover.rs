@@ -16,12 +16,12 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-use crate::limits::{ADMIN_LISTENERS_MAX, LISTENERS_MAX, SOCKET_NAME_BYTES_MAX};
+use crate::limits::{HANDED_OVER_MAX, SOCKET_NAME_BYTES_MAX};
 
 const MAGIC: [u8; 16] = *b"tollgate sockets";
 const VERSION: u8 = 1;
 const PREFIX_BYTES: usize = 22;
-const SOCKETS_MAX: usize = LISTENERS_MAX + ADMIN_LISTENERS_MAX;
+const SOCKETS_MAX: usize = HANDED_OVER_MAX;
 /// Bytes of an entry of the list: the name is an address of the configuration.
 const ENTRY_BYTES_MAX: usize = 3 + "systemd:".len() + SOCKET_NAME_BYTES_MAX;
 
@@ -30,7 +30,7 @@ const OWNS_FILE: u8 = 2;
 
 /// Byte by which the new process says that it can serve. The number of sockets that it does not use
 /// follows (1 byte), and their places in the list (1 byte each).
-pub(super) const READY: u8 = b'r';
+pub(in crate::net) const READY: u8 = b'r';
 /// Byte before a piece of the state: its length (4 bytes, big-endian) and the piece follow.
 pub(super) const STATE: u8 = b's';
 /// Byte by which the new process says that it has taken the piece.
@@ -60,7 +60,7 @@ pub struct Offer {
 ///
 /// # Errors
 /// The other end is closed, or an entry is too long.
-pub(super) fn send(mut stream: &UnixStream, offers: &[Offer]) -> io::Result<()> {
+pub(in crate::net) fn send(mut stream: &UnixStream, offers: &[Offer]) -> io::Result<()> {
     let mut list = Vec::new();
     for offer in offers {
         let length = u16::try_from(offer.name.len()).map_err(|_| invalid("a name is too long"))?;
@@ -94,12 +94,28 @@ pub(super) fn send(mut stream: &UnixStream, offers: &[Offer]) -> io::Result<()> 
 ///
 /// # Errors
 /// The other end is closed, or sent something else.
-pub(in crate::net) fn receive(mut stream: &UnixStream) -> io::Result<Vec<Offer>> {
+pub(in crate::net) fn receive(stream: &UnixStream) -> io::Result<Vec<Offer>> {
+    receive_with(stream, RecvFlags::empty())
+}
+
+/// Receives sockets. With `DONTWAIT` an error says where none are there yet.
+///
+/// # Errors
+/// The other end is closed, or sent something else.
+pub(in crate::net) fn receive_with(
+    mut stream: &UnixStream,
+    flags: RecvFlags,
+) -> io::Result<Vec<Offer>> {
     let mut prefix = [0; PREFIX_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut prefix)];
-    let received = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(
+        stream,
+        &mut parts,
+        &mut control,
+        flags | RecvFlags::CMSG_CLOEXEC,
+    )?;
     let mut sockets = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

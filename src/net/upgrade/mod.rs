@@ -17,23 +17,26 @@
 //! | file | duty |
 //! |---|---|
 //! | `handover` | how the sockets travel |
+//! | `program` | the program that is started |
 //! | `state` | the state, as bytes |
 
 pub mod handover;
+mod program;
 pub(crate) mod state;
 
-use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::Arc;
 
 use log::debug;
 use mio::Waker;
 
 use self::handover::{GO, GO_RELOAD, Offer, READY, STATE, STOP, TAKEN};
+pub use self::program::Program;
+pub(in crate::net) use self::program::WORKER;
+use self::program::{MARK, spawn};
 use self::state::{CarriedTickets, Piece};
 use super::workers::queue::{Receiver, Sender, unbounded};
 use super::workers::spawn as start_thread;
@@ -45,47 +48,6 @@ use crate::time::Instant;
 /// Bytes of a piece of the state on its way: as values, and as bytes, in storage that has grown. A
 /// key set goes whole.
 pub(super) const PIECE_BYTES: usize = 3 * (CARRIED_PIECE_BYTES + JWKS_BYTES);
-
-/// Variable of the environment that tells a new process what its input is.
-const MARK: &str = "TOLLGATE_UPGRADE";
-/// Variables that hold for the old process alone.
-const OF_OLD_PROCESS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
-/// End of the name of a program whose file was replaced.
-const DELETED: &str = " (deleted)";
-
-/// Program that an upgrade starts: the one of this process, by its name at the start.
-pub struct Program {
-    path: PathBuf,
-    arguments: Vec<OsString>,
-    /// Duplicate of stderr. While a line is logged, descriptor 2 is another file.
-    stderr: OwnedFd,
-}
-
-impl Program {
-    /// Looks at this process. Call it before the log starts.
-    ///
-    /// # Errors
-    /// No descriptor is left, or the program has no name.
-    pub fn of_process() -> io::Result<Program> {
-        let mut arguments = std::env::args_os();
-        let name = arguments.next().map(PathBuf::from);
-        // A name with a folder may be a symbolic link that an upgrade changes. The system's own
-        // name of the program is the file behind it.
-        let path = match name.filter(|name| name.components().count() > 1) {
-            Some(name) => std::path::absolute(name)?,
-            None => {
-                let path = std::env::current_exe()?.into_os_string();
-                let text = path.to_str().and_then(|text| text.strip_suffix(DELETED));
-                text.map_or_else(|| PathBuf::from(&path), PathBuf::from)
-            }
-        };
-        Ok(Program {
-            path,
-            arguments: arguments.collect(),
-            stderr: io::stderr().as_fd().try_clone_to_owned()?,
-        })
-    }
-}
 
 /// Process that is ready to serve.
 pub(super) struct Successor {
@@ -136,6 +98,18 @@ impl Upgrader {
         Upgrader {
             program: Arc::new(program),
             under_way: None,
+        }
+    }
+
+    /// Returns the program.
+    pub(super) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Tells the new process, which is ready, that there is no state.
+    pub(super) fn hand_over_nothing(&mut self) {
+        if let Some(under_way) = &self.under_way {
+            let _ = under_way.pieces.send(None);
         }
     }
 
@@ -228,7 +202,7 @@ struct Link {
 }
 
 fn replace(program: &Program, link: Link, input: OwnedFd) {
-    let name = program.path.display();
+    let name = program.name();
     let news = match spawn(program, input) {
         Err(error) => News::Failed(format!("{name}: {error}")),
         Ok(mut child) => match handshake(&link) {
@@ -243,17 +217,6 @@ fn replace(program: &Program, link: Link, input: OwnedFd) {
     // A socket that is open here keeps its address.
     drop(link.offers);
     (link.tell)(news);
-}
-
-/// Starts the program. The command, which holds the other end of the pair, is gone afterwards.
-fn spawn(program: &Program, input: OwnedFd) -> io::Result<Child> {
-    let mut command = Command::new(&program.path);
-    command.args(&program.arguments).env(MARK, "1").stdin(input);
-    command.stderr(program.stderr.try_clone()?);
-    for variable in OF_OLD_PROCESS {
-        command.env_remove(variable);
-    }
-    command.spawn()
 }
 
 /// Hands the sockets and the state over. Returns the addresses that the new process does not listen

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use log::warn;
+use rustix::fs::FlockOperation;
 
 use super::spawn;
 use crate::buffer::total;
@@ -97,13 +98,24 @@ impl Shared {
 }
 
 impl AccessLogWriter {
-    /// Starts a writer to stdout.
+    /// Starts a writer to stdout. `is_shared`: other workers write there, too.
     ///
     /// # Errors
     /// stdout cannot be duplicated, or the thread does not start.
-    pub fn stdout() -> io::Result<AccessLogWriter> {
+    pub fn stdout(is_shared: bool) -> io::Result<AccessLogWriter> {
+        // A pipe takes more than PIPE_BUF bytes in pieces, between which those of other writers
+        // would stand. The file of the program is a lock that all workers have.
+        let lock = if is_shared {
+            Some(File::open("/proc/self/exe")?)
+        } else {
+            None
+        };
         // Uses its own descriptor: std's `Stdout` would split chunks at line ends.
-        AccessLogWriter::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        AccessLogWriter::start(WriterThread {
+            lock,
+            ..WriterThread::new(out)
+        })
     }
 
     /// Starts a writer to `writer`, which may block.
@@ -111,9 +123,13 @@ impl AccessLogWriter {
     /// # Errors
     /// The thread does not start.
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<AccessLogWriter> {
+        AccessLogWriter::start(WriterThread::new(writer))
+    }
+
+    fn start(thread: WriterThread<impl Write + Send + 'static>) -> io::Result<AccessLogWriter> {
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
-        let run = move || WriterThread::new(writer).run(&for_thread);
+        let run = move || thread.run(&for_thread);
         spawn("access-log", Box::new(run))?;
         Ok(AccessLogWriter { shared })
     }
@@ -202,6 +218,8 @@ fn count_lines(lines: &[u8]) -> u64 {
 /// The writer, on its thread.
 struct WriterThread<W> {
     out: W,
+    /// Lock that is held during each write, where several processes write.
+    lock: Option<File>,
     /// The last write ended inside a line: the next chunk begins with a line end, so that two lines never run together.
     inside_line: bool,
     /// Lines that could not be written, until the next chunk is fetched.
@@ -213,6 +231,7 @@ impl<W: Write> WriterThread<W> {
     fn new(out: W) -> WriterThread<W> {
         WriterThread {
             out,
+            lock: None,
             inside_line: false,
             dropped: 0,
             reason: None,
@@ -222,8 +241,18 @@ impl<W: Write> WriterThread<W> {
     fn run(mut self, shared: &Shared) {
         let mut chunk = Vec::new();
         while self.fetch(&mut chunk, shared) {
+            // A lock that fails is no reason to lose the lines.
+            self.turn(FlockOperation::LockExclusive);
             self.write(&chunk);
+            self.turn(FlockOperation::Unlock);
             chunk.clear();
+        }
+    }
+
+    /// Takes or ends the turn among the workers of a supervisor.
+    fn turn(&self, operation: FlockOperation) {
+        if let Some(lock) = &self.lock {
+            let _ = rustix::fs::flock(lock, operation);
         }
     }
 

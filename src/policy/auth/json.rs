@@ -113,6 +113,14 @@ impl Json {
         }
     }
 
+    /// Returns the members of an object, in no particular order.
+    pub fn members(&self) -> Option<&[(String, Json)]> {
+        match self {
+            Json::Object(Members(members)) => Some(members),
+            _ => None,
+        }
+    }
+
     /// Returns the strings of a list of strings, or of a single string, as in `aud`
     /// (RFC 7519 4.1.3). Returns `None` for any other value.
     pub fn texts(&self) -> Option<Vec<&str>> {

@@ -1,0 +1,31 @@
+//! The admin listener of a worker: connections and sockets come over the link to the supervisor.
+
+use std::io;
+
+use super::Admin;
+use crate::config::ListenAddress;
+use crate::net::link::Link;
+use crate::net::listener::Listener;
+
+impl Admin {
+    /// Returns the link to the supervisor.
+    pub(super) fn link(&mut self) -> Option<&mut Link> {
+        let mut listeners = self.listeners.iter_mut().flatten();
+        listeners.find_map(|entry| match &mut entry.listener.listener {
+            Listener::Link(link) => Some(&mut **link),
+            Listener::Tcp(..) | Listener::Unix(..) => None,
+        })
+    }
+
+    /// Takes the socket of an address that the supervisor has passed on; `None`: there is no
+    /// supervisor, and the address is to be bound.
+    pub(in crate::net) fn take_passed(
+        &mut self,
+        address: &ListenAddress,
+    ) -> Option<io::Result<Listener>> {
+        let link = self.link()?;
+        let offer = link.take(&address.to_string());
+        let offer = offer.ok_or_else(|| io::Error::other(format!("no socket of {address} came")));
+        Some(offer.and_then(|offer| Listener::from_socket(offer.socket.into())))
+    }
+}

@@ -1,0 +1,340 @@
+"""`workers`: four workers under load, of which one is killed each second; reloads, an upgrade, the stop.
+
+Usage: workers.py TOLLGATE [quick]
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from free_ports import free_ports
+
+BINARY = sys.argv[1]
+QUICK = "quick" in sys.argv[2:]
+PORTS = free_ports(24000)
+WORKERS = 4
+
+
+class Gateway:
+    """A supervisor and its workers."""
+
+    def __init__(self, folder, name="gateway", **keys):
+        self.folder = folder
+        self.file = folder / f"{name}.json"
+        self.admin = folder / f"{name}.sock"
+        self.log = folder / f"{name}.log"
+        self.access = folder / f"{name}.access"
+        self.port = next(PORTS)
+        self.write(**keys)
+        self.process = subprocess.Popen(
+            [BINARY, "--config", str(self.file)], stdout=self.access.open("w"), stderr=self.log.open("w")
+        )
+        self.saw("is running on")
+
+    def write(self, body="one", ports=(), **keys):
+        listen = [f"127.0.0.1:{port}" for port in [self.port, *ports]]
+        file = {
+            "listen": listen, "workers": WORKERS, "admin": f"unix:{self.admin}", "rateLimit": False,
+            "services": [{"route": "/", "respond": {"status": 200, "body": body}}],
+        }
+        self.file.write_text(json.dumps({**file, **keys}))
+
+    def saw(self, text, times=1, seconds=20):
+        deadline = time.time() + seconds
+        while self.log.read_text().count(text) < times:
+            assert time.time() < deadline, f"not said: {text!r}: {self.log.read_text()[-3000:]}"
+            time.sleep(0.02)
+
+    def ask(self, method, path, accept=None):
+        client = http.client.HTTPConnection("localhost", timeout=40)
+        client.sock = socket.socket(socket.AF_UNIX)
+        client.sock.settimeout(40)
+        client.sock.connect(str(self.admin))
+        client.request(method, path, headers={"Accept": accept} if accept else {})
+        answer = client.getresponse()
+        body = answer.read().decode()
+        client.close()
+        return answer.status, body
+
+    def workers(self):
+        """Returns the processes of the workers."""
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def state(self):
+        return json.loads(self.ask("GET", "/state.json")[1])
+
+    def requests(self):
+        """Returns the number of requests that the metrics count."""
+        text = self.ask("GET", "/metrics")[1]
+        counts = re.findall(r'^tollgate_requests_total\{[^}]*\} (\d+)$', text, re.M)
+        return sum(map(int, counts))
+
+    def all_serve(self):
+        deadline = time.time() + 30
+        while len(self.state().get("workers", [])) < WORKERS:
+            assert time.time() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.05)
+
+    def stop(self, code=0):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == code, self.log.read_text()[-3000:]
+
+
+class Load:
+    """Threads that each ask over a new connection, again and again."""
+
+    def __init__(self, port, threads=4, bodies=("one",)):
+        self.port, self.bodies = port, set(bodies)
+        self.good = self.refused = self.broken = 0
+        self.wrong = []
+        self.lock = threading.Lock()
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self.run) for _ in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                client = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+            except OSError:
+                with self.lock:
+                    self.refused += 1
+                continue
+            try:
+                client.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                answer = b""
+                while more := client.recv(4096):
+                    answer += more
+            except OSError:
+                answer = b""
+            client.close()
+            with self.lock:
+                if not answer:
+                    self.broken += 1
+                elif answer.startswith(b"HTTP/1.1 200") and answer.rpartition(b"\r\n\r\n")[2].decode() in self.bodies:
+                    self.good += 1
+                else:
+                    self.wrong.append(answer)
+
+    def end(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join(60)
+        assert not self.wrong, self.wrong[:3]
+        return self
+
+
+def killed_each_second(gateway):
+    seconds = 6 if QUICK else 15
+    load = Load(gateway.port)
+    for turn in range(seconds):
+        time.sleep(1)
+        pids = gateway.workers()
+        os.kill(pids[turn % len(pids)], signal.SIGKILL)
+    time.sleep(0.5)
+    load.end()
+    assert load.refused == 0, f"{load.refused} refused"
+    assert load.good > 100 * seconds, load.good
+    assert load.broken <= seconds * 8, f"{load.broken} broken of {seconds} kills"
+    gateway.saw("signal: 9 (SIGKILL)", seconds)
+    gateway.saw("serves again", seconds)
+    print(f"workers: {seconds} of {WORKERS} workers killed under load: {load.good} answered, 0 refused, {load.broken} broken")
+
+
+def metrics_are_exact(folder):
+    gateway = Gateway(folder, "metrics")
+    load = Load(gateway.port, threads=4)
+    time.sleep(2)
+    load.end()
+    counted = gateway.requests()
+    assert counted == load.good, f"{counted} counted, {load.good} answered"
+    state = gateway.state()
+    assert len(state["workers"]) == WORKERS and state["pid"] == gateway.process.pid
+    shares = [worker["pid"] for worker in state["workers"]]
+    assert sorted(shares) == sorted(gateway.workers())
+    of_service = [row["requests"] for row in state["services"]]
+    assert sum(of_service) == load.good, state["services"]
+    lines = gateway.access.read_text().splitlines()
+    deadline = time.time() + 10
+    while len(lines) < load.good and time.time() < deadline:
+        time.sleep(0.1)
+        lines = gateway.access.read_text().splitlines()
+    assert len(lines) == load.good, (len(lines), load.good)
+    assert all(re.match(r'127\.0\.0\.1 - - \[', line) for line in lines), "a line is not whole"
+    status, text = gateway.ask("GET", "/metrics", "application/openmetrics-text")
+    assert status == 200 and text.endswith("# EOF\n") and text.count("# EOF") == 1
+    before = gateway.requests()
+    os.kill(gateway.workers()[0], signal.SIGKILL)
+    gateway.saw("serves again")
+    assert gateway.requests() == before, "no counter goes down"
+    status, _ = gateway.ask("GET", "/")
+    assert status == 200
+    assert gateway.ask("GET", "/ready")[0] == 200 and gateway.ask("GET", "/live") == (200, "ok")
+    assert gateway.ask("GET", "/ready?service=/nowhere")[0] == 404
+    assert gateway.ask("POST", "/log?level=debug&for=1m")[0] == 200
+    gateway.stop()
+    print(f"workers: {load.good} requests, metrics, state and access log have as many; a killed worker takes none away")
+
+
+def why(folder):
+    """A request is found, whichever worker had it."""
+    closed = next(PORTS)
+    services = [{"route": "/", "target": f"http://127.0.0.1:{closed}"}]
+    gateway = Gateway(folder, "why", services=services)
+    ids = []
+    for _ in range(12):
+        client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+        client.request("GET", "/x")
+        answer = client.getresponse()
+        assert answer.status == 502, answer.status
+        ids.append(answer.getheader("X-Request-Id"))
+        client.close()
+    for id in ids:
+        status, text = gateway.ask("GET", f"/why?id={id}")
+        assert status == 200 and id in text, (status, text)
+    assert gateway.ask("GET", "/why?id=nothing")[0] == 404
+    gateway.stop()
+    print("workers: 12 of 12 failed requests explained")
+
+
+def reloads(gateway):
+    load = Load(gateway.port, bodies=["one", "two"])
+    for turn in range(6 if QUICK else 20):
+        gateway.write(body=["two", "one"][turn % 2])
+        status, answer = gateway.ask("POST", "/reload")
+        assert status == 200 and "configuration read" in answer, (status, answer)
+    load.end()
+    assert (load.refused, load.broken) == (0, 0), (load.refused, load.broken)
+    said = gateway.log.read_text().count("configuration read:")
+    assert said == (6 if QUICK else 20), f"{said} summaries"
+    extra = next(PORTS)
+    gateway.write(ports=[extra])
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.saw("listeners: 1 kept, 1 added")
+    assert Load(extra).end() and gateway.ask("GET", "/ready")[0] == 200
+    for _ in range(20):
+        socket.create_connection(("127.0.0.1", extra), timeout=20).close()
+    gateway.file.write_text("{")
+    status, answer = gateway.ask("POST", "/reload")
+    assert status == 422 and "the running configuration is still the one of" in answer, (status, answer)
+    assert gateway.state()["config"]["lastError"]
+    taken = socket.create_server(("127.0.0.1", 0))
+    gateway.write(ports=[extra, taken.getsockname()[1]])
+    status, answer = gateway.ask("POST", "/reload")
+    assert status == 422 and "another process listens there" in answer, (status, answer)
+    gateway.write()
+    assert gateway.ask("POST", "/reload")[0] == 200
+    deadline = time.time() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", extra), timeout=5).close()
+        except ConnectionRefusedError:
+            break
+        assert time.time() < deadline, "the removed port is open"
+        time.sleep(0.05)
+    print(f"workers: reloads under load: {load.good} answered, 0 refused, 0 broken; ports come and go; a bad file changes nothing")
+
+
+def upgrade(gateway):
+    load = Load(gateway.port)
+    time.sleep(0.5)
+    old = gateway.process.pid
+    status, answer = gateway.ask("POST", "/upgrade")
+    assert status == 200, (status, answer)
+    new = int(json.loads(answer)["pid"])
+    time.sleep(1)
+    load.end()
+    assert new != old and load.refused == 0 and load.broken == 0, (load.refused, load.broken)
+    assert gateway.process.wait(30) == 0
+    assert gateway.state()["pid"] == new
+    gateway.file.write_text("{")
+    status, answer = gateway.ask("POST", "/upgrade")
+    assert status == 422, (status, answer)
+    assert gateway.ask("GET", "/ready")[0] == 200
+    os.kill(new, signal.SIGTERM)
+    deadline = time.time() + 30
+    while pathlib.Path(f"/proc/{new}").exists() and "Z" not in pathlib.Path(f"/proc/{new}/stat").read_text().split()[2]:
+        assert time.time() < deadline
+        time.sleep(0.05)
+    print(f"workers: an upgrade under load: {load.good} answered, 0 refused, 0 broken; a file with errors keeps the old one")
+
+
+def backs_off(folder):
+    """A worker that dies again and again is started with longer and longer pauses."""
+    gateway = Gateway(folder, "crashes", workers=2)
+    kept = gateway.workers()[0]
+    deadline = time.time() + (4 if QUICK else 8)
+    while time.time() < deadline:
+        for pid in gateway.workers():
+            if pid != kept:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        time.sleep(0.005)
+    pauses = re.findall(r"started again (at once|in \d+ ms)", gateway.log.read_text())
+    wanted = ["at once", "in 100 ms", "in 200 ms", "in 400 ms", "in 800 ms", "in 1600 ms", "in 3200 ms", "in 5000 ms"]
+    assert pauses == wanted[: len(pauses)] and len(pauses) >= 5, pauses
+    gateway.stop()
+    print(f"workers: pauses of a worker that always dies: {', '.join(pauses)}")
+
+
+def ends(folder):
+    gateway = Gateway(folder, "ends")
+    pids = gateway.workers()
+    second = subprocess.run([BINARY, "--config", str(gateway.file)], capture_output=True, text=True, timeout=30)
+    assert second.returncode == 3 and "another process listens there; stop it" in second.stderr, second.stderr
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    time.sleep(0.3)
+    assert gateway.workers() == pids, "signals are for the supervisor"
+    gateway.stop()
+    assert not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids)
+    gateway = Gateway(folder, "abandoned")
+    pids = gateway.workers()
+    gateway.process.kill()
+    gateway.process.wait()
+    deadline = time.time() + 20
+    while any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.time() < deadline, "workers without a supervisor go on"
+        time.sleep(0.05)
+    print("workers: a second gateway gets exit code 3; no worker outlives a stop, or a killed supervisor")
+
+
+def private_bytes(folder):
+    gateway = Gateway(folder, "memory")
+    sizes = []
+    for pid in gateway.workers():
+        text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+        sizes.append(sum(int(kb) for kb in re.findall(r"^Private_\w+: +(\d+) kB", text, re.M)))
+    gateway.stop()
+    print(f"workers: private bytes of a worker without connections: {min(sizes)} to {max(sizes)} KB")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        metrics_are_exact(folder)
+        why(folder)
+        ends(folder)
+        backs_off(folder)
+        private_bytes(folder)
+        gateway = Gateway(folder)
+        killed_each_second(gateway)
+        gateway.all_serve()
+        reloads(gateway)
+        upgrade(gateway)
+
+
+main()
