@@ -47,12 +47,11 @@ const ACCESS_LOGS: [(&str, AccessLogFormat); 3] = [
 
 /// Reads the whole document. `None`, or errors in `report`: the configuration must not be used.
 pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>) -> Option<Config> {
-    let at = |path: &str| located(root, path);
     // A bare list stands for the services.
-    let bare = matches!(root.value, Value::List(_)).then(|| at("services"));
+    let bare = matches!(root.value, Value::List(_)).then(|| located(root, "services"));
     let object = match &bare {
         Some(_) => Object::empty(&TOP),
-        None => at("").object(report)?,
+        None => located(root, "").object(report)?,
     };
     let places = bare.as_ref().or(object.get("services"));
     read_rest(&object, places.map_or(Some(root.at), |_| None), report);
@@ -79,7 +78,13 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     };
     let (services, mut targets) = services::all(places, &defaults, source, report);
     let (auth, stores) = (auth.join(&mut targets), stores.join(&mut targets));
-    let (listeners, acme) = listeners(&object, at("listen"), &mut targets, source, report);
+    let (listeners, acme) = listeners(
+        &object,
+        located(root, "listen"),
+        &mut targets,
+        source,
+        report,
+    );
     let names = (&services[..], security_headers.as_ref(), &auth[..]);
     let settings = Settings {
         request_id: request_id::compile(object.get("requestId"), names, report),
@@ -109,7 +114,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         settings,
         admin: admin::compile(object.get("admin"), &listeners, report),
         watch: object.flag("watch", report),
-        workers: workers::compile(object.get("workers"), &listeners, report),
+        workers: workers::compile(object.get("workers"), (&listeners, acme.is_some()), report),
         listeners,
         upstream_tls: targets.tls,
         acme,

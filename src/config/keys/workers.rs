@@ -6,10 +6,10 @@ use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::limits::WORKERS_MAX;
 
-/// Reads the number.
+/// Reads the number. `orders`: certificates are ordered from an authority.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
-    listeners: &[Listen],
+    (listeners, orders): (&[Listen], bool),
     report: &mut Report<'_>,
 ) -> Workers {
     let Some(place) = place.filter(|place| !place.is_null()) else {
@@ -31,6 +31,13 @@ pub(crate) fn compile(
             None => return Workers::Count(1),
         },
     };
+    if orders && workers != Workers::Count(1) {
+        place.fail_bare(
+            report,
+            "does not go with \"acme\": each worker would order the same certificates; \
+             have another program order them and name the files in tls.certificates, or remove \"workers\"",
+        );
+    }
     let mut addresses = listeners.iter().map(|listen| &listen.address);
     let systemd = addresses.find(|address| matches!(address, ListenAddress::Systemd(_)));
     if let Some(address) = systemd.filter(|_| workers != Workers::Count(1)) {
@@ -43,4 +50,59 @@ pub(crate) fn compile(
         );
     }
     workers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(rest: &str) -> Result<crate::config::Config, Vec<String>> {
+        let text = format!(
+            r#"{{ "services": [ {{ "route": "/a", "target": "http://a.test" }} ], {rest} }}"#
+        );
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        crate::config::load(text.as_bytes(), "a.json", &|_| None, &read)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn numbers_of_workers() {
+        for (value, workers) in [
+            ("1", Workers::Count(1)),
+            ("64", Workers::Count(64)),
+            ("null", Workers::Count(1)),
+            (r#""auto""#, Workers::Auto),
+        ] {
+            let config = load(&format!(r#""workers": {value}"#)).expect(value);
+            assert_eq!(config.workers, workers, "{value}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_has_its_line() {
+        let acme = r#""listen": [ "0.0.0.0:80", { "address": "0.0.0.0:443", "tls": { "acme": { "names": ["a.test"] } } } ],
+            "acme": { "state": "/var/lib/tollgate", "agree": true }"#;
+        for (rest, message) in [
+            (r#""workers": 0"#.to_owned(), "must be"),
+            (r#""workers": 65"#.to_owned(), "must be"),
+            (r#""workers": 1.5"#.to_owned(), "must be"),
+            (r#""workers": "all""#.to_owned(), "must be"),
+            (
+                r#""workers": 2, "listen": "systemd:web""#.to_owned(),
+                "does not go with systemd:web",
+            ),
+            (
+                format!(r#""workers": 2, {acme}"#),
+                "does not go with \"acme\"",
+            ),
+        ] {
+            let found = load(&rest).map(|_| ()).expect_err(&rest);
+            assert_eq!(found.len(), 1, "{rest}: {found:?}");
+            assert!(
+                found[0].contains("workers: ") && found[0].contains(message),
+                "{rest}: {found:?}"
+            );
+        }
+        assert!(load(&format!(r#""workers": 1, {acme}"#)).is_ok());
+    }
 }
