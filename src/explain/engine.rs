@@ -64,8 +64,12 @@ pub(super) struct Credential {
 }
 
 impl World {
-    /// Starts the engine with these settings.
-    pub(super) fn new(settings: Settings, wall: UnixTime) -> World {
+    /// Starts the engine with these settings. Nothing is asked over the network, so the stores of rate
+    /// limits never answer: no request is refused for that.
+    pub(super) fn new(mut settings: Settings, wall: UnixTime) -> World {
+        for store in &mut settings.stores {
+            store.is_closed = false;
+        }
         let mut world = World {
             proxy: Proxy::new(settings, 1),
             wall,

@@ -23,7 +23,11 @@ pub(super) fn limits(
     };
     let is_guarded = service.is_some_and(|service| !service.auth.providers.is_empty());
     let text = |limit: &RateLimit| {
-        let numbers = rate(limit);
+        let store = limit
+            .store
+            .and_then(|shared| settings.stores.get(shared.store));
+        let store = store.map(|store| format!(", shared through the store {}", store.name));
+        let numbers = format!("{}{}", rate(limit), store.unwrap_or_default());
         if limit.exempt.contains(client) {
             return format!("{numbers}: {} is not counted", address_of(client));
         }

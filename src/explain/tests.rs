@@ -366,6 +366,19 @@ fn why_others_were_not_chosen() {
 }
 
 #[test]
+fn a_store_is_not_asked_and_refuses_nobody() {
+    let config = config(
+        r#"{ "stores": { "main": { "url": "redis://127.0.0.1:6379", "onFailure": "closed" } },
+        "services": [ { "route": "/a", "target": "http://10.1.1.1/",
+            "rateLimit": { "requests": 5, "window": "60s", "store": "main" } } ] }"#,
+    );
+    let told = told(&config, &asked("GET /a", &[]));
+    assert_eq!(verdict(&told), "forwarded to http://10.1.1.1/");
+    let line = "  rateLimit        5 requests in 1m for each client, shared through the store main, here 127.0.0.1; ";
+    assert!(told.text().contains(line), "{}", told.text());
+}
+
+#[test]
 fn targets_and_windows() {
     let config = guarded();
     let text = told(&config, &asked("GET http://b.x.test/h", &[])).text();

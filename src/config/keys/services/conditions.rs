@@ -206,7 +206,7 @@ mod tests {
             ),
             (
                 r#"{ "headers": { "X Y": "a" } }"#.to_owned(),
-                ".headers.X Y: is no header name; letters, digits and \"-\" are allowed",
+                ".headers.\"X Y\": is no header name; letters, digits and \"-\" are allowed",
             ),
             (
                 r#"{ "cookies": { "a;b": "a" } }"#.to_owned(),
