@@ -10,8 +10,9 @@ const RECORD: &str = r#"{ "record": { "dir": "/records", "on": ["4xx", "5xx", "c
     "client_timeout", "upstream_malformed"] },"#;
 
 /// Ends whose cause lies outside of a request.
-const OUTSIDE: [&str; 7] = [
+const OUTSIDE: [&str; 8] = [
     "maintenance",
+    "store_down",
     "no_target_up",
     "rate_limited",
     "no_route",

@@ -210,11 +210,11 @@ mod tests {
             ),
             (
                 r#"{ "cookies": { "a;b": "a" } }"#.to_owned(),
-                ".cookies.a;b: is no cookie name; letters, digits, \"-\" and \"_\" are allowed",
+                ".cookies.\"a;b\": is no cookie name; letters, digits, \"-\" and \"_\" are allowed",
             ),
             (
                 r#"{ "query": { "": "a" } }"#.to_owned(),
-                ".query.: is no name; write one such as \"X-Beta\"",
+                ".query.\"\": is no name; write one such as \"X-Beta\"",
             ),
             (
                 r#"{ "headers": { "X": " a" } }"#.to_owned(),
