@@ -281,8 +281,11 @@ impl Supervisor {
             let started = offers.and_then(|offers| worker.start(program, count, &offers, place));
             if let Err(error) = started {
                 warn!("worker {index} cannot be started: {error}");
-                worker.kill();
-                worker.start_at = Some(worker.restarts.ended(now));
+                match worker.pid() {
+                    // The end of the process is noticed, and counted, as any other.
+                    Some(_) => worker.kill(),
+                    None => worker.start_at = Some(worker.restarts.ended(now)),
+                }
             }
         }
     }
