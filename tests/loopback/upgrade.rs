@@ -566,13 +566,12 @@ fn clients_that_wait_at_an_address_that_goes_are_served() {
         }
         if upgrades {
             let text = gateway.gateway.stderr.expect("serves new clients");
-            let pid = text
-                .split("process ")
-                .nth(1)
-                .and_then(|rest| rest.split(' ').next());
-            gateway
-                .pids
-                .push(pid.expect("a pid").parse().expect("a number"));
+            let mut lines = text.lines();
+            let line = lines.find(|line| line.contains("serves new clients"));
+            let words = line.and_then(|line| line.split("process ").nth(1));
+            let pid = words.and_then(|words| words.split(' ').next());
+            let pid = pid.and_then(|pid| pid.parse().ok());
+            gateway.pids.push(pid.expect("a number"));
             assert_eq!(gateway.gateway.wait(), Some(0), "{text}");
         }
         until("the address is free", || {
