@@ -55,15 +55,17 @@ FORGED = {name: f"plain requests that a forged token costs the loop as much as: 
 # The rules of a service (29 November 2026) measured 12,481 and 13,853 (static), and 258,048 bytes without a connection: their tables of
 # keys are data that the loader relocates. The budgets of the static binary were raised by that and 1 to 3 %. Those for glibc were not
 # measured again, and stay.
+# ACME, stores, supervised workers and `match` (the same day) measured 12,377 and 14,025 (static), and 266,240 bytes. The last two budgets
+# of the static binary were raised by that and 1 to 3 %.
 BUDGETS = {
     CALLS: (4.1, 4.1),
     # The calls of the access log thread depend on when it runs; there are only a few in all.
     MALLOC: (0.01, 0.01),
     MANY: (12_060, 12_620),
-    ONE: (13_380, 13_990),
+    ONE: (13_380, 14_160),
     # 225,280 bytes of the static binary on 29 November 2026: 74 KB less than before, since the
     # queue of the log no longer writes all its places at the start. With glibc 376,832.
-    EMPTY: (408_000, 266_000),
+    EMPTY: (408_000, 274_000),
     IDLE: (415, 318),
     # Hostile bytes are a multiple of honest ones; a refused handshake must cost no more than an
     # accepted one. Most of a handshake is ring's code, with the instructions that valgrind
