@@ -47,14 +47,12 @@ const ACCESS_LOGS: [(&str, AccessLogFormat); 3] = [
 
 /// Reads the whole document. `None`, or errors in `report`: the configuration must not be used.
 pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>) -> Option<Config> {
-    // A bare list stands for the services.
-    let bare = matches!(root.value, Value::List(_)).then(|| located(root, "services"));
-    let object = match &bare {
-        Some(_) => Object::empty(&TOP),
-        None => located(root, "").object(report)?,
-    };
-    let places = bare.as_ref().or(object.get("services"));
-    read_rest(&object, places.map_or(Some(root.at), |_| None), report);
+    let (object, places) = document(root, report)?;
+    read_rest(
+        &object,
+        places.as_ref().map_or(Some(root.at), |_| None),
+        report,
+    );
     let (stores, rate_limit) = rate_limits(&object, source, report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
     let auth = auth::compile(object.get("auth"), source, report);
@@ -76,7 +74,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         providers: &auth.known,
         stores: &stores.names,
     };
-    let (services, mut targets) = services::all(places, &defaults, source, report);
+    let (services, mut targets) = services::all(places.as_ref(), &defaults, source, report);
     let (auth, stores) = (auth.join(&mut targets), stores.join(&mut targets));
     let (listeners, acme) = listeners(
         &object,
@@ -121,6 +119,20 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         log_level: log_level(&object, report),
         included: Vec::new(),
     })
+}
+
+/// Returns the object of the document, and the place of its services. A bare list stands for the
+/// services.
+fn document<'a>(
+    root: &'a Node,
+    report: &mut Report<'_>,
+) -> Option<(Object<'a>, Option<Located<'a>>)> {
+    if matches!(root.value, Value::List(_)) {
+        return Some((Object::empty(&TOP), Some(located(root, "services"))));
+    }
+    let object = located(root, "").object(report)?;
+    let services = object.get("services").cloned();
+    Some((object, services))
 }
 
 /// Returns the root of the document as the value of a key.
