@@ -48,11 +48,7 @@ const ACCESS_LOGS: [(&str, AccessLogFormat); 3] = [
 /// Reads the whole document. `None`, or errors in `report`: the configuration must not be used.
 pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>) -> Option<Config> {
     let (object, places) = document(root, report)?;
-    read_rest(
-        &object,
-        places.as_ref().map_or(Some(root.at), |_| None),
-        report,
-    );
+    read_rest(&object, places.is_none().then_some(root.at), report);
     let (stores, rate_limit) = rate_limits(&object, source, report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
     let auth = auth::compile(object.get("auth"), source, report);
