@@ -86,6 +86,21 @@ impl Identifier {
     }
 }
 
+/// Returns names for a message: the first four, and two dots if there are more.
+pub fn listed(names: &[Identifier]) -> String {
+    let mut text = String::new();
+    for (index, name) in names.iter().take(4).enumerate() {
+        if index > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(&name.to_string());
+    }
+    if names.len() > 4 {
+        text.push_str(", ..");
+    }
+    text
+}
+
 impl fmt::Display for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -23,6 +23,7 @@ use super::token::token_of;
 use super::workers::dns::Resolver;
 use super::workers::recorder::RecordWriter;
 use super::workers::verifier::Verifier;
+use crate::acme::Row;
 use crate::config::Acme;
 use crate::proxy::Proxy;
 use crate::proxy::announcements;
@@ -244,6 +245,12 @@ impl Executor {
     /// Returns the time of the next work on orders.
     pub(super) fn orders_due(&self) -> Option<Instant> {
         self.orders.as_ref().and_then(|orders| orders.due())
+    }
+
+    /// Returns the state of each certificate that is ordered.
+    pub(super) fn order_rows(&self, wall: UnixTime) -> Vec<Row> {
+        let rows = self.orders.as_ref().map(|orders| orders.rows(wall));
+        rows.unwrap_or_default()
     }
 
     /// Goes on with the orders.

@@ -1,7 +1,7 @@
 //! Tickets by which clients resume sessions (RFC 5077, RFC 8446 4.6.1), and the keys that they are
 //! encrypted with.
 //!
-//! A key makes tickets for [`LIFETIME`] seconds and opens them for as long again. Keys can be handed to the
+//! A key makes tickets for six hours and opens them for as long again. Keys can be handed to the
 //! next process of an upgrade; they are never written to a file.
 
 use core::fmt;

@@ -6,7 +6,8 @@ use super::super::messages::{
 };
 use super::super::schedule::{DAY, in_window};
 use super::super::{Challenge, Keys, Kind, Level, Proof, Response, Step};
-use super::{Awaited, Inbox, Machine, Phase, listed, report};
+use super::{Awaited, Inbox, Machine, Phase, report};
+use crate::acme::identifier::listed;
 
 /// Nonces of one order that the authority may refuse, one after the other.
 const NONCES_REFUSED_MAX: u32 = 10;

@@ -3,7 +3,8 @@
 use super::super::messages::shown;
 use super::super::schedule::{self, UNCOUNTED_LIFE};
 use super::super::{File, Keys, Level, Response, Step, Stored, pem_file};
-use super::{Machine, Phase, listed, report};
+use super::{Machine, Phase, report};
+use crate::acme::identifier::listed;
 
 /// Seconds for which an order is kept that could not go on.
 const KEPT: u64 = schedule::DAY;

@@ -331,20 +331,5 @@ fn report(level: Level, text: String) -> Step {
     Step::Report(Report { level, text })
 }
 
-/// Returns names for a message.
-fn listed(names: &[Identifier]) -> String {
-    let mut text = String::new();
-    for (index, name) in names.iter().take(4).enumerate() {
-        if index > 0 {
-            text.push_str(", ");
-        }
-        text.push_str(&name.to_string());
-    }
-    if names.len() > 4 {
-        text.push_str(", ..");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests;

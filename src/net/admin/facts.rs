@@ -1,6 +1,7 @@
 //! State of the gateway that answers depend on, and facts about the process that metrics and the
 //! status page show beside the engine's numbers.
 
+use crate::acme::Row;
 use crate::net::listener_counters::{ListenerCounters, OpenConnections};
 use crate::proxy::Proxy;
 use crate::time::{Duration, UnixTime};
@@ -51,6 +52,8 @@ pub struct Facts {
     pub listeners: Vec<ListenerFacts>,
     /// Certificates of the listeners: their files, and their ends, the first end at the front.
     pub certificates: Vec<(String, UnixTime)>,
+    /// Certificates that are ordered from an authority.
+    pub orders: Vec<Row>,
 }
 
 /// Facts about a listener.

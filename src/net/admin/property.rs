@@ -118,5 +118,6 @@ fn no_facts() -> Facts {
         memory_bound: 0,
         listeners: Vec::new(),
         certificates: Vec::new(),
+        orders: Vec::new(),
     }
 }

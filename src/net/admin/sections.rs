@@ -21,10 +21,11 @@ pub(super) enum List {
     Engine(Table),
     Listeners,
     Certificates,
+    Orders,
 }
 
 /// All sections, in the order of the page.
-pub(super) static SECTIONS: [Section; 6] = [
+pub(super) static SECTIONS: [Section; 7] = [
     Section {
         name: "targets",
         title: "Targets",
@@ -71,6 +72,14 @@ pub(super) static SECTIONS: [Section; 6] = [
         headings: &["File", "Days left", "Ends"],
         in_json: &[List::Certificates],
         on_page: &[List::Certificates],
+    },
+    Section {
+        name: "orders",
+        title: "Ordered certificates",
+        columns: &["names", "state", "next", "ends", "problem"],
+        headings: &["Names", "State", "Next order", "Ends", "Last problem"],
+        in_json: &[List::Orders],
+        on_page: &[List::Orders],
     },
     Section {
         name: "listeners",

@@ -7,6 +7,7 @@ use core::net::IpAddr;
 
 use super::facts::{Facts, GatewayState, ProcessFacts};
 use super::sections::{List, SECTIONS, Section};
+use crate::acme::identifier::listed;
 use crate::limits::{PAGE_ROW_BYTES, SCRAPE_PIECE_BYTES};
 use crate::observe::date::DateCache;
 use crate::observe::report::{Cell, Form, Rows, html, object};
@@ -72,6 +73,7 @@ impl State {
             List::Engine(table) => Tables::len(proxy, table),
             List::Listeners => self.facts.listeners.len(),
             List::Certificates => self.facts.certificates.len(),
+            List::Orders => self.facts.orders.len(),
         });
         lists.sum()
     }
@@ -128,6 +130,7 @@ impl State {
                 }
                 List::Listeners => write_listeners(&self.facts, &mut self.rows, out),
                 List::Certificates => write_certificates(&self.facts, &mut self.rows, out),
+                List::Orders => write_orders(&self.facts, &mut self.rows, out),
             };
             match written {
                 Piece::Last => self.table = Some(at.saturating_add(1)),
@@ -183,6 +186,26 @@ fn write_certificates(facts: &Facts, rows: &mut Rows, out: &mut Vec<u8>) -> Piec
             ("name", Cell::Text(name)),
             ("daysLeft", Cell::Number(days)),
             ("ends", Cell::Text(&date)),
+        ];
+        rows.row(&cells, out);
+    }
+    Piece::Last
+}
+
+/// Writes the rows of the certificates that are ordered from an authority.
+fn write_orders(facts: &Facts, rows: &mut Rows, out: &mut Vec<u8>) -> Piece {
+    let mut dates = DateCache::new();
+    let mut date = |time: Option<UnixTime>| {
+        time.map(|time| format!("{}Z", String::from_utf8_lossy(dates.rfc3339(time))))
+    };
+    for order in &facts.orders {
+        let (next, ends) = (date(order.next), date(order.not_after));
+        let cells = [
+            ("names", Cell::Text(&listed(&order.names))),
+            ("state", Cell::Text(order.step)),
+            ("next", Cell::from(next.as_deref())),
+            ("ends", Cell::from(ends.as_deref())),
+            ("problem", Cell::from(order.problem.as_deref())),
         ];
         rows.row(&cells, out);
     }

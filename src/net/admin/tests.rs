@@ -35,6 +35,7 @@ fn facts() -> Facts {
         memory_bound: 5,
         listeners: Vec::new(),
         certificates: Default::default(),
+        orders: Vec::new(),
     }
 }
 
@@ -954,6 +955,40 @@ fn the_page_is_small_and_escapes_what_it_shows() {
     assert!(text.contains("role=\"alert\" hidden"));
     assert!(
         text.contains("<td class=\"up\">up</td><td>/0</td>"),
+        "{text}"
+    );
+}
+
+/// Certificates that are ordered have rows in the state and on the page; the words of the authority are
+/// escaped.
+#[test]
+fn orders_are_shown() {
+    let mut driven = Driven::new("orders");
+    let shown = GatewayState {
+        facts: &|| {
+            let mut facts = facts();
+            facts.orders = vec![crate::acme::Row {
+                names: vec![crate::acme::Identifier::parse("a.test").expect("a name")],
+                file: "a.pem".to_owned(),
+                not_after: None,
+                next: Some(UnixTime::from_millis(86_400_000)),
+                step: "waits after a failure",
+                problem: Some("<b>\"no\"".to_owned()),
+            }];
+            facts
+        },
+        ..state(Progress::Running)
+    };
+    let mut get = |path: &str| {
+        let head = format!("{path} HTTP/1.1\r\nHost: a\r\nConnection: close");
+        got(&mut driven, &shown, &head)
+    };
+    let text = get("/state.json");
+    let row = r#""orders":[{"names":"a.test","state":"waits after a failure","next":"1970-01-02T00:00:00Z","ends":null,"problem":"<b>\"no\""}]"#;
+    assert!(text.contains(row), "{text}");
+    let text = get("/");
+    assert!(
+        text.contains("<td>a.test</td>") && text.contains("&lt;b&gt;"),
         "{text}"
     );
 }

@@ -65,7 +65,7 @@ impl Driver {
         driver
     }
 
-    /// Returns the time of the next [`Driver::step`]; `None`: behind a result.
+    /// Returns the time of the next step; `None`: behind a result.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }

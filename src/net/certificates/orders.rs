@@ -10,7 +10,7 @@ use mio::Waker;
 use super::driver::Driver;
 use super::edge::{Desk, Done, Wishes};
 use super::store::Store;
-use crate::acme::{Eab, Identifier, Kind, Machine, Plan, Url, Wanted};
+use crate::acme::{Eab, Identifier, Kind, Machine, Plan, Row, Url, Wanted};
 use crate::config::{Acme, Challenge, Order};
 use crate::net::acceptor::Acceptor;
 use crate::net::workers::queue::Receiver;
@@ -74,6 +74,11 @@ impl Orders {
     /// Returns the time of the next step; `None`: behind a result.
     pub(in crate::net) fn due(&self) -> Option<Instant> {
         self.driver.due()
+    }
+
+    /// Returns the state of each certificate.
+    pub(in crate::net) fn rows(&self, wall: UnixTime) -> Vec<Row> {
+        self.driver.rows(wall)
     }
 
     /// Takes the answer of the authority.

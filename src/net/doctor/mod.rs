@@ -7,6 +7,7 @@
 //! | `running` | the gateway that runs, by its admin listener |
 //! | `ports` | addresses to listen on, and the processes that have them |
 //! | `files` | certificates, keys, permissions, folders |
+//! | `orders` | certificates that are ordered from an authority |
 //! | `machine` | the limit of open files |
 //! | `ask` | one request over one connection, until a deadline |
 //! | `parallel` | checks that wait, several at once |
@@ -17,6 +18,7 @@ mod ask;
 mod clock;
 mod files;
 mod machine;
+mod orders;
 mod parallel;
 mod ports;
 mod running;
@@ -25,6 +27,7 @@ mod targets;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::ask::now;
 pub use self::files::key_warnings;
 use crate::net::Loaded;
 use crate::observe::report::{Cell, Form, row};
@@ -92,6 +95,7 @@ impl Examined {
             examined.hint("configuration", "the file", warning, cure);
         }
         files::examine(subject, &mut examined);
+        orders::examine(config, now(), &mut examined);
         let running = running::ask(file, &config.admin, &mut examined);
         let is_running = ports::examine(file, config, &running, &mut examined);
         running::report(&running, is_running, &mut examined);

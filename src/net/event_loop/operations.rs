@@ -76,6 +76,7 @@ impl EventLoop {
             memory_bound: self.reload.memory_bound(),
             listeners: listeners(&self.executor),
             certificates: certificates(&self.executor),
+            orders: self.executor.order_rows(wall),
         };
         let state = GatewayState {
             proxy,
