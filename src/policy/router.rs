@@ -181,7 +181,7 @@ impl Router {
     /// between them.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve); or the conditions of no service hold; or a condition is
+    /// The faults of [`resolve`](Self::resolve); or the conditions of no service hold; or a condition is
     /// unclear, and the services admit different clients.
     #[cold]
     #[inline(never)]

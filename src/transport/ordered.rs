@@ -55,7 +55,7 @@ impl OrderedCertificate {
     /// Reads a key and the chain, in one PEM file.
     ///
     /// # Errors
-    /// One of them is missing or cannot be used, or the key belongs to another certificate.
+    /// The certificate or the key is missing or cannot be used, or the key belongs to another certificate.
     pub fn from_pem(pem: &[u8]) -> Result<OrderedCertificate, String> {
         let chain = identity::certificates_from_pem(pem)?;
         let keys = identity::private_keys_from_pem(pem)?;

@@ -32,7 +32,7 @@ pub trait Edge {
     /// Serves a certificate from now on.
     ///
     /// # Errors
-    /// It cannot be served; what was served before stays.
+    /// The certificate cannot be served; the one before stays.
     fn install(&mut self, stored: Stored) -> Result<(), String>;
     /// Asks the gateway itself by these names. Returns `None` if the result comes later by
     /// [`Driver::probed`].
