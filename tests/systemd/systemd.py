@@ -33,7 +33,7 @@ def verify():
     version = int(re.search(r"systemd (\d+)", run("systemd-analyze", "--version").stdout)[1])
     units = work / "units"
     units.mkdir()
-    for file in PACKAGING.iterdir():
+    for file in PACKAGING.glob("tollgate*.s*"):
         text = file.read_text().replace("/usr/local/bin/tollgate", TOLLGATE)
         (units / file.name).write_text(text)
     # A template is verified with an instance name.
