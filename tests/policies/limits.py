@@ -19,7 +19,7 @@ import time
 import world
 from world import Gateway, Wrong, accepts, clean_up, free_ports, must, path, spawn, until
 
-world.PORTS = PORTS = free_ports(34000)
+world.PORTS = PORTS = free_ports(20000)
 Gateway.binary = os.environ["TOLLGATE"]
 UPSTREAM, NGINX, EXPRESS = (next(PORTS) for _ in range(3))
 SECRET = "a secret of more than thirty-two bytes"

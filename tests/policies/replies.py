@@ -19,7 +19,7 @@ import threading
 import world
 from world import Gateway, Wrong, accepts, clean_up, free_ports, must, path, spawn, until
 
-world.PORTS = PORTS = free_ports(33000)
+world.PORTS = PORTS = free_ports(20000)
 Gateway.binary = os.environ["TOLLGATE"]
 UPSTREAM, NGINX, CLOSED = (next(PORTS) for _ in range(3))
 PAGE = b"<!doctype html><title>gone</title>\n"

@@ -315,8 +315,14 @@ def main():
         for test in [unix_sockets, full_queue, client_certificates, sticky, in_flight]:
             test()
     finally:
+        # A signal that they can act on: nginx ends its workers, too.
         for process in running:
             if process.poll() is None:
+                process.terminate()
+        for process in running:
+            try:
+                process.wait(2)
+            except subprocess.TimeoutExpired:
                 process.kill()
         shutil.rmtree(FOLDER, ignore_errors=True)
 

@@ -45,8 +45,14 @@ def spawn(args, **options):
 
 
 def clean_up():
+    """Ends all children. A signal that they can act on comes first: nginx then ends its workers, too."""
     for child in CHILDREN:
         if child.poll() is None:
+            child.terminate()
+    for child in CHILDREN:
+        try:
+            child.wait(2)
+        except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
     shutil.rmtree(FOLDER, ignore_errors=True)
