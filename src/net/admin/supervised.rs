@@ -8,6 +8,11 @@ use crate::net::link::Link;
 use crate::net::listener::Listener;
 
 impl Admin {
+    /// Returns true in a worker.
+    pub(in crate::net) fn is_supervised(&mut self) -> bool {
+        self.link().is_some()
+    }
+
     /// Returns the link to the supervisor.
     pub(super) fn link(&mut self) -> Option<&mut Link> {
         let mut listeners = self.listeners.iter_mut().flatten();

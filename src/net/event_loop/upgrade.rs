@@ -19,9 +19,13 @@ const STORE_TRIES: usize = 50;
 const STORE_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl EventLoop {
-    /// Starts the binary again, which takes the sockets over. `name`: what asked for it.
+    /// Starts the binary again, which takes the sockets over. A worker leaves them to others instead.
+    /// `name`: what asked for it.
     #[cold]
     pub(super) fn begin_upgrade(&mut self, name: &str, now: Instant) {
+        if self.admin.is_supervised() {
+            return self.leave_to_others(now);
+        }
         if self.shutdown.is_stopping() {
             return warn!("{name}: no upgrade, the gateway stops");
         }
@@ -92,6 +96,19 @@ impl EventLoop {
         self.executor.acceptor.leave(&successor.unused, registry);
         self.admin.leave(&successor.unused, registry);
         successor.go(reload);
+        if self.shutdown.signal("upgrade", now) {
+            retire(&mut self.executor.proxy);
+            self.executor.run_commands(now);
+        }
+    }
+
+    /// Lets the workers of another supervisor serve new clients: they have the same sockets. Clients
+    /// that are here are served until the grace time is over.
+    fn leave_to_others(&mut self, now: Instant) {
+        self.admin
+            .upgrade_finished(&Ok(std::process::id().to_string()), now);
+        let registry = self.executor.poll.registry();
+        self.executor.acceptor.leave(&[], registry);
         if self.shutdown.signal("upgrade", now) {
             retire(&mut self.executor.proxy);
             self.executor.run_commands(now);

@@ -353,19 +353,20 @@ impl Supervisor {
             self.upgrader.cancel();
             self.notifier.stopping();
             self.sockets.close(false);
-            self.order_stop(now);
+            self.order_end("POST /stop HTTP/1.1\r\n", now);
         }
     }
 
-    /// Has all workers finish what is in flight.
-    fn order_stop(&mut self, now: Instant) {
+    /// Has all workers finish what is in flight: by `POST /stop`, or, where the workers of another
+    /// supervisor have the sockets, by `POST /upgrade`.
+    fn order_end(&mut self, order: &str, now: Instant) {
         for worker in &mut self.workers {
             worker.start_at = None;
             if !worker.is_ready {
                 worker.kill();
             }
         }
-        self.ask(Kind::Order, "POST /stop HTTP/1.1\r\n", now);
+        self.ask(Kind::Order, order, now);
     }
 
     /// Returns how the supervisor ends, if it does.

@@ -63,7 +63,7 @@ impl Supervisor {
                 self.front.leave();
                 successor.go(false);
                 if self.shutdown.signal("upgrade", now) {
-                    self.order_stop(now);
+                    self.order_end("POST /upgrade HTTP/1.1\r\n", now);
                 }
             }
         }
