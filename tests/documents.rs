@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tollgate::config;
 
-/// What `jsonc` blocks load with.
+/// Services that `jsonc` blocks load with.
 const SERVICES: &str = r#""services": [{ "route": "/", "target": "http://127.0.0.1:9000" }]"#;
 
 fn root() -> &'static Path {

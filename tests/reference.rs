@@ -7,7 +7,7 @@ use tollgate::config::schema::{self, Fallback, Key, Kind, Table};
 /// First line of a table of keys.
 const HEAD: &str = "| key | type | default | meaning |";
 
-/// What a row says about a key, before the meaning.
+/// Row of a key: its cells before the meaning.
 struct Row {
     paths: Vec<String>,
     kind: String,

@@ -148,7 +148,7 @@ impl Listener {
     /// there, too.
     ///
     /// # Errors
-    /// The same as those of [`bind`](Self::bind).
+    /// Faults of [`bind`](Self::bind).
     pub fn bind_as(address: &ListenAddress, ipv6_only: bool, port: Port) -> io::Result<Listener> {
         match address {
             ListenAddress::Tcp(address) => bind_port(*address, ipv6_only, port)

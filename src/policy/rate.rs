@@ -50,7 +50,7 @@ pub struct RateLimit {
     pub key: RateKey,
     /// Clients that are not counted.
     pub exempt: PeerSet,
-    /// `store` and `exact`: store of the counts that gateways share; `None`: each counts by itself.
+    /// `store`: store of the counts that gateways share; `None`: each counts by itself.
     pub store: Option<SharedCount>,
 }
 
@@ -59,8 +59,6 @@ pub struct RateLimit {
 pub struct SharedCount {
     /// Index into the stores of the settings.
     pub store: usize,
-    /// True if a request waits for the answer of the store.
-    pub is_exact: bool,
 }
 
 impl RateLimit {

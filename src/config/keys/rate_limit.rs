@@ -171,10 +171,7 @@ fn store(
         place.fail_bare(report, format!("unknown store {shown}{then}"));
         return None;
     };
-    Some(SharedCount {
-        store,
-        is_exact: false,
-    })
+    Some(SharedCount { store })
 }
 
 /// Reads `algorithm` and `burst`. `base`: the algorithm that holds without them. A bucket holds

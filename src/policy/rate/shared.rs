@@ -157,10 +157,7 @@ mod tests {
             algorithm: Algorithm::Fixed,
             key: RateKey::Ip,
             exempt: PeerSet::default(),
-            store: Some(SharedCount {
-                store: 0,
-                is_exact: false,
-            }),
+            store: Some(SharedCount { store: 0 }),
         };
         RateTable::new(limit, 1)
     }
