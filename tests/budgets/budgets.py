@@ -57,6 +57,8 @@ FORGED = {name: f"plain requests that a forged token costs the loop as much as: 
 # measured again, and stay.
 # ACME, stores, supervised workers and `match` (the same day) measured 12,377 and 14,025 (static), and 266,240 bytes. The last two budgets
 # of the static binary were raised by that and 1 to 3 %.
+# Private bytes are whole pages of 4,096 bytes. The upgrade of workers brought them to 270,336 on one machine and 274,432 on another, where
+# the stack begins elsewhere in its page. The budget is one page more than the larger figure.
 BUDGETS = {
     CALLS: (4.1, 4.1),
     # The calls of the access log thread depend on when it runs; there are only a few in all.
@@ -65,7 +67,7 @@ BUDGETS = {
     ONE: (13_380, 14_160),
     # 225,280 bytes of the static binary on 29 November 2026: 74 KB less than before, since the
     # queue of the log no longer writes all its places at the start. With glibc 376,832.
-    EMPTY: (408_000, 274_000),
+    EMPTY: (408_000, 278_528),
     IDLE: (415, 318),
     # Hostile bytes are a multiple of honest ones; a refused handshake must cost no more than an
     # accepted one. Most of a handshake is ring's code, with the instructions that valgrind
