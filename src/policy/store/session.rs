@@ -221,7 +221,8 @@ impl Session {
             // MULTI to PTTL are taken or not; EXEC says the rest.
             (0..=3, Token::Status(_))
             | (4, Token::Array(3))
-            | (5, Token::Status(_) | Token::Null) => Ok(None),
+            // Some servers send the OK of a SET as a bulk string.
+            | (5, Token::Status(_) | Token::Bulk(_) | Token::Null) => Ok(None),
             (0..=3 | 5 | 6, Token::Error(text)) => {
                 self.note(text);
                 Ok(None)
@@ -370,8 +371,9 @@ mod tests {
         let last_fails = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n:4\r\n-ERR x\r\n";
         let no_end = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n:8\r\n:-1\r\n";
         let gone = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n:9\r\n:-2\r\n";
+        let as_bulk = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$2\r\nOK\r\n:1\r\n:60000\r\n";
         let bytes = [
-            COUNTED, aborted, wrong_type, last_fails, no_end, gone, COUNTED,
+            COUNTED, aborted, wrong_type, last_fails, no_end, gone, as_bulk,
         ]
         .concat();
         let expected = vec![
@@ -381,7 +383,7 @@ mod tests {
             failed(3, "ERR x"),
             answer(4, 8, None),
             answer(5, 9, Some(0)),
-            answer(6, 7, Some(59000)),
+            answer(6, 1, Some(60000)),
         ];
         for piece in 1..=bytes.len() {
             let mut session = session(&Account::default(), 7);
