@@ -13,8 +13,10 @@
 //! * `tokens` has the parsers of authentication.
 //! * `logs` reads an access log as `tollgate diff` does.
 //! * `store` is a conversation with a store of counts.
+//! * `acme` orders certificates from an authority that sends anything.
 //! * `tls` runs both ends of TLS over a wire that an attacker controls.
 
+mod acme;
 pub mod cost;
 mod edits;
 mod exchange;
@@ -27,6 +29,7 @@ mod tls;
 mod tokens;
 mod transcript;
 
+pub use self::acme::acme;
 pub use self::edits::edits;
 pub use self::exchange::exchange;
 pub use self::logs::access_log;
@@ -122,7 +125,8 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 15] = [
+    const TARGETS: [(&str, Check); 16] = [
+        ("acme", acme),
         ("proxy_header", proxy_header),
         ("request_head", request_head),
         ("response_head", response_head),
