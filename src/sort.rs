@@ -1,6 +1,7 @@
 //! Sorting and looking up where time does not count. Each use of the standard library's sort takes 4 to 8 KB of the
 //! binary, each of its `BTreeMap`s more; each use of this file takes some hundred bytes.
 
+use core::borrow::Borrow;
 use core::cell::OnceCell;
 use core::cmp::Ordering;
 
@@ -19,6 +20,12 @@ pub fn sort_by<T>(items: &mut [T], mut compare: impl FnMut(&T, &T) -> Ordering) 
 /// Sorts items that have an order of their own.
 pub fn sort<T: Ord>(items: &mut [T]) {
     sort_by(items, T::cmp);
+}
+
+/// Sorts items, and keeps one of those that are equal.
+pub fn unique<T: Ord>(items: &mut Vec<T>) {
+    sort(items);
+    items.dedup();
 }
 
 /// Moves the item at `place` down the heap until no item below it is greater.
@@ -70,6 +77,33 @@ pub fn order(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<us
         run = run.saturating_mul(2);
     }
     sorted
+}
+
+/// Returns the keys in their order, each with its values, which keep theirs.
+pub fn group<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
+    let mut pairs = pairs.into_iter().map(Some).collect::<Vec<_>>();
+    let key = |place: usize| Some(&pairs.get(place)?.as_ref()?.0);
+    let order = order(pairs.len(), &|one, other| key(one).cmp(&key(other)));
+    let mut groups: Vec<(K, Vec<V>)> = Vec::new();
+    for place in order {
+        let Some((key, value)) = pairs.get_mut(place).and_then(Option::take) else {
+            continue;
+        };
+        match groups.last_mut() {
+            Some((last, values)) if *last == key => values.push(value),
+            _ => groups.push((key, vec![value])),
+        }
+    }
+    groups
+}
+
+/// Returns the value of a key in pairs that are sorted by their keys, as [`group`] returns them.
+pub fn value_of<'a, K: Borrow<Q>, Q: Ord + ?Sized, V>(
+    sorted: &'a [(K, V)],
+    key: &Q,
+) -> Option<&'a V> {
+    let place = sorted.binary_search_by(|(one, _)| one.borrow().cmp(key));
+    sorted.get(place.ok()?).map(|(_, value)| value)
 }
 
 /// Keys of a list, for finding their places.
@@ -153,6 +187,21 @@ mod tests {
             sort_by(&mut ours, |a, b| b.cmp(a));
             theirs.reverse();
             prop_assert_eq!(ours, theirs);
+        }
+
+        #[test]
+        fn groups_keep_the_order_of_their_values(items in proptest::collection::vec((0_u8..9, 0_u8..200), 0..60)) {
+            let groups = group(items.iter().copied());
+            for key in 0..9 {
+                let of_key = items.iter().filter(|(one, _)| *one == key);
+                let expected = of_key.map(|(_, value)| *value).collect::<Vec<_>>();
+                let found = value_of(&groups, &key).cloned().unwrap_or_default();
+                prop_assert_eq!(found, expected);
+            }
+            prop_assert!(groups.is_sorted() && groups.iter().all(|(_, values)| !values.is_empty()));
+            let mut keys = items.iter().map(|(key, _)| *key).collect::<Vec<_>>();
+            unique(&mut keys);
+            prop_assert!(keys.iter().eq(groups.iter().map(|(key, _)| key)));
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Warnings about settings that are allowed and unwise. `tollgate check` prints them, and a gateway
 //! logs them when it starts.
 
-use std::collections::BTreeMap;
-
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::path::PathFault;
 use crate::policy::router::{By, Refusal};
 use crate::proxy::settings::{Condition, Service, Settings, TargetHost};
+use crate::sort;
 
 /// Returns a line for each warning. No line has a secret in it.
 pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
@@ -54,16 +53,17 @@ struct Reached<'s> {
 /// Open routes that reach what a guarded route reaches, a line for each host and port.
 fn ways_round(settings: &Settings) -> Vec<String> {
     // By host and port: the same server, whatever the scheme and the trust settings are.
-    let mut reached: BTreeMap<(String, u16), Reached<'_>> = BTreeMap::new();
-    for service in &settings.services {
-        for target in service
-            .destinations
-            .iter()
-            .filter_map(|one| settings.targets.get(one.target))
-        {
-            let by = reached
-                .entry((target.host.to_string().to_ascii_lowercase(), target.port))
-                .or_default();
+    let used = settings.services.iter().flat_map(|service| {
+        let targets = service.destinations.iter();
+        let targets = targets.filter_map(|one| settings.targets.get(one.target));
+        targets.map(move |target| {
+            let host = target.host.to_string().to_ascii_lowercase();
+            ((host, target.port), service)
+        })
+    });
+    let reached = sort::group(used).into_iter().map(|(place, services)| {
+        let mut by = Reached::default();
+        for service in services {
             let routes = if is_open(service) {
                 &mut by.open
             } else {
@@ -73,10 +73,9 @@ fn ways_round(settings: &Settings) -> Vec<String> {
                 routes.push(&service.route);
             }
         }
-    }
-    let both = reached
-        .into_iter()
-        .filter(|(_, by)| !by.open.is_empty() && !by.guarded.is_empty());
+        (place, by)
+    });
+    let both = reached.filter(|(_, by)| !by.open.is_empty() && !by.guarded.is_empty());
     let line = |((host, port), by): ((String, u16), Reached<'_>)| {
         format!(
             "{host}:{port} is behind the guarded {} and the open {}: a client that is refused there may ask here; see that it tells them \
@@ -116,7 +115,7 @@ fn misspelled(settings: &Settings) -> Vec<String> {
 /// Routes whose services admit different clients, and differ in `match`: what a client sends decides
 /// who is asked for credentials.
 fn told_apart(settings: &Settings) -> Vec<String> {
-    let mut lines: BTreeMap<&str, String> = BTreeMap::new();
+    let mut found = Vec::new();
     let conditional = settings.services.iter();
     for service in conditional.filter(|service| !service.conditions.is_empty()) {
         let differs = |other: &Service| {
@@ -125,20 +124,22 @@ fn told_apart(settings: &Settings) -> Vec<String> {
             is_other && meets(&service.hosts, &other.hosts)
         };
         let mut others = settings.services.iter();
-        if !lines.contains_key(&*service.route)
-            && others.any(|other| other.route == service.route && differs(other))
-        {
-            let texts = service.conditions.iter().map(Condition::text);
-            let line = format!(
-                "route {:?} has services with different \"auth\", which \"match\" tells apart ({}): a client chooses between them; \
-                 give all of them the same \"auth\" and \"scopes\"",
-                service.route,
-                texts.collect::<Vec<_>>().join(", ")
-            );
-            lines.insert(&service.route, line);
+        if others.any(|other| other.route == service.route && differs(other)) {
+            found.push((&service.route, service));
         }
     }
-    lines.into_values().collect()
+    let first = sort::group(found).into_iter();
+    let first = first.filter_map(|(_, services)| services.first().copied());
+    let line = |service: &Service| {
+        let texts = service.conditions.iter().map(Condition::text);
+        format!(
+            "route {:?} has services with different \"auth\", which \"match\" tells apart ({}): a client chooses between them; \
+             give all of them the same \"auth\" and \"scopes\"",
+            service.route,
+            texts.collect::<Vec<_>>().join(", ")
+        )
+    };
+    first.map(line).collect()
 }
 
 /// Returns true if a request may be for a host of both lists.

@@ -126,7 +126,7 @@ impl Reader<'_, '_, '_> {
             found.starts_with('.') == name.starts_with('.') && fits(&found, &name)
         };
         let mut names = names.into_iter().filter(fits).collect::<Vec<_>>();
-        names.sort_unstable();
+        crate::sort::sort(&mut names);
         Ok(names.into_iter().map(|name| folder.join(name)).collect())
     }
 

@@ -9,6 +9,7 @@ use super::ask::now;
 use super::{Examined, Subject, listed};
 use crate::config::{Config, ListenAddress, ListenKind};
 use crate::limits::EXPIRY_WARNING;
+use crate::sort;
 use crate::time::{Duration, UnixTime};
 use crate::transport::inspect::{Gap, chain_facts, host_names};
 
@@ -44,8 +45,7 @@ fn certificates(config: &Config) -> Vec<(&PathBuf, &PathBuf)> {
     let mut certificates = pairs
         .map(|pair| (&pair.certificate, &pair.key))
         .collect::<Vec<_>>();
-    certificates.sort();
-    certificates.dedup();
+    sort::unique(&mut certificates);
     certificates
 }
 
@@ -72,8 +72,7 @@ fn keys(config: &Config) -> Vec<&PathBuf> {
         .map(|(_, key)| key)
         .chain(of_upstreams)
         .collect::<Vec<_>>();
-    keys.sort();
-    keys.dedup();
+    sort::unique(&mut keys);
     keys
 }
 
@@ -138,8 +137,7 @@ fn hosts(config: &Config, certificates: &[(&PathBuf, &PathBuf)], examined: &mut 
         .filter(|host| host.parse::<IpAddr>().is_err() && !is_covered(host, &names))
         .cloned()
         .collect::<Vec<_>>();
-    bare.sort();
-    bare.dedup();
+    sort::unique(&mut bare);
     if bare.is_empty() {
         return;
     }
@@ -174,8 +172,7 @@ pub(super) fn days_left(end: UnixTime, warning: Duration) -> Option<u64> {
 fn permissions(subject: &Subject<'_>, keys: &[&PathBuf], examined: &mut Examined) {
     let mut files = subject.files.to_vec();
     files.push(subject.file.to_owned());
-    files.sort();
-    files.dedup();
+    sort::unique(&mut files);
     examined.begin(files.len());
     for path in files {
         let Ok(facts) = std::fs::metadata(&path) else {
@@ -207,8 +204,7 @@ fn folders(config: &Config, examined: &mut Examined) {
     let records = config.settings.record.as_ref();
     let records = records.map(|record| Path::new(&record.dir));
     let mut folders = sockets.chain(records).collect::<Vec<_>>();
-    folders.sort();
-    folders.dedup();
+    sort::unique(&mut folders);
     examined.begin(folders.len());
     for folder in folders {
         let folder = match folder.as_os_str().is_empty() {

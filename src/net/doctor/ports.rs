@@ -1,6 +1,5 @@
 //! Addresses to listen on: whether they are free, and otherwise which process has them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,6 +12,7 @@ use super::Examined;
 use super::running::{Running, is_same_file};
 use crate::config::{Config, ListenAddress, ListenKind, Port};
 use crate::net::listener::Listener;
+use crate::sort;
 
 /// Socket that a process listens on.
 struct Open {
@@ -58,10 +58,10 @@ pub(super) fn examine(
     let sharers = holders(&shared, &open);
     let holders = holders(&held, &open);
     let mut is_running = running.pid.is_some();
-    let mut sharers = sharers.values().flatten();
+    let mut sharers = sharers.iter().flat_map(|(_, pids)| pids);
     is_running |= sharers.any(|pid| runs_file(*pid, file));
     for address in held {
-        let pids = holders.get(&address.to_string());
+        let pids = sort::value_of(&holders, &address.to_string());
         let pids = pids.map_or(&[][..], Vec::as_slice);
         let is_ours = |pid: &u64| running.pid == Some(*pid) || runs_file(*pid, file);
         if pids.iter().any(is_ours) || (pids.is_empty() && running.pid.is_some()) {
@@ -222,19 +222,20 @@ fn is_in_the_way(open: &Place, wanted: &ListenAddress) -> bool {
 }
 
 /// Returns the processes behind addresses, as far as this user may see them.
-fn holders(held: &[&ListenAddress], open: &[Open]) -> BTreeMap<String, Vec<u64>> {
-    let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn holders(held: &[&ListenAddress], open: &[Open]) -> Vec<(String, Vec<u64>)> {
+    let mut wanted = Vec::new();
     for address in held {
         let sockets = open.iter();
         for socket in sockets.filter(|socket| is_in_the_way(&socket.place, address)) {
             let link = format!("socket:[{}]", socket.inode);
-            wanted.entry(link).or_default().push(address.to_string());
+            wanted.push((link, address.to_string()));
         }
     }
-    let mut found: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     if wanted.is_empty() {
-        return found;
+        return Vec::new();
     }
+    let wanted = sort::group(wanted);
+    let mut found = Vec::new();
     for process in folder("/proc") {
         let Some(pid) = process.parse::<u64>().ok() else {
             continue;
@@ -243,13 +244,18 @@ fn holders(held: &[&ListenAddress], open: &[Open]) -> BTreeMap<String, Vec<u64>>
         for descriptor in folder(&descriptors) {
             let link = fs::read_link(format!("{descriptors}/{descriptor}"));
             let link = link.unwrap_or_default();
-            for address in wanted.get(&*link.to_string_lossy()).into_iter().flatten() {
-                let pids = found.entry(address.clone()).or_default();
-                if !pids.contains(&pid) {
-                    pids.push(pid);
-                }
-            }
+            let addresses = sort::value_of(&wanted, &*link.to_string_lossy());
+            found.extend(
+                addresses
+                    .into_iter()
+                    .flatten()
+                    .map(|one| (one.clone(), pid)),
+            );
         }
+    }
+    let mut found = sort::group(found);
+    for (_, pids) in &mut found {
+        pids.dedup();
     }
     found
 }

@@ -1,6 +1,5 @@
 //! Names, targets and providers: whether they answer, and what their answers say.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,6 +15,7 @@ use crate::policy::auth::introspection;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Kind, Provider};
 use crate::proxy::settings::{HealthCheck, Target, TargetHost};
+use crate::sort;
 use crate::time::UnixTime;
 use crate::upstream::addresses::of_socket;
 
@@ -74,16 +74,17 @@ pub(super) fn examine(loaded: &Loaded, subject: &Subject<'_>, examined: &mut Exa
 /// Returns each target that a service uses, and each provider that is asked over the network.
 fn probes(config: &Config) -> Vec<Probe<'_>> {
     let settings = &config.settings;
-    let mut used: BTreeMap<usize, (Vec<String>, Option<&HealthCheck>)> = BTreeMap::new();
-    for service in &settings.services {
+    let used = settings.services.iter().flat_map(|service| {
         let targets = service.destinations.iter().map(|to| to.target);
-        for target in targets.collect::<BTreeSet<_>>() {
-            let (users, check) = used.entry(target).or_default();
-            users.push(service.route.clone());
-            *check = check.or(service.health_check.as_ref());
-        }
-    }
-    let services = used.into_iter().map(|(index, (users, check))| {
+        let mut targets = targets.collect::<Vec<_>>();
+        sort::unique(&mut targets);
+        targets.into_iter().map(move |target| (target, service))
+    });
+    let services = sort::group(used).into_iter().map(|(index, services)| {
+        let users = services.iter().map(|service| service.route.clone());
+        let users = users.collect::<Vec<_>>();
+        let mut checks = services.iter().map(|service| service.health_check.as_ref());
+        let check = checks.find_map(|check| check);
         let purpose = check.map_or(Purpose::Any, Purpose::Health);
         (index, users, purpose)
     });
@@ -104,32 +105,36 @@ fn probes(config: &Config) -> Vec<Probe<'_>> {
     probes.collect()
 }
 
+/// Names and their addresses, sorted by name.
+type Addresses<'a> = Vec<(&'a str, Vec<IpAddr>)>;
+
 /// Looks up each name once. Returns the addresses of those that have some.
-fn look_up<'a>(probes: &[Probe<'a>], examined: &mut Examined) -> BTreeMap<&'a str, Vec<IpAddr>> {
-    let mut users: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
-    for probe in probes {
-        if let TargetHost::Name(name) = &probe.target.host {
-            users.entry(name).or_default().extend(&probe.users);
-        }
-    }
-    let jobs = users.keys().map(|name| {
+fn look_up<'a>(probes: &[Probe<'a>], examined: &mut Examined) -> Addresses<'a> {
+    let named = probes.iter().filter_map(|probe| match &probe.target.host {
+        TargetHost::Name(name) => Some((name.as_str(), &probe.users)),
+        TargetHost::Address(_) | TargetHost::Unix(_) => None,
+    });
+    let users = sort::group(named);
+    let jobs = users.iter().map(|(name, _)| {
         let name = (*name).to_owned();
         let job: Job = Box::new(move || Done::Addresses(dns::look_up(&name)));
         job
     });
     examined.begin(users.len());
-    let mut found = BTreeMap::new();
+    let mut found = Vec::new();
     for ((name, users), done) in users.iter().zip(run(jobs.collect())) {
         let problem = match done {
             Done::Addresses(Ok(addresses)) if !addresses.is_empty() => {
-                found.insert(*name, addresses);
+                found.push((*name, addresses));
                 continue;
             }
             Done::Addresses(Ok(_)) => "has no address".to_owned(),
             Done::Addresses(Err(reason)) => format!("does not resolve: {reason}"),
             Done::Answer(_) | Done::Late => "the name server gives no answer in 3 s".to_owned(),
         };
-        let users = users.iter().map(|user| (*user).clone()).collect::<Vec<_>>();
+        let users = users.iter().copied().flatten().cloned();
+        let mut users = users.collect::<Vec<_>>();
+        sort::unique(&mut users);
         let what = format!("name {name} ({})", listed(&users));
         let cure =
             "correct the name in the file, or add it to the DNS or to /etc/hosts of this machine";
@@ -138,10 +143,12 @@ fn look_up<'a>(probes: &[Probe<'a>], examined: &mut Examined) -> BTreeMap<&'a st
     found
 }
 
-fn addresses(target: &Target, names: &BTreeMap<&str, Vec<IpAddr>>) -> Vec<SocketAddr> {
+fn addresses(target: &Target, names: &Addresses<'_>) -> Vec<SocketAddr> {
     let hosts = match &target.host {
         TargetHost::Address(address) => vec![*address],
-        TargetHost::Name(name) => names.get(name.as_str()).cloned().unwrap_or_default(),
+        TargetHost::Name(name) => sort::value_of(names, name.as_str())
+            .cloned()
+            .unwrap_or_default(),
         TargetHost::Unix(_) => {
             let path = target.host.socket().unwrap_or_default();
             return vec![of_socket(path)];

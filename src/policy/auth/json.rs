@@ -237,7 +237,9 @@ impl<'de> Visitor<'de> for Level<'_> {
             members.push((name, map.next_value_seed(level)?));
         }
         members.shrink_to_fit();
-        members.sort_unstable_by(|(one, _), (other, _)| self.compare(one, other));
+        crate::sort::sort_by(&mut members, |(one, _): &(String, Json), (other, _)| {
+            self.compare(one, other)
+        });
         let mut pairs = members.iter().zip(members.iter().skip(1));
         if pairs.any(|((one, _), (next, _))| self.compare(one, next).is_eq()) {
             return Err(A::Error::custom("a member twice"));
