@@ -9,7 +9,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyP
 use tollgate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
 use tollgate::policy::auth::base64::{decode_url, encode_url};
 use tollgate::policy::auth::credential_cache::{CredentialCache, Fingerprints};
-use tollgate::policy::auth::grant::{Forwarded, Grant};
+use tollgate::policy::auth::grant::{Grant, UsedClaim};
 use tollgate::policy::auth::jwks::KeySet;
 use tollgate::policy::auth::jwt::{Checked, Rules};
 use tollgate::policy::auth::key::{Curve, Material, Secret, VerifyingKey};
@@ -82,9 +82,9 @@ fn rules() -> Rules {
         issuers: Vec::new(),
         audiences: Vec::new(),
         leeway: Duration::ZERO,
-        forwarded: vec![Forwarded {
+        claims: vec![UsedClaim {
             claim: "sub".to_owned(),
-            header: "X-User-Id".to_owned(),
+            header: Some("X-User-Id".to_owned()),
         }],
     }
 }

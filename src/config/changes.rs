@@ -222,6 +222,14 @@ fn endpoint<'a>(settings: &'a Settings, provider: &Provider) -> Option<TargetIde
     settings.targets.get(endpoint.target).map(Target::identity)
 }
 
+fn is_provider_changed(before: &Settings, after: &Settings) -> bool {
+    before.auth.len() != after.auth.len()
+        || before.auth.iter().zip(&after.auth).any(|(one, other)| {
+            !one.as_written().is_like(&other.as_written())
+                || endpoint(before, one) != endpoint(after, other)
+        })
+}
+
 /// Returns true if a listener that stays changes. One that was added or removed is counted
 /// elsewhere.
 fn is_listener_changed(old: &Config, new: &Config) -> bool {
@@ -277,19 +285,13 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         request_id: _,
         record: _,
     } = before;
-    let is_provider_changed = || {
-        before.auth.len() != after.auth.len()
-            || before.auth.iter().zip(&after.auth).any(|(one, other)| {
-                !one.is_like(other) || endpoint(before, one) != endpoint(after, other)
-            })
-    };
     let [request_edits, response_edits] =
         edit_keys(before.edits.as_deref(), after.edits.as_deref());
     let is_port_changed = before.https_port != after.https_port;
     names_of(&[
         (is_listener_changed(old, new) || is_port_changed, "listen"),
         (old.acme != new.acme, "acme"),
-        (is_provider_changed(), "auth"),
+        (is_provider_changed(before, after), "auth"),
         (is_store_changed(before, after), "stores"),
         (before.rate_limit != after.rate_limit, "rateLimit"),
         (before.auth_failures != after.auth_failures, "authFailures"),

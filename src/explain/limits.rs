@@ -60,12 +60,15 @@ fn key(limit: &RateLimit, client: Peer, is_guarded: bool, request: &Request<'_>)
             Some(value) => format!("{:?}", String::from_utf8_lossy(value)),
             None => format!("{address}, because {name} is not there once with a value"),
         },
-        RateKey::Consumer if !is_guarded || request.is_preflight() => {
+        RateKey::Consumer | RateKey::Claim(_) if !is_guarded || request.is_preflight() => {
             format!("{address}, because the request is not authenticated")
         }
         RateKey::Consumer => {
             format!("by the credential, after \"auth\"; {address} for one without it")
         }
+        RateKey::Claim(name) => format!(
+            "by the claim {name}, after \"auth\"; by the consumer for a token without it, and {address} for one without both"
+        ),
     }
 }
 

@@ -661,6 +661,33 @@ fn each_limit_of_a_list_is_told() {
 }
 
 #[test]
+fn a_limit_by_a_claim_is_told() {
+    let config = config(
+        r#"{ "rateLimit": { "requests": 7, "key": "claim:tenant" }, "auth": { "i": { "type": "introspection", "url": "https://i.test" } },
+        "services": [{ "route": "/a", "target": "http://10.0.0.1", "auth": "i" }, { "route": "/b", "target": "http://10.0.0.1" }] }"#,
+    );
+    for (line, counted) in [
+        (
+            "GET /a",
+            "by the claim tenant, after \"auth\"; by the consumer for a token without it, and 127.0.0.1 for one without both",
+        ),
+        (
+            "GET /b",
+            "127.0.0.1, because the request is not authenticated",
+        ),
+    ] {
+        let texts = rows(&told(&config, &asked(line, &[])), "rateLimit");
+        assert_eq!(
+            texts,
+            [format!(
+                "7 requests in 1m for each value of the claim tenant, here {counted}; \
+                 taken as the first one of the window that all services without a limit of their own share"
+            )]
+        );
+    }
+}
+
+#[test]
 fn pages_of_errors_and_rewritten_urls_are_told() {
     let text = r#"{ "errorPages": { "5xx": "e.html" }, "services": [
         { "route": "/a", "target": "http://10.0.0.1/x", "rewriteLocation": true, "rewriteCookiePath": true },

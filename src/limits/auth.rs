@@ -32,6 +32,10 @@ pub const AUTH_CLIENT_LINES_BYTES: usize = 16 << 10;
 pub const AUTH_FORWARDED_HEADERS: usize = 32;
 /// Bytes of the name of such a header.
 pub const AUTH_HEADER_NAME_BYTES: usize = 128;
+/// Claims that rate limits count by, in the whole file: each valid token keeps a hash of each.
+pub const AUTH_COUNTED_CLAIMS: usize = 8;
+/// Bytes of the name of such a claim; a URL in the namespace of an issuer fits.
+pub const AUTH_CLAIM_NAME_BYTES: usize = 128;
 /// Providers that one service may name: each may have to be asked, one after the other.
 pub const AUTH_PROVIDERS_PER_SERVICE: usize = 8;
 /// Bytes of one provider's cache of valid credentials, and as much again for invalid ones: a few

@@ -17,6 +17,8 @@ pub enum RateKey {
     Header(String),
     /// Name of the API key, user of Basic, or subject of a token; by address without one.
     Consumer,
+    /// Value of a claim of the token; as `Consumer` without one.
+    Claim(String),
 }
 
 impl RateKey {
@@ -24,7 +26,7 @@ impl RateKey {
     pub const fn is_of_credential(&self) -> bool {
         match self {
             RateKey::Ip | RateKey::Header(_) => false,
-            RateKey::Consumer => true,
+            RateKey::Consumer | RateKey::Claim(_) => true,
         }
     }
 
@@ -34,6 +36,7 @@ impl RateKey {
             RateKey::Ip => "ip".to_owned(),
             RateKey::Header(name) => format!("header:{name}"),
             RateKey::Consumer => "consumer".to_owned(),
+            RateKey::Claim(name) => format!("claim:{name}"),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::http::field::is_value_byte;
 use crate::limits::{AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_KEYS_TRIED};
 use crate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
 use crate::policy::auth::base64;
-use crate::policy::auth::grant::Forwarded;
+use crate::policy::auth::grant::UsedClaim;
 use crate::policy::auth::introspection::{self, Answer};
 use crate::policy::auth::json::Json;
 use crate::policy::auth::jwks::KeySet;
@@ -38,11 +38,11 @@ fn cost_is_bounded(bytes: &[u8]) {
     );
 }
 
-fn forwarded() -> Vec<Forwarded> {
+fn forwarded() -> Vec<UsedClaim> {
     ["iss", "sub", "a"]
-        .map(|claim| Forwarded {
+        .map(|claim| UsedClaim {
             claim: claim.to_owned(),
-            header: format!("X-{claim}"),
+            header: Some(format!("X-{claim}")),
         })
         .to_vec()
 }
@@ -55,7 +55,7 @@ pub fn token(bytes: &[u8]) {
         issuers: Vec::new(),
         audiences: Vec::new(),
         leeway: Duration::ZERO,
-        forwarded: forwarded(),
+        claims: forwarded(),
     };
     let secret = base64::decode_url(KEY).unwrap_or_default();
     let key = VerifyingKey::new(None, Material::Secret(Secret::new(secret)), everything());

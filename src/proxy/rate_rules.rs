@@ -118,7 +118,7 @@ impl RateRules {
     pub(super) fn bytes_of(limit: &RateLimit) -> usize {
         let key = match &limit.key {
             RateKey::Ip | RateKey::Consumer => 0,
-            RateKey::Header(name) => name.len(),
+            RateKey::Header(name) | RateKey::Claim(name) => name.len(),
         };
         let exempt = size_of_val(&limit.exempt.networks[..]);
         let texts = key.saturating_add(exempt).saturating_mul(2);
@@ -169,10 +169,15 @@ impl LimitRule {
 
     /// Returns the value that the request counts by; `None`: by its address.
     pub(super) fn value<'a>(&self, asked: &Asked<'a>) -> Option<&'a [u8]> {
+        let consumer = || Some(asked.grant?.consumer()?.as_bytes());
         let value = match &self.key {
             RateKey::Ip => return None,
             RateKey::Header(name) => only_value(asked.head, name.as_bytes()),
-            RateKey::Consumer => asked.grant.and_then(Grant::consumer).map(str::as_bytes),
+            RateKey::Consumer => consumer(),
+            RateKey::Claim(name) => {
+                let claim = asked.grant.and_then(|grant| grant.claim(name));
+                claim.or_else(consumer)
+            }
         };
         value.filter(|value| !value.is_empty())
     }

@@ -232,6 +232,140 @@ fn a_consumer_counts_wherever_its_requests_come_from() {
 }
 
 #[test]
+fn a_claim_counts_whoever_sends_it() {
+    let mut world = guarded(r#"{ "requests": 1, "key": "claim:tenant" }"#);
+    let mut of = |last: u8, claims: &str, expected: u16| {
+        let token = token(&format!(r#"{{{claims}"exp":{}}}"#, NOW + 60));
+        let text = ask(&mut world, last, &bearer(&token));
+        assert_eq!(status(&text), expected, "{last} {claims:.60}");
+    };
+    of(1, r#""sub":"ann","tenant":"a","#, 200);
+    of(2, r#""sub":"bob","tenant":"a","#, 429);
+    // A token that is remembered counts again.
+    of(2, r#""sub":"bob","tenant":"a","#, 429);
+    of(1, r#""sub":"ann","tenant":"b","#, 200);
+    of(1, r#""sub":"ann","tenant":7,"#, 200);
+    of(1, r#""sub":"ann","tenant":"7","#, 429);
+    let long = "x".repeat(2_000);
+    of(1, &format!(r#""tenant":"{long}y","#), 200);
+    of(1, &format!(r#""tenant":"{long}z","#), 200);
+    of(2, &format!(r#""tenant":"{long}y","#), 429);
+    // Without a value by the consumer, and never together with one.
+    of(1, r#""sub":"ann","#, 200);
+    of(2, r#""sub":"ann","tenant":["a"],"#, 429);
+    of(3, r#""sub":"ann","tenant":{"a":1},"#, 429);
+    of(4, r#""sub":"ann","tenant":null,"#, 429);
+    of(1, r#""sub":"a","#, 200);
+    of(1, r#""sub":"7","tenant":"","#, 200);
+    // Without both by the address.
+    of(9, "", 200);
+    of(9, "", 429);
+    of(8, "", 200);
+    // An API key is a consumer.
+    for expected in [200, 429] {
+        assert_eq!(status(&ask(&mut world, 1, "X-Key: abc\r\n")), expected);
+    }
+    assert_eq!(status(&ask(&mut world, 7, "X-Key: abd\r\n")), 401);
+}
+
+/// Nothing about the claim goes upstream, and header lines that a claim has otherwise stay.
+#[test]
+fn a_claim_that_counts_is_not_forwarded() {
+    let text = |limit: &str| {
+        format!(
+            r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "main" {limit} }} ],
+              "auth": {{ "main": {{ "type": "jwt", "secret": "{SECRET}", "forwardClaims": {{ "sub": "X-User" }} }} }},
+              "requestId": false, "cors": false, "securityHeaders": false }}"#
+        )
+    };
+    let sent = |limit: &str| {
+        let mut world = World::with(&text(limit));
+        let client = world.connect();
+        let lines = bearer(&anns(r#","tenant":"a""#));
+        world.send(
+            client,
+            format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{lines}\r\n"),
+        );
+        let origin = world.accept();
+        let text = world.received_upstream(origin);
+        world.reply(origin, ANSWER);
+        world.expect_status(client, 200);
+        text
+    };
+    let plain = sent("");
+    assert!(plain.contains("X-User: ann\r\n"), "{plain}");
+    for key in ["claim:tenant", "claim:sub"] {
+        let limit = format!(r#", "rateLimit": {{ "key": "{key}" }}"#);
+        assert_eq!(sent(&limit), plain, "{key}");
+    }
+}
+
+/// A claim that counts from a reload on counts for tokens that were remembered before.
+#[test]
+fn a_reload_that_counts_by_a_claim_reads_it_of_all_tokens() {
+    let text = |limit: &str| {
+        format!(
+            r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "main", "rateLimit": {limit} }} ],
+              "auth": {{ "main": {{ "type": "jwt", "secret": "{SECRET}" }} }}, "cors": false, "securityHeaders": false }}"#
+        )
+    };
+    let mut world = World::with(&text("false"));
+    let of = |sub: &str| {
+        bearer(&token(&format!(
+            r#"{{"sub":"{sub}","tenant":"a","exp":{}}}"#,
+            NOW + 60
+        )))
+    };
+    let (ann, bob) = (of("ann"), of("bob"));
+    for lines in [&ann, &bob] {
+        assert_eq!(status(&ask(&mut world, 1, lines)), 200);
+    }
+    world.reload(&text(r#"{ "requests": 1, "key": "claim:tenant" }"#));
+    assert_eq!(status(&ask(&mut world, 1, &ann)), 200);
+    assert_eq!(status(&ask(&mut world, 2, &bob)), 429);
+    // Another number keeps the count, another claim begins a new one.
+    world.reload(&text(r#"{ "requests": 2, "key": "claim:tenant" }"#));
+    assert_eq!(status(&ask(&mut world, 2, &bob)), 200);
+    assert_eq!(status(&ask(&mut world, 2, &bob)), 429);
+    world.reload(&text(r#"{ "requests": 2, "key": "claim:sub" }"#));
+    assert_eq!(status(&ask(&mut world, 2, &bob)), 200);
+}
+
+#[test]
+fn an_introspected_claim_counts() {
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "i",
+                "rateLimit": { "requests": 1, "key": "claim:tenant" } } ],
+             "auth": { "i": { "type": "introspection", "url": "http://10.0.0.9/i" } }, "cors": false, "securityHeaders": false }"#,
+    );
+    let mut of = |name: &str, claims: &str, expected: u16| {
+        let client = world.connect();
+        let lines = bearer(name);
+        world.send(
+            client,
+            format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{lines}\r\n"),
+        );
+        let server = world.accept();
+        world.take_upstream(server);
+        let body = format!(r#"{{"active":true{claims}}}"#);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        world.reply(server, format!("{head}{body}"));
+        world.finish_upstream(server);
+        if expected == 200 {
+            let origin = world.accept();
+            world.take_upstream(origin);
+            world.reply(origin, ANSWER);
+            world.finish_upstream(origin);
+        }
+        world.expect_status(client, expected);
+    };
+    of("t1", r#","sub":"ann","tenant":"a""#, 200);
+    of("t2", r#","sub":"bob","tenant":"a""#, 429);
+    of("t3", r#","sub":"bob""#, 200);
+    of("t4", r#","sub":"bob","tenant":[]"#, 429);
+}
+
+#[test]
 fn a_limit_by_credential_gives_back_what_a_limit_by_address_counted() {
     let mut world = guarded(
         r#"[ { "requests": 2, "window": "1h", "headers": "x" }, { "requests": 1, "window": "10s", "key": "consumer" } ]"#,

@@ -64,10 +64,11 @@ def services():
         "/sliding": {"requests": 6, "window": "3s", "algorithm": "sliding"},
         "/bucket": {"requests": 60, "window": "60s", "algorithm": "bucket", "burst": 10},
         "/user": [{"requests": 8, **HOUR}, {"requests": 3, "key": "consumer", **HOUR}],
+        "/claim": {"requests": 3, "key": "claim:tenant", **HOUR},
         "/off": False,
     }
     target = f"http://127.0.0.1:{UPSTREAM}"
-    auth = {"/user": {"auth": ["idp", "keys"]}}
+    auth = {route: {"auth": ["idp", "keys"]} for route in ("/user", "/claim")}
     return [{"route": route, "target": target, "rateLimit": limit, **auth.get(route, {})} for route, limit in limits.items()]
 
 
@@ -219,6 +220,22 @@ def consumers(gate, show):
     show("8 by address and 3 by consumer: 5 each of " + ", ".join(found), "tollgate", list(found.values()))
 
 
+def claims(gate, show):
+    """A tenant counts whoever sends its token; a token without one counts by its subject."""
+    def bearer(**claims):
+        return {"Authorization": f"Bearer {token(claims)}"}
+
+    requests = [("ann of a", 3, bearer(sub="ann", tenant="a")), ("bob of a elsewhere", 0, {**bearer(sub="bob", tenant="a"), "source": "127.0.5.1"}),
+                ("ann of b", 3, bearer(sub="ann", tenant="b")), ("number 7", 3, bearer(tenant=7)), ("text 7", 0, bearer(tenant="7")),
+                ("odd bytes", 3, bearer(sub="ann", tenant="\u00e4\"\r\n")), ("ann of a list", 3, bearer(sub="ann", tenant=["a"])),
+                ("ann of an object", 0, bearer(sub="ann", tenant={"a": 1})), ("ann of none", 0, bearer(sub="ann")), ("subject a", 3, bearer(sub="a")),
+                ("API key of ann, who is counted", 0, {"X_Api_Key": "key-of-ann"}), ("nobody", 3, {**bearer(), "source": "127.0.5.2"})]
+    found = {name: let_in(gate.port, "/claim", 5, **more) for name, _, more in requests}
+    wanted = {name: count for name, count, _ in requests}
+    must(found == wanted, f"claims: {found}, not {wanted}")
+    show("3 by claim:tenant: 5 each of " + ", ".join(found), "tollgate", list(found.values()))
+
+
 def kept(gate):
     """A reload keeps what was counted; a key with other numbers counts on."""
     file = pathlib.Path(path(f"{gate.name}.json"))
@@ -258,7 +275,7 @@ def main():
         except (Wrong, OSError) as wrong:
             failed.append(wrong)
 
-    threads = [threading.Thread(target=run, args=(part,)) for part in (fixed, bucket, sliding, same, consumers)]
+    threads = [threading.Thread(target=run, args=(part,)) for part in (fixed, bucket, sliding, same, consumers, claims)]
     for thread in threads:
         thread.start()
     for thread in threads:

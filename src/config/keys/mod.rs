@@ -48,7 +48,6 @@ const ACCESS_LOGS: [(&str, AccessLogFormat); 3] = [
 /// Reads the whole document. `None`, or errors in `report`: the configuration must not be used.
 pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>) -> Option<Config> {
     let (object, places) = document(root, report)?;
-    read_rest(&object, places.is_none().then_some(root.at), report);
     let (stores, rate_limit) = rate_limits(&object, source, report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
     let auth = auth::compile(object.get("auth"), source, report);
@@ -56,10 +55,9 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     let security_headers = security_headers::compile(object.get("securityHeaders"), report);
     let error_pages = error_pages::compile(object.get("errorPages"), source, report);
     let (limits, in_flight) = limits::compile(object.get("limits"), report);
-    let sticky = object.get("sticky");
     let defaults = services::Defaults {
         in_flight,
-        sticky: sticky.and_then(|place| services::sticky::session(place, report)),
+        sticky: services::sticky::of_top(&object, report),
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,
         policies,
@@ -71,7 +69,9 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         stores: &stores.names,
     };
     let (services, mut targets) = services::all(places.as_ref(), &defaults, source, report);
-    let (auth, stores) = (auth.join(&mut targets), stores.join(&mut targets));
+    let counted = rate_limit::claims((&rate_limit, &services), root.at, report);
+    let auth = auth.join(&mut targets, &counted);
+    let stores = stores.join(&mut targets);
     let (listeners, acme) = listeners(
         &object,
         located(root, "listen"),
@@ -128,6 +128,7 @@ fn document<'a>(
     }
     let object = located(root, "").object(report)?;
     let services = object.get("services").cloned();
+    read_rest(&object, services.is_none().then_some(root.at), report);
     Some((object, services))
 }
 

@@ -1,12 +1,12 @@
 //! `rateLimit`, of the whole gateway and of a service.
 
-use crate::limits::RATE_LIMITS_MAX;
+use crate::limits::{AUTH_CLAIM_NAME_BYTES, AUTH_COUNTED_CLAIMS, RATE_LIMITS_MAX};
 use crate::policy::forward::PeerSet;
 use crate::policy::meter::Algorithm;
 use crate::policy::rate::{RateLimit, SharedCount};
 use crate::policy::rate_fields::RateHeaders;
 use crate::policy::rate_key::RateKey;
-use crate::proxy::settings::ServiceRateLimit;
+use crate::proxy::settings::{Service, ServiceRateLimit};
 
 use crate::config::schema::{RATE_KEY_EXPECTED, RATE_LIMIT};
 use crate::config::syntax::document::Value;
@@ -15,6 +15,17 @@ use crate::config::syntax::report::Report;
 use crate::config::syntax::suggestions;
 use crate::config::values::header_name::is_token;
 use crate::config::values::{networks, scalars};
+
+/// Credentials that a service lets requests in by.
+#[derive(Clone, Copy)]
+pub(crate) enum Credentials {
+    /// No credentials: all requests are let in.
+    Nothing,
+    /// No tokens.
+    NoTokens,
+    /// Tokens, among others.
+    Tokens,
+}
 
 /// Returns the limit that holds without `rateLimit`.
 pub(crate) fn defaults(report: &mut Report<'_>) -> RateLimit {
@@ -47,11 +58,11 @@ pub(crate) fn top(
 }
 
 /// Reads a service's `rateLimit`: keys that it does not give are the top level's, if that is one
-/// limit. `stores`: names of the stores. `is_guarded`: the service has `auth`.
+/// limit. `stores`: names of the stores. `credentials`: what the service lets requests in by.
 pub(crate) fn service(
     place: Option<&Located<'_>>,
     (top, stores): (&[RateLimit], &[String]),
-    is_guarded: bool,
+    credentials: Credentials,
     report: &mut Report<'_>,
 ) -> ServiceRateLimit {
     let Some(place) = place else {
@@ -65,17 +76,48 @@ pub(crate) fn service(
         _ => defaults(report),
     };
     let limits = rate_limits(place, (&base, stores), report);
-    let by_credential = limits.iter().find(|limit| limit.key.is_of_credential());
-    if let Some(limit) = by_credential
-        && !is_guarded
-    {
-        let key = limit.key.text();
-        place.fail_bare(
-            report,
-            format!("counts by {key:?}, and the service asks nobody for credentials; add \"auth\""),
-        );
+    let fault = limits.iter().find_map(|limit| {
+        let then = match (&limit.key, credentials) {
+            (RateKey::Consumer | RateKey::Claim(_), Credentials::Nothing) => {
+                "the service asks nobody for credentials; add \"auth\""
+            }
+            (RateKey::Claim(_), Credentials::NoTokens) => {
+                "only tokens have claims; add a provider of the type \"jwt\" or \"introspection\""
+            }
+            _ => return None,
+        };
+        Some(format!("counts by {:?}, and {then}", limit.key.text()))
+    });
+    if let Some(fault) = fault {
+        place.fail_bare(report, fault);
     }
     ServiceRateLimit::Own(limits)
+}
+
+/// Returns the claims that limits of the top level and of services count by, each once. `at`: the
+/// place of the file, for an error.
+pub(crate) fn claims<'a>(
+    (top, services): (&'a [RateLimit], &'a [Service]),
+    at: usize,
+    report: &mut Report<'_>,
+) -> Vec<&'a str> {
+    let mut claims = Vec::new();
+    let own = services.iter().flat_map(Service::own_limits);
+    for limit in top.iter().chain(own) {
+        if let RateKey::Claim(name) = &limit.key
+            && !claims.contains(&name.as_str())
+        {
+            if claims.len() == AUTH_COUNTED_CLAIMS {
+                let text = format!(
+                    "the limits count by more than {AUTH_COUNTED_CLAIMS} claims, {name:?} among them; use the same ones in all services"
+                );
+                report.add(at, "rateLimit", text);
+                break;
+            }
+            claims.push(name.as_str());
+        }
+    }
+    claims
 }
 
 /// Reads one limit or a list of limits.
@@ -218,6 +260,9 @@ fn key(place: &Located<'_>, report: &mut Report<'_>) -> RateKey {
         None if text == "ip" => RateKey::Ip,
         None if text == "consumer" => RateKey::Consumer,
         Some(("header", name)) if is_token(name) => RateKey::Header(name.to_ascii_lowercase()),
+        Some(("claim", name)) if !name.is_empty() && name.len() <= AUTH_CLAIM_NAME_BYTES => {
+            RateKey::Claim(name.to_owned())
+        }
         _ => {
             place.fail(report, format!("must be {RATE_KEY_EXPECTED}"));
             RateKey::Ip
@@ -260,7 +305,7 @@ mod tests {
 
     #[test]
     fn each_wrong_limit_has_its_line() {
-        const KEY: &str = "must be \"ip\", \"header:NAME\" or \"consumer\"";
+        const KEY: &str = "must be \"ip\", \"header:NAME\", \"consumer\" or \"claim:NAME\"";
         const BURST: &str = "is the size of a bucket; add \"algorithm\": \"bucket\", or remove it";
         const NETWORK: &str = "is no address; write one such as \"10.0.0.0/8\"";
         let five = "{}, {}, {}, {}, {}";
@@ -269,7 +314,9 @@ mod tests {
             (r#"{ "key": "header" }"#, ".key", KEY),
             (r#"{ "key": "header:" }"#, ".key", KEY),
             (r#"{ "key": "header:X Y" }"#, ".key", KEY),
-            (r#"{ "key": "claim:tenant" }"#, ".key", KEY),
+            (r#"{ "key": "claim" }"#, ".key", KEY),
+            (r#"{ "key": "claim:" }"#, ".key", KEY),
+            (r#"{ "key": "Claim:a" }"#, ".key", KEY),
             (r#"{ "key": "IP" }"#, ".key", KEY),
             (r#"{ "key": 1 }"#, ".key", KEY),
             (
@@ -332,12 +379,62 @@ mod tests {
 
     #[test]
     fn a_limit_by_credential_needs_auth() {
-        let found = errors("", r#", "rateLimit": [{}, { "key": "consumer" }]"#);
-        assert_eq!(
-            found,
-            [
-                "services[0].rateLimit: counts by \"consumer\", and the service asks nobody for credentials; add \"auth\""
-            ]
-        );
+        const AUTH: &str = r#", "auth": { "a": { "type": "apiKey", "header": "X-Key", "keys": { "k": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" } }, "i": { "type": "introspection", "url": "https://i.test" } }"#;
+        const NOBODY: &str = "and the service asks nobody for credentials; add \"auth\"";
+        const TOKENS: &str =
+            "and only tokens have claims; add a provider of the type \"jwt\" or \"introspection\"";
+        for (auth, key, fault) in [
+            ("", "consumer", Some(NOBODY)),
+            ("", "claim:t", Some(NOBODY)),
+            (r#", "auth": false"#, "claim:t", Some(NOBODY)),
+            (r#", "auth": "a""#, "claim:t", Some(TOKENS)),
+            (r#", "auth": "a""#, "consumer", None),
+            (r#", "auth": "i""#, "claim:https://a.test/t t", None),
+            (r#", "auth": ["a", "i"]"#, "claim:t", None),
+        ] {
+            let found = errors(
+                AUTH,
+                &format!(r#"{auth}, "rateLimit": [{{}}, {{ "key": "{key}" }}]"#),
+            );
+            let expected =
+                fault.map(|fault| format!("services[0].rateLimit: counts by {key:?}, {fault}"));
+            assert_eq!(
+                found,
+                expected.into_iter().collect::<Vec<_>>(),
+                "{auth} {key}"
+            );
+        }
+        // At the top level it is for the services that ask for credentials.
+        let top = |name: &str| format!(r#", "rateLimit": {{ "key": "claim:{name}" }}"#);
+        assert_eq!(errors(&top("t"), ""), [""; 0]);
+        assert_eq!(errors(&top(&"t".repeat(128)), ""), [""; 0]);
+        assert_eq!(errors(&top(&"t".repeat(129)), "").len(), 1);
+    }
+
+    #[test]
+    fn claims_that_count_are_few() {
+        let all = |numbers: core::ops::Range<usize>| {
+            let service = |n: usize| {
+                format!(
+                    r#"{{ "route": "/{n}", "target": "http://b", "auth": "i", "rateLimit": {{ "key": "claim:c{n}" }} }}"#
+                )
+            };
+            let services = numbers.map(service).collect::<Vec<_>>().join(",");
+            let text = format!(
+                r#"{{ "services": [{services}], "rateLimit": {{ "key": "claim:c0" }}, "auth": {{ "i": {{ "type": "introspection", "url": "https://i.test" }} }} }}"#
+            );
+            let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+            let loaded = load(text.as_bytes(), "f", &|_| None, &read);
+            loaded
+                .map(|config| config.settings)
+                .map_err(|errors| errors[0].message.clone())
+        };
+        let settings = all(0..8).expect("eight of them, one of which is there twice");
+        let mut kind = settings.auth[0].kind.clone();
+        let claims = kind.claims_mut().expect("it takes tokens");
+        let claims = claims.iter().map(|used| used.claim.as_str());
+        assert_eq!(claims.collect::<String>(), "c0c1c2c3c4c5c6c7");
+        let fault = "the limits count by more than 8 claims, \"c8\" among them; use the same ones in all services";
+        assert_eq!(all(0..9).err().as_deref(), Some(fault));
     }
 }

@@ -36,7 +36,7 @@ pub static AUTH_FAILURES: Table = Table {
 const RATE_LIMITS_EXPECTED: &str = "an object, a list of them, or false";
 
 /// Words after "must be" of `rateLimit.key`.
-pub const RATE_KEY_EXPECTED: &str = r#""ip", "header:NAME" or "consumer""#;
+pub const RATE_KEY_EXPECTED: &str = r#""ip", "header:NAME", "consumer" or "claim:NAME""#;
 
 /// `rateLimit`: one limit, or several.
 pub(super) const RATE_LIMITS: Kind = Kind::Any(
@@ -90,7 +90,7 @@ pub static RATE_LIMIT: Table = Table {
             name: "key",
             kind: Kind::Text(RATE_KEY_EXPECTED),
             default: Fallback::Json(r#""ip""#),
-            about: "What makes a client: the address, the value of a header, or the consumer of a credential.",
+            about: "What makes a client: the address, the value of a header, the consumer of a credential, or a claim of a token.",
         },
         Key {
             name: "algorithm",

@@ -52,6 +52,7 @@ fn described(limit: &RateLimit, clients: &str) -> String {
         RateKey::Ip => "client".to_owned(),
         RateKey::Header(name) => format!("value of {name}"),
         RateKey::Consumer => "consumer".to_owned(),
+        RateKey::Claim(name) => format!("value of the claim {name}"),
     };
     let fields = limit.headers.note();
     let mut text = format!("{} for each {each}{clients}{fields}", numbers(limit));

@@ -370,9 +370,9 @@ fn answer(probe: &Probe<'_>, what: &str, answered: &Answered, examined: &mut Exa
                     }
                     _ => Some(format!("the key set is answered {status}")),
                 },
-                Kind::Introspection { forwarded, .. } => match status {
+                Kind::Introspection { claims, .. } => match status {
                     401 | 403 => Some(format!("the gateway's credentials are answered {status}")),
-                    200 => introspection::read(*status, body, forwarded, answered.now)
+                    200 => introspection::read(*status, body, claims, answered.now)
                         .is_none()
                         .then(|| "the answer does not say whether a token is active".to_owned()),
                     _ => Some(format!("the introspection is answered {status}")),

@@ -1,21 +1,29 @@
 //! Result of a valid credential: its scopes, and header lines for the upstream.
 
+use ring::digest::{SHA256, digest};
+
 use super::fault::CredentialFault;
 use super::json::Json;
 use crate::http::field::is_value_byte;
 use crate::limits::{
-    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_SCOPE_BYTES, AUTH_SUBJECT_BYTES,
+    AUTH_CLIENT_LINES_BYTES, AUTH_COUNTED_CLAIMS, AUTH_FORWARDED_BYTES, AUTH_SCOPE_BYTES,
+    AUTH_SUBJECT_BYTES,
 };
 use crate::time::UnixTime;
 
-/// A claim, and the header that carries it to the upstream.
+/// A claim that the gateway uses.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Forwarded {
+pub struct UsedClaim {
     /// Name of the claim.
     pub claim: String,
-    /// Name of the header, in the spelling that is sent.
-    pub header: String,
+    /// Name of the header that carries it to the upstream, in the spelling that is sent. `None`: a
+    /// rate limit counts by the claim.
+    pub header: Option<String>,
 }
+
+/// Hash of the value of a claim, which rate limits count by. It begins with a byte that no text has:
+/// no name of a consumer is equal to it.
+type ClaimHash = [u8; 17];
 
 /// Tolerance for the times of a credential, in milliseconds, because the issuer's clock may differ
 /// from the gateway's.
@@ -54,6 +62,8 @@ pub struct Grant {
     /// Complete header lines for the final response; at most [`AUTH_CLIENT_LINES_BYTES`].
     client_lines: Vec<u8>,
     consumer: Consumer,
+    /// Claims that rate limits count by, of at most [`AUTH_COUNTED_CLAIMS`].
+    counted: Vec<(Box<str>, ClaimHash)>,
     /// Period of validity in milliseconds since the epoch: from `from` until before `until`.
     from: Option<i64>,
     until: Option<i64>,
@@ -62,7 +72,7 @@ pub struct Grant {
 impl Grant {
     /// Creates the grant of these claims. Returns `None` if they contradict each other or exceed
     /// the memory bound.
-    pub fn from_claims(claims: &Json, forwarded: &[Forwarded], leeway: Leeway) -> Option<Grant> {
+    pub fn from_claims(claims: &Json, used: &[UsedClaim], leeway: Leeway) -> Option<Grant> {
         let date = |name: &str| match claims.get(name) {
             None => Some(None),
             Some(date) => date.numeric_date().map(Some),
@@ -72,12 +82,19 @@ impl Grant {
             lines: Vec::new(),
             client_lines: Vec::new(),
             consumer: subject(claims),
+            counted: Vec::new(),
             from: date("nbf")?.map(|from| from.saturating_sub(leeway.before)),
             until: date("exp")?.map(|until| until.saturating_add(leeway.after)),
         };
-        for Forwarded { claim, header } in forwarded {
-            if let Some(value) = claims.get(claim).and_then(header_value) {
-                grant.push_line(header.as_bytes(), value.as_bytes())?;
+        for UsedClaim { claim, header } in used {
+            let value = claims.get(claim);
+            match header {
+                Some(header) => {
+                    if let Some(value) = value.and_then(header_value) {
+                        grant.push_line(header.as_bytes(), value.as_bytes())?;
+                    }
+                }
+                None => grant.count_by(claim, value),
             }
         }
         Some(grant)
@@ -116,6 +133,21 @@ impl Grant {
         self.lines.extend_from_slice(value);
         self.lines.extend_from_slice(b"\r\n");
         (self.lines.len() <= AUTH_FORWARDED_BYTES).then_some(())
+    }
+
+    /// Keeps a hash of a claim's value. Objects, lists, null and the empty text are no values.
+    fn count_by(&mut self, claim: &str, value: Option<&Json>) {
+        let text = value.and_then(scalar).unwrap_or_default();
+        if text.is_empty() || self.counted.len() == AUTH_COUNTED_CLAIMS {
+            return;
+        }
+        let digest = digest(&SHA256, text.as_bytes());
+        let mut hash = [u8::MAX; size_of::<ClaimHash>()];
+        for (to, from) in hash.iter_mut().skip(1).zip(digest.as_ref()) {
+            *to = *from;
+        }
+        self.counted.reserve_exact(1);
+        self.counted.push((claim.into(), hash));
     }
 
     /// Returns true if the grant is valid at this time (RFC 7519 4.1.4, 4.1.5).
@@ -185,9 +217,19 @@ impl Grant {
         }
     }
 
+    /// Returns the hash of the value of a claim that rate limits count by; `None` if the credential
+    /// does not have it.
+    pub fn claim(&self, name: &str) -> Option<&[u8]> {
+        let mut counted = self.counted.iter();
+        let (_, hash) = counted.find(|(claim, _)| **claim == *name)?;
+        Some(hash)
+    }
+
     /// Returns the bytes that the grant occupies.
     pub fn bytes(&self) -> usize {
+        let names = self.counted.iter().map(|(claim, _)| claim.len());
         let texts = [
+            size_of_val(&self.counted[..]),
             self.scopes.len(),
             self.lines.len(),
             self.client_lines.len(),
@@ -199,6 +241,7 @@ impl Grant {
         ];
         texts
             .into_iter()
+            .chain(names)
             .fold(size_of::<Grant>(), usize::saturating_add)
     }
 }
@@ -266,15 +309,16 @@ mod tests {
     use super::*;
 
     fn grant(claims: &str) -> Option<Grant> {
-        let forwarded = ["sub", "n"].map(|claim| Forwarded {
+        let forwarded = ["sub", "n"].map(|claim| UsedClaim {
             claim: claim.to_owned(),
-            header: format!("X-{claim}"),
+            header: Some(format!("X-{claim}")),
         });
-        Grant::from_claims(
-            &Json::parse(claims.as_bytes()).expect("JSON"),
-            &forwarded,
-            Leeway::default(),
-        )
+        granted(claims, &forwarded)
+    }
+
+    fn granted(claims: &str, used: &[UsedClaim]) -> Option<Grant> {
+        let claims = Json::parse(claims.as_bytes()).expect("JSON");
+        Grant::from_claims(&claims, used, Leeway::default())
     }
 
     fn lines(claims: &str) -> String {
@@ -320,6 +364,62 @@ mod tests {
         let named = Grant::named("key-1");
         assert_eq!((named.consumer(), named.subject()), (Some("key-1"), ""));
         assert!(named.has_scopes(&[]) && !named.has_scopes(&["a".to_owned()]));
+    }
+
+    #[test]
+    fn counted_claims_have_a_hash_and_no_header() {
+        let counted = |names: &[&str]| {
+            let names = names.iter().map(|name| UsedClaim {
+                claim: (*name).to_owned(),
+                header: None,
+            });
+            names.collect::<Vec<_>>()
+        };
+        let hash = |claims: &str| {
+            let grant = granted(claims, &counted(&["t", "https://a.example/t"])).expect("a grant");
+            assert_eq!(grant.lines(), b"");
+            assert_eq!(grant.claim("sub"), None, "nothing counts by it");
+            grant.claim("t").map(<[u8]>::to_vec)
+        };
+        let a = hash(r#"{"t":"a"}"#).expect("a value");
+        // The start of SHA-256 of "a" (FIPS 180-4), behind a byte that no text has.
+        let start = digest(&SHA256, b"a").as_ref()[..16].to_vec();
+        assert_eq!(a, [&[0xff][..], &start].concat());
+        assert!(core::str::from_utf8(&a).is_err());
+        for (claims, is_a) in [
+            (r#"{"t":"a","sub":"b"}"#, true),
+            (r#"{"t":"A"}"#, false),
+            (r#"{"t":"a "}"#, false),
+            (r#"{"t":7}"#, false),
+        ] {
+            let found = hash(claims);
+            assert!(
+                found.is_some() && (found == Some(a.clone())) == is_a,
+                "{claims}"
+            );
+        }
+        assert_eq!(hash(r#"{"t":7}"#), hash(r#"{"t":"7"}"#));
+        assert_eq!(hash(r#"{"t":true}"#), hash(r#"{"t":"true"}"#));
+        for none in [
+            "{}",
+            r#"{"t":null}"#,
+            r#"{"t":""}"#,
+            r#"{"t":[]}"#,
+            r#"{"t":["a"]}"#,
+            r#"{"t":{"a":1}}"#,
+        ] {
+            assert_eq!(hash(none), None, "{none}");
+        }
+        // A long value costs no memory.
+        let long = format!(r#"{{"t":"{}"}}"#, "a".repeat(10_000));
+        let bytes = |claims: &str| granted(claims, &counted(&["t"])).expect("a grant").bytes();
+        assert_eq!(bytes(&long), bytes(r#"{"t":"a"}"#));
+        assert!(bytes(&long) > bytes("{}"));
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let all = names.map(|name| format!("\"{name}\":1")).join(",");
+        let most = granted(&format!("{{{all}}}"), &counted(&names)).expect("a grant");
+        assert_eq!(most.claim("h"), most.claim("a"));
+        assert_eq!(most.claim("i"), None, "more than there can be");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! response.
 
 use super::base64;
-use super::grant::{Forwarded, Grant, Leeway};
+use super::grant::{Grant, Leeway, UsedClaim};
 use super::json::Json;
 use super::key::Secret;
 use crate::limits::AUTH_LEEWAY_DEFAULT;
@@ -41,7 +41,7 @@ pub fn client_credentials(id: &str, secret: &str) -> Secret {
 ///
 /// The server has checked `nbf` with its own clock. The gateway's clock may be behind by
 /// [`AUTH_LEEWAY_DEFAULT`]. `exp` has no tolerance: a cached answer must not outlive it.
-pub fn read(status: u16, body: &[u8], forwarded: &[Forwarded], wall: UnixTime) -> Option<Answer> {
+pub fn read(status: u16, body: &[u8], used: &[UsedClaim], wall: UnixTime) -> Option<Answer> {
     if status != 200 {
         return None;
     }
@@ -50,7 +50,7 @@ pub fn read(status: u16, body: &[u8], forwarded: &[Forwarded], wall: UnixTime) -
         Json::Flag(false) => Some(Answer::Inactive),
         Json::Flag(true) => {
             let before = i64::try_from(AUTH_LEEWAY_DEFAULT.as_millis()).unwrap_or(i64::MAX);
-            let grant = Grant::from_claims(&claims, forwarded, Leeway { before, after: 0 })?;
+            let grant = Grant::from_claims(&claims, used, Leeway { before, after: 0 })?;
             Some(if grant.holds_at(wall) {
                 Answer::Active(grant)
             } else {
@@ -107,11 +107,11 @@ mod tests {
     #[test]
     fn answers() {
         let wall = UnixTime::from_millis(1_000_000);
-        let forwarded = [Forwarded {
+        let used = [UsedClaim {
             claim: "sub".to_owned(),
-            header: "X-User".to_owned(),
+            header: Some("X-User".to_owned()),
         }];
-        let read = |status, body: &str| read(status, body.as_bytes(), &forwarded, wall);
+        let read = |status, body: &str| read(status, body.as_bytes(), &used, wall);
         let Some(Answer::Active(grant)) = read(
             200,
             r#"{"active":true,"sub":"ann","scope":"a b","exp":1001}"#,

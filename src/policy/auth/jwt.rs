@@ -2,7 +2,7 @@
 
 use super::algorithm::AlgorithmSet;
 use super::fault::CredentialFault;
-use super::grant::{Forwarded, Grant, Leeway};
+use super::grant::{Grant, Leeway, UsedClaim};
 use super::json::Json;
 use super::jwks::KeySet;
 use super::signature::CostlySignature;
@@ -20,8 +20,8 @@ pub struct Rules {
     pub audiences: Vec<String>,
     /// Tolerance for the difference between the issuer's clock and the gateway's.
     pub leeway: Duration,
-    /// Claims that are forwarded to the upstream.
-    pub forwarded: Vec<Forwarded>,
+    /// Claims that are forwarded to the upstream, or that rate limits count by.
+    pub claims: Vec<UsedClaim>,
 }
 
 /// Result of checking a token.
@@ -149,7 +149,7 @@ impl Rules {
             before: leeway,
             after: leeway,
         };
-        let grant = Grant::from_claims(&claims, &self.forwarded, leeway).ok_or(Claims)?;
+        let grant = Grant::from_claims(&claims, &self.claims, leeway).ok_or(Claims)?;
         if !grant.ends() {
             return Err(NoEnd);
         }
@@ -177,7 +177,7 @@ mod tests {
             issuers: Vec::new(),
             audiences: Vec::new(),
             leeway: Duration::ZERO,
-            forwarded: Vec::new(),
+            claims: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::algorithm::AlgorithmSet;
 use super::api_key::ApiKey;
 use super::basic::User;
-use super::grant::Forwarded;
+use super::grant::UsedClaim;
 use super::jwks::KeySet;
 use super::jwt::Rules;
 use super::key::{Secret, VerifyingKey};
@@ -36,8 +36,8 @@ pub enum Kind {
         credentials: Option<Secret>,
         /// Time for which an answer is cached.
         cache: Duration,
-        /// Claims of an answer that are forwarded to the upstream.
-        forwarded: Vec<Forwarded>,
+        /// Claims of an answer that are forwarded to the upstream, or that rate limits count by.
+        claims: Vec<UsedClaim>,
     },
     /// `apiKey`: a key in a header.
     ApiKey {
@@ -100,6 +100,15 @@ impl Provider {
             others.target = endpoint.target;
         }
         *self == other
+    }
+
+    /// Returns the provider as the configuration has it, without the claims that rate limits count by.
+    pub fn as_written(&self) -> Provider {
+        let mut provider = self.clone();
+        if let Some(claims) = provider.kind.claims_mut() {
+            claims.retain(|used| used.header.is_some());
+        }
+        provider
     }
 }
 
@@ -173,15 +182,30 @@ impl Kind {
     /// Returns the headers that the provider adds to upstream requests. The gateway removes the
     /// client's own headers of these names.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
-        let (forwarded, copied): (&[Forwarded], &[String]) = match self {
-            Kind::Jwt { rules, .. } => (&rules.forwarded, &[]),
-            Kind::Introspection { forwarded, .. } => (forwarded, &[]),
-            Kind::Forward { copied, .. } => (&[], copied),
-            Kind::ApiKey { .. } | Kind::Basic { .. } => (&[], &[]),
+        let copied: &[String] = match self {
+            Kind::Forward { copied, .. } => copied,
+            _ => &[],
         };
-        forwarded
-            .iter()
-            .map(|forwarded| forwarded.header.as_str())
+        let used = self.claims().iter();
+        used.filter_map(|used| used.header.as_deref())
             .chain(copied.iter().map(String::as_str))
+    }
+
+    /// Returns the claims that the gateway uses.
+    fn claims(&self) -> &[UsedClaim] {
+        match self {
+            Kind::Jwt { rules, .. } => &rules.claims,
+            Kind::Introspection { claims, .. } => claims,
+            Kind::ApiKey { .. } | Kind::Basic { .. } | Kind::Forward { .. } => &[],
+        }
+    }
+
+    /// Returns the claims that the gateway uses, if the provider accepts tokens.
+    pub fn claims_mut(&mut self) -> Option<&mut Vec<UsedClaim>> {
+        match self {
+            Kind::Jwt { rules, .. } => Some(&mut rules.claims),
+            Kind::Introspection { claims, .. } => Some(claims),
+            Kind::ApiKey { .. } | Kind::Basic { .. } | Kind::Forward { .. } => None,
+        }
     }
 }

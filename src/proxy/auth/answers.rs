@@ -183,10 +183,7 @@ impl Authenticator {
             return LookupResult::Bad(CredentialFault::Inactive);
         };
         let definition = Rc::clone(&state.provider);
-        let Kind::Introspection {
-            cache, forwarded, ..
-        } = &definition.kind
-        else {
+        let Kind::Introspection { cache, claims, .. } = &definition.kind else {
             return LookupResult::Bad(CredentialFault::Inactive);
         };
         let sub_response = match answer {
@@ -197,7 +194,7 @@ impl Authenticator {
             Err(outcome) => return LookupResult::without_answer(outcome),
         };
         let Some(answer) =
-            introspection::read(sub_response.status, &sub_response.body, forwarded, wall)
+            introspection::read(sub_response.status, &sub_response.body, claims, wall)
         else {
             return LookupResult::Down(Outcome::UpstreamMalformed);
         };

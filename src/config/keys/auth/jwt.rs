@@ -69,7 +69,7 @@ impl Compiler<'_> {
             issuers: issuers?,
             audiences: audiences?,
             leeway,
-            forwarded,
+            claims: forwarded,
         };
         Some(Kind::Jwt { rules, keys })
     }

@@ -7,7 +7,7 @@ mod jwt;
 mod tests;
 
 use crate::limits::{AUTH_FORWARDED_HEADERS, AUTH_HEADER_NAME_BYTES};
-use crate::policy::auth::grant::Forwarded;
+use crate::policy::auth::grant::UsedClaim;
 use crate::policy::auth::introspection::client_credentials;
 use crate::policy::auth::provider::{Endpoint, Keys, Kind, Provider};
 use crate::time::Duration;
@@ -44,10 +44,17 @@ impl Compiled {
         headers.filter(own).map(str::to_owned).collect()
     }
 
-    /// Returns the providers, and adds the targets of their endpoints to the others.
-    pub(crate) fn join(mut self, targets: &mut TargetList) -> Vec<Provider> {
+    /// Returns the providers, and adds the targets of their endpoints to the others. `counted`: claims
+    /// that rate limits count by, which those that accept tokens keep.
+    pub(crate) fn join(mut self, targets: &mut TargetList, counted: &[&str]) -> Vec<Provider> {
         let places = targets.join(self.targets);
         for provider in &mut self.providers {
+            if let Some(claims) = provider.kind.claims_mut() {
+                claims.extend(counted.iter().map(|&claim| UsedClaim {
+                    claim: claim.to_owned(),
+                    header: None,
+                }));
+            }
             if let Kind::Jwt {
                 keys: Keys::Fetched(endpoint),
                 ..
@@ -155,7 +162,7 @@ impl Compiler<'_> {
             endpoint: endpoint?,
             credentials,
             cache,
-            forwarded,
+            claims: forwarded,
         })
     }
 
@@ -278,7 +285,7 @@ fn secret<'a>(place: &Located<'a>, report: &mut Report<'_>) -> Option<&'a str> {
 }
 
 /// Reads `forwardClaims`: claims and the headers that carry them.
-fn forwarded(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<Forwarded> {
+fn forwarded(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<UsedClaim> {
     let Some(place) = place else {
         return Vec::new();
     };
@@ -288,9 +295,9 @@ fn forwarded(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<Forwar
     for entry in entries {
         if let Some(header) = header_name(&entry.place, &headers, report) {
             headers.push(header.clone());
-            all.push(Forwarded {
+            all.push(UsedClaim {
                 claim: entry.name.to_owned(),
-                header,
+                header: Some(header),
             });
         }
     }

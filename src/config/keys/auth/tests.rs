@@ -104,10 +104,10 @@ fn jwt_providers() {
     );
     assert_eq!(rules.leeway, Duration::from_secs(30));
     assert_eq!(
-        rules.forwarded,
-        [Forwarded {
+        rules.claims,
+        [UsedClaim {
             claim: "sub".to_owned(),
-            header: "X-User".to_owned()
+            header: Some("X-User".to_owned())
         }]
     );
     assert_eq!(algorithms(&secret), ["HS256", "HS384", "HS512"]);

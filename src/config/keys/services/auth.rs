@@ -64,11 +64,7 @@ pub(crate) fn compile(
         // An empty list asks for nothing.
         return auth;
     }
-    let bearer = auth
-        .providers
-        .iter()
-        .filter_map(|index| known.get(*index))
-        .any(|provider| provider.takes_bearer);
+    let bearer = takes_tokens(&auth, known);
     match object.get("auth") {
         None if asks_nobody => {
             place.fail_bare(report, "asks for scopes, and nothing says who has them; add \"auth\"");
@@ -83,6 +79,12 @@ pub(crate) fn compile(
         _ => {}
     }
     auth
+}
+
+/// Returns true if a token lets requests of the service in.
+pub(crate) fn takes_tokens(auth: &ServiceAuth, known: &[Known]) -> bool {
+    let mut providers = auth.providers.iter().filter_map(|index| known.get(*index));
+    providers.any(|provider| provider.takes_bearer)
 }
 
 /// Reads one name, or a list of names.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::policy::rate::RateLimit;
 use crate::proxy::settings::{
-    Condition, Destination, ErrorPages, ExchangeTimeouts, Service, ServiceEntrance,
+    Condition, Destination, ErrorPages, ExchangeTimeouts, Service, ServiceAuth, ServiceEntrance,
     ServiceRateLimit,
 };
 
@@ -42,6 +42,7 @@ use self::matching::RouteClaims;
 pub(crate) use self::policies::Policies;
 use self::sticky::Session;
 use self::targets::Listed;
+use crate::config::keys::rate_limit::Credentials;
 
 /// Values of the top level that a service inherits.
 pub(crate) struct Defaults<'d> {
@@ -163,7 +164,7 @@ impl Compiler<'_> {
         let headers = headers::compile(object, self.defaults, report);
         let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
         let auth = auth::compile(object, self.defaults, report);
-        let rate_limit = self.rate_limit(object, !auth.providers.is_empty(), report);
+        let rate_limit = self.rate_limit(object, &auth, report);
         let sticky = self.defaults.sticky.as_ref();
         let sticky = sticky::of_service((place, object), sticky, route.as_deref(), report);
         let (Some(route), Some(conditions), Some(listed), Some(reply)) =
@@ -205,15 +206,20 @@ impl Compiler<'_> {
         self.compiled.services.push(service);
     }
 
-    /// Reads the rate limit of a service, guarded or not.
+    /// Reads the rate limit of a service.
     fn rate_limit(
         &self,
         object: &Object<'_>,
-        is_guarded: bool,
+        auth: &ServiceAuth,
         report: &mut Report<'_>,
     ) -> ServiceRateLimit {
         let top = (&self.defaults.rate_limit[..], self.defaults.stores);
-        rate_limit::service(object.get("rateLimit"), top, is_guarded, report)
+        let credentials = match auth::takes_tokens(auth, self.defaults.providers) {
+            _ if auth.providers.is_empty() => Credentials::Nothing,
+            true => Credentials::Tokens,
+            false => Credentials::NoTokens,
+        };
+        rate_limit::service(object.get("rateLimit"), top, credentials, report)
     }
 
     /// Reads which requests a service takes.

@@ -21,8 +21,14 @@ pub(crate) struct Session {
     key: StickyKey,
 }
 
+/// Reads `sticky` of the top level; `None`: off, or an error.
+pub(crate) fn of_top(top: &Object<'_>, report: &mut Report<'_>) -> Option<Session> {
+    let place = top.get("sticky");
+    place.and_then(|place| session(place, report))
+}
+
 /// Reads `sticky`; `None`: off, or an error.
-pub(crate) fn session(place: &Located<'_>, report: &mut Report<'_>) -> Option<Session> {
+fn session(place: &Located<'_>, report: &mut Report<'_>) -> Option<Session> {
     if place.is_false() {
         return None;
     }
