@@ -62,6 +62,16 @@ fn home_of(name: &str) -> Option<String> {
     Some(place_of(home))
 }
 
+/// Returns true if a key of this name stands at the other level, the top level or that of a service.
+pub(crate) fn is_of_other_level(name: &str, table: &Table) -> bool {
+    let other = match table.name {
+        "" => &SERVICE,
+        "services[]" => &TOP,
+        _ => return false,
+    };
+    other.key(name).is_some()
+}
+
 /// Returns the place of a table, by its name, as words.
 fn place_of(table: &str) -> String {
     match table {

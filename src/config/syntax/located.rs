@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::config::schema::{Fallback, Kind, Table, bridges};
+use crate::config::schema::{self, Fallback, Kind, Table, bridges};
 
 use super::document::{Member, Node, Value};
 use super::report::Report;
@@ -356,7 +356,9 @@ fn report_unknown<'a>(
     let known = known
         .filter(|name| !name.starts_with('$'))
         .collect::<Vec<_>>();
-    let near = suggestions::nearest(entry.name, &known);
+    // A key that is known at the other level is no misspelling.
+    let near = suggestions::nearest(entry.name, &known)
+        .filter(|_| !schema::is_of_other_level(entry.name, table));
     let bridge = bridges::find(entry.name, table);
     let hint = match (near, bridge) {
         (_, Some(bridge)) => format!("; {}", bridge.advice),
