@@ -546,10 +546,17 @@ fn top_level_keys() {
         (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: \"unix:/run/t.sock\" must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: \"10.0.0.1/8\" has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
         (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; it is a key of \"limits\"".to_owned()),
+        // Near the name of a key of this level, and the name of one of the other level.
+        (r#""match":{}"#, "2:1: match: unknown key; it is a key of \"services[]\"".to_owned()),
+        (r#""scopes":[]"#, "2:1: scopes: unknown key; it is a key of \"services[]\"".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);
     }
+    says(
+        "{\"services\":[{\"route\":\"/a\",\"target\":\"http://b\",\n\"watch\":true}]}",
+        &["2:1: services[0].watch: unknown key; it is a key of the top level"],
+    );
 }
 
 #[test]
@@ -1448,6 +1455,7 @@ fn errors_name_the_value_that_they_met() {
             service(r#""auth":"p","forwardCredentials":@"#),
             &["0", r#""no""#, "null"],
         ),
+        (top(r#""forwardConsumer":@"#), &["0", r#""no""#, "null"]),
         (
             top(r#""rateLimit":@"#),
             &[r#""20/m""#, "17", "true", "null"],

@@ -66,12 +66,12 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         listeners: listen::known::listeners(object.get("listen")),
         required: required(&object, &auth.known, report),
         providers: &auth.known,
+        forwards: services::auth::forwards(&object, report),
         stores: &stores.names,
     };
     let (services, mut targets) = services::all(places.as_ref(), &defaults, source, report);
     let counted = rate_limit::claims((&rate_limit, &services), root.at, report);
-    let auth = auth.join(&mut targets, &counted);
-    let stores = stores.join(&mut targets);
+    let (auth, stores) = (auth.join(&mut targets, &counted), stores.join(&mut targets));
     let (listeners, acme) = listeners(
         &object,
         located(root, "listen"),

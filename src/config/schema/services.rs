@@ -74,6 +74,22 @@ pub(super) const ENCODED_SLASHES_KEY: Key = Key {
     about: "Whether a path with %2F is refused with 400, or passed on as it is.",
 };
 
+/// `forwardCredentials`: a default at the top level, and a key of a service.
+pub(super) const FORWARD_CREDENTIALS_KEY: Key = Key {
+    name: "forwardCredentials",
+    kind: Kind::Flag,
+    default: Fallback::Flag(true),
+    about: "Whether the credential that let a request in is sent upstream.",
+};
+
+/// `forwardConsumer`: a default at the top level, and a key of a service.
+pub(super) const FORWARD_CONSUMER_KEY: Key = Key {
+    name: "forwardConsumer",
+    kind: Kind::Flag,
+    default: Fallback::Flag(false),
+    about: "Whether the name of the consumer that was let in is sent upstream as X-Consumer.",
+};
+
 /// `sticky`: a default at the top level, and a key of a service.
 pub(super) const STICKY_KEY: Key = Key {
     name: "sticky",
@@ -217,17 +233,7 @@ pub static SERVICE: Table = Table {
             default: Fallback::Nothing,
             about: "Scopes that a token must have, all of them.",
         },
-        Key {
-            name: "forwardCredentials",
-            kind: Kind::Flag,
-            default: Fallback::Flag(true),
-            about: "Whether the credential that let a request in is sent upstream.",
-        },
-        Key {
-            name: "forwardConsumer",
-            kind: Kind::Flag,
-            default: Fallback::Flag(false),
-            about: "Whether the name of the consumer that was let in is sent upstream as X-Consumer.",
-        },
+        inherited(FORWARD_CREDENTIALS_KEY),
+        inherited(FORWARD_CONSUMER_KEY),
     ],
 };

@@ -77,7 +77,8 @@ fn a_default_that_is_written_out_changes_nothing() {
                 continue;
             };
             // Without an `auth` there is no credential to forward.
-            let beside = if key.name.starts_with("forwardC") {
+            let is_of_service = table.name == SERVICE.name;
+            let beside = if is_of_service && key.name.starts_with("forwardC") {
                 r#", "auth": "a""#
             } else {
                 ""

@@ -1,4 +1,5 @@
-//! `auth`, `scopes`, `forwardCredentials` and `forwardConsumer` of a service.
+//! `auth`, `scopes`, `forwardCredentials` and `forwardConsumer` of a service. The last two have a default
+//! at the top level, for all services that ask for credentials.
 
 use crate::limits::{AUTH_PROVIDERS_PER_SERVICE, AUTH_SCOPE_BYTES};
 use crate::proxy::settings::ServiceAuth;
@@ -15,6 +16,14 @@ use super::Defaults;
 pub(crate) struct Known {
     pub(crate) name: String,
     pub(crate) takes_bearer: bool,
+}
+
+/// Keys that say what goes upstream of a credential.
+const FORWARDS: [&str; 2] = ["forwardCredentials", "forwardConsumer"];
+
+/// Reads the keys of the top level that say what goes upstream of a credential.
+pub(crate) fn forwards(top: &Object<'_>, report: &mut Report<'_>) -> [bool; 2] {
+    FORWARDS.map(|key| top.flag(key, report))
 }
 
 /// Reads the rules by which a service authenticates requests.
@@ -35,15 +44,20 @@ pub(crate) fn compile(
         Some(place) => place.is_false(),
         None => defaults.required.is_empty(),
     };
-    auth.strips_credentials = !object.flag("forwardCredentials", report);
-    auth.forwards_consumer = object.flag("forwardConsumer", report);
-    for key in ["forwardCredentials", "forwardConsumer"] {
-        if let Some(place) = object.get(key).filter(|_| asks_nobody) {
+    let [credentials, consumer] = FORWARDS.map(|key| {
+        let own = object.get(key);
+        if let Some(place) = own.filter(|_| asks_nobody) {
             place.fail_bare(
                 report,
                 "says what becomes of a credential, and nothing asks for one; add \"auth\"",
             );
         }
+        own.and_then(|place| place.flag(report))
+    });
+    if !asks_nobody {
+        let [all_credentials, all_consumers] = defaults.forwards;
+        auth.strips_credentials = !credentials.unwrap_or(all_credentials);
+        auth.forwards_consumer = consumer.unwrap_or(all_consumers);
     }
     let Some(place) = object.get("scopes") else {
         return auth;

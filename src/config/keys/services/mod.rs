@@ -60,6 +60,8 @@ pub(crate) struct Defaults<'d> {
     pub(crate) sticky: Option<Session>,
     /// Providers of the top-level `auth`.
     pub(crate) providers: &'d [Known],
+    /// `forwardCredentials` and `forwardConsumer`.
+    pub(crate) forwards: [bool; 2],
     /// Names of the top-level `stores`.
     pub(crate) stores: &'d [String],
     /// `requireAuth`: the providers, by their places in that list, of services without `auth`.

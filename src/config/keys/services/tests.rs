@@ -25,6 +25,60 @@ fn service(keys: &str) -> Service {
 }
 
 /// Policies of the top level are the default of all services; a service replaces each by itself.
+/// What goes upstream of a credential has a default for all services that ask for one.
+#[test]
+fn what_is_forwarded_of_a_credential_is_inherited() {
+    let of = |top: &str, service: &str| {
+        let text = format!(
+            r#"{{ {top} "auth": {{ "i": {{ "type": "introspection", "url": "https://i.test" }} }},
+                "services": [ {{ "route": "/a", "target": "http://b" {service} }} ] }}"#
+        );
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let config = load(text.as_bytes(), "f", &|_| None, &read);
+        let config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
+        let auth = &config.settings.services[0].auth;
+        (!auth.strips_credentials, auth.forwards_consumer)
+    };
+    const TOP: &str = r#""forwardCredentials": false, "forwardConsumer": true,"#;
+    for (top, service, credentials, consumer) in [
+        ("", r#", "auth": "i""#, true, false),
+        (TOP, r#", "auth": "i""#, false, true),
+        (
+            TOP,
+            r#", "auth": "i", "forwardCredentials": true"#,
+            true,
+            true,
+        ),
+        (
+            TOP,
+            r#", "auth": "i", "forwardConsumer": false"#,
+            false,
+            false,
+        ),
+        (
+            r#""forwardCredentials": true,"#,
+            r#", "auth": "i", "forwardCredentials": false"#,
+            false,
+            false,
+        ),
+        (
+            r#""requireAuth": "i", "forwardConsumer": true,"#,
+            "",
+            true,
+            true,
+        ),
+        (TOP, "", true, false),
+        (
+            r#""requireAuth": "i", "forwardConsumer": true,"#,
+            r#", "auth": false"#,
+            true,
+            false,
+        ),
+    ] {
+        assert_eq!(of(top, service), (credentials, consumer), "{top} {service}");
+    }
+}
+
 #[test]
 fn policies_of_the_top_level() {
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
