@@ -1,5 +1,5 @@
-//! View into the engine for `tollgate explain`: decisions that the engine's own rules make about a
-//! head, what a request waits for, and answers in place of providers that are not asked.
+//! View into the engine for `tollgate explain` and tests: decisions that the engine's own rules make
+//! about a head, what a request waits for, and answers in place of providers that are not asked.
 
 use std::rc::Rc;
 
@@ -25,6 +25,12 @@ pub struct Judged<'a, 'b> {
     pub client: Peer,
     /// Decision of the checks before authentication.
     pub admission: Admission,
+}
+
+/// Returns the number of targets, services and destinations whose state is kept, those of earlier
+/// editions included. Looks at each service.
+pub fn upstream_states(proxy: &Proxy) -> usize {
+    proxy.upstreams.states()
 }
 
 /// Has the rules of the moment decide about a request that begins with `bytes`. Nothing is counted

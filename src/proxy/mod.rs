@@ -127,8 +127,6 @@ pub struct Holdings {
     pub accounts: usize,
     /// Upstream connections, idle ones included.
     pub upstreams: usize,
-    /// Targets, services and destinations whose state is kept, those of earlier editions included.
-    pub upstream_states: usize,
     /// Buffers in use; zero when nothing is in flight (invariant I8).
     pub buffers: usize,
     /// Bytes of storage in them; [`memory`] says how many it can be.
@@ -317,13 +315,12 @@ impl Proxy {
         self.clients.is_full(&self.ctx)
     }
 
-    /// Numbers of what the engine holds now.
+    /// Numbers of what the engine holds now. The loop asks in each turn: none may take a walk.
     pub fn holdings(&self) -> Holdings {
         Holdings {
             clients: self.clients.len(),
             accounts: self.clients.counts().accounts,
             upstreams: self.upstreams.len(),
-            upstream_states: self.upstreams.states(),
             buffers: self.ctx.buffers.lent(),
             buffer_bytes: self.ctx.buffers.lent_bytes(),
         }

@@ -17,13 +17,15 @@ REPLY = (b"HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Typ
 
 
 class Load:
-    """A gateway with all features on, and its kept-alive clients."""
+    """A gateway with all features on, and its kept-alive clients. `services`: returns those of a target; without it there is one.
+    `more`: further keys of the file."""
 
-    def __init__(self, connections, under=()):
-        port = next(PORTS)
+    def __init__(self, connections, under=(), services=None, request=REQUEST, **more):
+        port, self.request = next(PORTS), request
+        target = f"http://127.0.0.1:{port}"
+        services = services(target) if services else [{"route": "/a", "target": f"{target}/a"}]
         self.listener = socket.create_server(("127.0.0.1", port), backlog=4096)
-        self.gateway = Gateway([{"route": "/a", "target": f"http://127.0.0.1:{port}/a"}], under=under,
-                               rateLimit={"requests": 1_000_000_000})
+        self.gateway = Gateway(services, under=under, rateLimit={"requests": 1_000_000_000}, **more)
         self.origin = select.epoll()
         self.origin.register(self.listener, select.EPOLLIN)
         self.upstreams, self.clients, self.reply_bytes = {}, [], None
@@ -42,7 +44,7 @@ class Load:
 
     def exchange(self, clients, halting=False):
         """Sends one request of each of these clients."""
-        self.send(clients, REQUEST, halting)
+        self.send(clients, self.request, halting)
         self.send(self.requested(len(clients)), REPLY, halting)
         for client in clients:
             self.take_reply(client)

@@ -98,6 +98,7 @@ class Gateway:
 
     binary = None
     count = 0
+    patience = PATIENCE  # for the start and the end
 
     def __init__(self, services, stdout=None, nofile=None, under=(), **more):
         Gateway.count += 1
@@ -117,7 +118,7 @@ class Gateway:
             out = open(path(f"{self.name}.log"), "wb") if stdout is None else stdout
             self.child = spawn(command, env=environment, stdout=out, stderr=stderr)
         self.pid = self.child.pid
-        must(until(lambda: "is running on" in self.stderr() or self.child.poll() is not None) and self.child.poll() is None,
+        must(until(lambda: "is running on" in self.stderr() or self.child.poll() is not None, self.patience) and self.child.poll() is None,
              f"tollgate does not start: {self.stderr()}")
 
     def stderr(self):
@@ -149,9 +150,9 @@ class Gateway:
         self.alive()
         self.child.terminate()
         try:
-            code = self.child.wait(PATIENCE)
+            code = self.child.wait(self.patience)
         except subprocess.TimeoutExpired:
-            raise Wrong(f"SIGTERM did not end it within {PATIENCE} s") from None
+            raise Wrong(f"SIGTERM did not end it within {self.patience} s") from None
         must(code == 0, f"SIGTERM: exit code {code}: {self.stderr()[-600:]}")
 
     def dropped(self):
