@@ -205,24 +205,39 @@ impl ServiceCounters {
 
     /// Adds the numbers of another service with the same name.
     pub fn merge(&mut self, other: &ServiceCounters) {
-        let numbers = self.codes.iter_mut().zip(&other.codes);
-        for (number, more) in numbers.chain(self.ended.iter_mut().zip(&other.ended)) {
+        // All fields are named, so that a new one is an error here.
+        let ServiceCounters {
+            codes,
+            ended,
+            duration,
+            upstream,
+            request_bytes,
+            response_bytes,
+            retries,
+        } = other;
+        let numbers = self.codes.iter_mut().zip(codes);
+        for (number, more) in numbers.chain(self.ended.iter_mut().zip(ended)) {
             *number = number.wrapping_add(*more);
         }
-        self.duration.merge(&other.duration);
-        self.upstream.merge(&other.upstream);
-        self.request_bytes = self.request_bytes.wrapping_add(other.request_bytes);
-        self.response_bytes = self.response_bytes.wrapping_add(other.response_bytes);
-        self.retries = self.retries.wrapping_add(other.retries);
+        self.duration.merge(duration);
+        self.upstream.merge(upstream);
+        self.request_bytes = self.request_bytes.wrapping_add(*request_bytes);
+        self.response_bytes = self.response_bytes.wrapping_add(*response_bytes);
+        self.retries = self.retries.wrapping_add(*retries);
     }
 }
 
 impl TargetCounters {
     /// Adds the numbers of the same address.
     pub fn merge(&mut self, other: &TargetCounters) {
-        self.requests = self.requests.wrapping_add(other.requests);
-        self.connects = self.connects.wrapping_add(other.connects);
-        self.check_failures = self.check_failures.wrapping_add(other.check_failures);
+        let TargetCounters {
+            requests,
+            connects,
+            check_failures,
+        } = *other;
+        self.requests = self.requests.wrapping_add(requests);
+        self.connects = self.connects.wrapping_add(connects);
+        self.check_failures = self.check_failures.wrapping_add(check_failures);
     }
 
     /// Counts one more of something.

@@ -15,8 +15,9 @@ use crate::observe::metrics::histogram::{BOUNDED, Histogram};
 pub(super) enum Rows {
     /// Once.
     Once(fn(&Proxy, &mut Exposition<'_>)),
-    /// For each route, and for requests without one.
-    Service(fn(&ServiceSum<'_>, &mut Exposition<'_>)),
+    /// For each route, and for requests without one: the largest number of series of a route, and
+    /// the writer.
+    Service(usize, fn(&ServiceSum<'_>, &mut Exposition<'_>)),
     /// For each address of each target of a route.
     Target(fn(&TargetSum) -> u64),
 }
@@ -34,61 +35,74 @@ const fn part(name: &'static str, kind: Kind, help: &'static str, rows: Rows) ->
     }
 }
 
+/// Number of series of a histogram: its buckets, the sum and the count.
+const OF_HISTOGRAM: usize = BOUNDED.saturating_add(3);
+
 /// All families, in their order.
 pub(super) static PARTS: [Part; 20] = [
     part(
         "tollgate_requests_total",
         Kind::Counter,
         "Requests that have ended, by the first digit of the status; none: no status was sent.",
-        Rows::Service(requests),
+        Rows::Service(CODES, requests),
     ),
     part(
         "tollgate_requests_ended_total",
         Kind::Counter,
         "Requests that have ended, by their end: the words of the JSON access log.",
-        Rows::Service(ended),
+        Rows::Service(Outcome::ALL.len(), ended),
     ),
     part(
         "tollgate_request_duration_seconds",
         Kind::Histogram,
         "Time from the head of a request to the last byte of its response.",
-        Rows::Service(|sum, out| histogram(sum, &sum.counters.duration, out)),
+        Rows::Service(OF_HISTOGRAM, |sum, out| {
+            histogram(sum, &sum.counters.duration, out)
+        }),
     ),
     part(
         "tollgate_upstream_duration_seconds",
         Kind::Histogram,
         "Time from sending a request to its target to the head of the response.",
-        Rows::Service(|sum, out| histogram(sum, &sum.counters.upstream, out)),
+        Rows::Service(OF_HISTOGRAM, |sum, out| {
+            histogram(sum, &sum.counters.upstream, out)
+        }),
     ),
     part(
         "tollgate_request_bytes_total",
         Kind::Counter,
         "Bytes of the bodies of requests.",
-        Rows::Service(|sum, out| out.sample(&[sum.label()], sum.counters.request_bytes)),
+        Rows::Service(1, |sum, out| {
+            out.sample(&[sum.label()], sum.counters.request_bytes)
+        }),
     ),
     part(
         "tollgate_response_bytes_total",
         Kind::Counter,
         "Bytes of the bodies of responses.",
-        Rows::Service(|sum, out| out.sample(&[sum.label()], sum.counters.response_bytes)),
+        Rows::Service(1, |sum, out| {
+            out.sample(&[sum.label()], sum.counters.response_bytes)
+        }),
     ),
     part(
         "tollgate_requests_in_flight",
         Kind::Gauge,
         "Requests that are being forwarded.",
-        Rows::Service(|sum, out| out.sample(&[sum.label()], sum.in_flight)),
+        Rows::Service(1, |sum, out| out.sample(&[sum.label()], sum.in_flight)),
     ),
     part(
         "tollgate_retries_total",
         Kind::Counter,
         "Attempts beyond the first of a request.",
-        Rows::Service(|sum, out| out.sample(&[sum.label()], sum.counters.retries)),
+        Rows::Service(1, |sum, out| {
+            out.sample(&[sum.label()], sum.counters.retries)
+        }),
     ),
     part(
         "tollgate_rate_limited_total",
         Kind::Counter,
         "Requests that got 429.",
-        Rows::Service(|sum, out| {
+        Rows::Service(1, |sum, out| {
             out.sample(&[sum.label()], sum.counters.ended_as(Outcome::RateLimited));
         }),
     ),
@@ -96,7 +110,7 @@ pub(super) static PARTS: [Part; 20] = [
         "tollgate_rate_limit_clients",
         Kind::Gauge,
         "Clients in the table of the rate limit; that of the top level has an empty service.",
-        Rows::Service(|sum, out| {
+        Rows::Service(1, |sum, out| {
             if let Some(clients) = sum.rate_clients {
                 out.sample(&[sum.label()], clients);
             }
@@ -228,9 +242,11 @@ pub fn series(settings: &Settings) -> usize {
     crate::sort::sort(&mut routes);
     routes.dedup();
     let routes = routes.len();
-    let of_histogram = BOUNDED.saturating_add(3);
-    let of_service = [CODES, Outcome::ALL.len(), of_histogram, of_histogram, 6];
-    let of_service = of_service.into_iter().fold(0, usize::saturating_add);
+    let of_service = PARTS.iter().map(|part| match part.rows {
+        Rows::Service(series, _) => series,
+        Rows::Once(_) | Rows::Target(_) => 0,
+    });
+    let of_service = of_service.fold(0, usize::saturating_add);
     let targets = settings.services.iter().flat_map(|service| {
         let destinations = service.destinations.iter();
         let targets = destinations.filter_map(|to| settings.targets.get(to.target));
@@ -247,7 +263,7 @@ pub fn series(settings: &Settings) -> usize {
     let of_stores = settings
         .stores
         .len()
-        .saturating_mul(of_histogram.saturating_add(1));
+        .saturating_mul(OF_HISTOGRAM.saturating_add(1));
     routes
         .saturating_add(1)
         .saturating_mul(of_service)

@@ -93,7 +93,7 @@ impl Scrape {
                     write(proxy, &mut out);
                     true
                 }
-                Rows::Service(write) => self.write_services(proxy, write, &mut out),
+                Rows::Service(_, write) => self.write_services(proxy, write, &mut out),
                 Rows::Target(value) => self.write_targets(proxy, value, &mut out),
             };
             if is_over {
