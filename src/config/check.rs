@@ -7,8 +7,8 @@ use core::fmt::Write;
 use crate::policy::rate_key::RateKey;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
-    BodyLimit, Condition, Destination, ExchangeTimeouts, Gate, HealthCheck, OwnMaintenance,
-    Service, ServiceRateLimit, Settings, Strategy,
+    BodyLimit, Condition, Destination, Gate, HealthCheck, OwnMaintenance, Service,
+    ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
 use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};
@@ -348,25 +348,19 @@ fn timeouts(settings: &Settings) -> String {
         ("keepAlive", connection.keep_alive),
         ("shutdown", connection.shutdown),
     ];
-    let value = |name: &'static str, get: fn(&ExchangeTimeouts) -> Option<Duration>| {
-        let mut all = settings
-            .services
-            .iter()
-            .map(|service| get(&service.timeouts));
-        let first = all.next()?;
-        all.all(|other| other == first).then_some((name, first))
-    };
-    shown.extend(value("connect", |timeouts| timeouts.connect));
-    shown.extend(value("response", |timeouts| timeouts.response));
-    shown.extend(value("idle", |timeouts| timeouts.idle));
-    shown.extend(value("upstreamKeepAlive", |timeouts| {
-        timeouts.upstream_keep_alive
-    }));
-    shown.extend(value("tunnel", |timeouts| timeouts.tunnel));
+    let services = settings.services.iter();
+    let all = services.map(|service| service.timeouts.by_key());
+    let all = all.collect::<Vec<_>>();
+    let first = all.first().copied().unwrap_or_default();
+    let is_common = |one: &_| all.iter().all(|of_service| of_service.contains(one));
+    let common = first.into_iter().filter(is_common).collect::<Vec<_>>();
+    let differs = common.len() < first.len();
+    // By default a body has no time of its own.
+    shown.extend(common.into_iter().filter(|one| *one != ("body", None)));
     let show = |(name, value): &(&str, Option<Duration>)| {
         format!("{name} {}", value.map_or("off".to_owned(), show_duration))
     };
-    let differing = if shown.len() < 8 {
+    let differing = if differs {
         "; others differ by service"
     } else {
         ""

@@ -177,6 +177,29 @@ pub struct ExchangeTimeouts {
     pub tunnel: Option<Duration>,
 }
 
+impl ExchangeTimeouts {
+    /// Returns all timeouts, each with its key in the file.
+    pub fn by_key(&self) -> [(&'static str, Option<Duration>); 6] {
+        // All fields are named, so that a new one is an error here.
+        let ExchangeTimeouts {
+            connect,
+            response,
+            body,
+            idle,
+            upstream_keep_alive,
+            tunnel,
+        } = *self;
+        [
+            ("connect", connect),
+            ("response", response),
+            ("body", body),
+            ("idle", idle),
+            ("upstreamKeepAlive", upstream_keep_alive),
+            ("tunnel", tunnel),
+        ]
+    }
+}
+
 /// A service: one row of the routes table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Service {

@@ -69,21 +69,10 @@ fn write_service(service: &Service, settings: &Settings, out: &mut String) {
             destination.role.backup
         );
     }
-    let timeouts = &service.timeouts;
     out.push(']');
     write_body_limit(service, out);
     out.push_str(",\"timeouts\":{");
-    for (place, (name, time)) in [
-        ("connect", timeouts.connect),
-        ("response", timeouts.response),
-        ("body", timeouts.body),
-        ("idle", timeouts.idle),
-        ("upstreamKeepAlive", timeouts.upstream_keep_alive),
-        ("tunnel", timeouts.tunnel),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (place, (name, time)) in service.timeouts.by_key().into_iter().enumerate() {
         let comma = if place > 0 { "," } else { "" };
         let _ = write!(out, "{comma}\"{name}\":{}", span(time));
     }

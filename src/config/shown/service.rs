@@ -214,22 +214,7 @@ pub(crate) fn span(duration: Option<Duration>) -> String {
 }
 
 fn exchange_timeouts(timeouts: &ExchangeTimeouts) -> Parts {
-    let ExchangeTimeouts {
-        connect,
-        response,
-        body,
-        idle,
-        upstream_keep_alive,
-        tunnel,
-    } = *timeouts;
-    let all = [
-        ("connect", connect),
-        ("response", response),
-        ("body", body),
-        ("idle", idle),
-        ("upstreamKeepAlive", upstream_keep_alive),
-        ("tunnel", tunnel),
-    ];
+    let all = timeouts.by_key();
     all.map(|(name, time)| (name, span(time))).into()
 }
 
