@@ -6,11 +6,11 @@ use crate::time::Duration;
 use super::kind::{Fallback, Key, Kind, Table};
 use super::targets::UPSTREAM_TLS;
 
+/// Tables of all providers, each with the name of its `type`.
+pub static PROVIDERS: [&Table; 5] = [&JWT, &INTROSPECTION, &API_KEY, &BASIC, &FORWARD];
+
 /// A provider under `auth`.
-pub(super) static PROVIDER: Kind = Kind::Variants(
-    r#"an object with "type""#,
-    &[&JWT, &INTROSPECTION, &API_KEY, &BASIC, &FORWARD],
-);
+pub(super) static PROVIDER: Kind = Kind::Variants(r#"an object with "type""#, &PROVIDERS);
 
 /// `type`, which every provider has.
 pub static PROVIDER_TYPE: Key = TYPE;

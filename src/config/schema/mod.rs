@@ -30,7 +30,7 @@ pub(crate) mod units;
 mod tests;
 
 pub use self::acme::{ACME, ACME_EAB, LISTENER_ACME};
-pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
+pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE, PROVIDERS};
 pub use self::headers::CORS;
 pub use self::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 pub use self::kind::{Fallback, Key, Kind, Table};
@@ -82,8 +82,7 @@ fn place_of(table: &str) -> String {
 
 /// Returns the keys of a provider of this type.
 pub(crate) fn provider(name: &str) -> Option<&'static Table> {
-    let tables = [&JWT, &INTROSPECTION, &API_KEY, &BASIC, &FORWARD];
-    tables.into_iter().find(|table| table.name == name)
+    PROVIDERS.into_iter().find(|table| table.name == name)
 }
 
 /// Returns the key at a path such as `services[].tls.ca`, where `[]` and a free name are written as

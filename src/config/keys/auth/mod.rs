@@ -109,19 +109,19 @@ pub(crate) fn compile(
 impl Compiler<'_> {
     /// Returns the provider, and whether it takes Bearer tokens (`true` when its type is unknown).
     fn provider(&mut self, place: &Located<'_>, report: &mut Report<'_>) -> (Option<Kind>, bool) {
-        let Some(table) = type_of(place, report) else {
+        let Some(provider_type) = type_of(place, report) else {
             return (None, true);
         };
-        let takes_bearer = matches!(table.name, "jwt" | "introspection");
-        let Some(object) = place.object_of(table, report) else {
+        let takes_bearer = provider_type.takes_bearer();
+        let Some(object) = place.object_of(provider_type.table(), report) else {
             return (None, takes_bearer);
         };
-        let kind = match table.name {
-            "jwt" => self.jwt(place, &object, report),
-            "introspection" => self.introspection(place, &object, report),
-            "apiKey" => hashes::api_keys(place, &object, report),
-            "basic" => hashes::users(place, &object, report),
-            _ => self.forward(place, &object, report),
+        let kind = match provider_type {
+            Type::Jwt => self.jwt(place, &object, report),
+            Type::Introspection => self.introspection(place, &object, report),
+            Type::ApiKey => hashes::api_keys(place, &object, report),
+            Type::Basic => hashes::users(place, &object, report),
+            Type::Forward => self.forward(place, &object, report),
         };
         (kind, takes_bearer)
     }
@@ -235,15 +235,49 @@ impl Compiler<'_> {
     }
 }
 
-/// Returns the table of the provider's type.
-fn type_of(place: &Located<'_>, report: &mut Report<'_>) -> Option<&'static Table> {
-    const TYPES: [(&str, &Table); 5] = [
-        ("jwt", &JWT),
-        ("introspection", &INTROSPECTION),
-        ("apiKey", &API_KEY),
-        ("basic", &BASIC),
-        ("forward", &FORWARD),
-    ];
+/// `type` of a provider.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Type {
+    Jwt,
+    Introspection,
+    ApiKey,
+    Basic,
+    Forward,
+}
+
+/// Types by their names, as the table of keys has them.
+const TYPES: [(&str, Type); 5] = [
+    ("jwt", Type::Jwt),
+    ("introspection", Type::Introspection),
+    ("apiKey", Type::ApiKey),
+    ("basic", Type::Basic),
+    ("forward", Type::Forward),
+];
+
+impl Type {
+    /// Returns the keys of a provider of this type.
+    fn table(self) -> &'static Table {
+        match self {
+            Type::Jwt => &JWT,
+            Type::Introspection => &INTROSPECTION,
+            Type::ApiKey => &API_KEY,
+            Type::Basic => &BASIC,
+            Type::Forward => &FORWARD,
+        }
+    }
+
+    /// Returns true if its providers take Bearer tokens: see [`Kind::takes_bearer`], which holds for
+    /// providers without mistakes.
+    fn takes_bearer(self) -> bool {
+        match self {
+            Type::Jwt | Type::Introspection => true,
+            Type::ApiKey | Type::Basic | Type::Forward => false,
+        }
+    }
+}
+
+/// Reads the provider's type.
+fn type_of(place: &Located<'_>, report: &mut Report<'_>) -> Option<Type> {
     let Value::Object(members) = &place.node.value else {
         place.secret_mismatch(report);
         return None;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::*;
+use crate::config::schema::PROVIDERS;
 use crate::config::{Config, load};
 use crate::policy::auth::algorithm::Algorithm;
 use crate::proxy::settings::TargetHost;
@@ -713,4 +714,12 @@ fn headers_that_make_no_sense_upstream() {
             assert_eq!(errors.len(), 1, "{name}: {errors:?}");
         }
     }
+}
+
+#[test]
+fn each_type_has_a_table_and_a_reader() {
+    let names = TYPES.map(|(name, _)| name);
+    assert_eq!(PROVIDER_TYPE.kind.words(), Some(&names[..]));
+    assert_eq!(PROVIDERS.map(|table| table.name), names);
+    assert_eq!(TYPES.map(|(_, of)| of.table().name), names);
 }
