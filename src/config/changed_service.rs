@@ -63,18 +63,28 @@ pub(crate) fn service_keys(
         ),
         (old.rate_limit != new.rate_limit, "rateLimit"),
         (old.timeouts != new.timeouts, "timeouts"),
+    ];
+    let mut keys = names_of(&differs);
+    keys.extend(auth_keys((old, of_old), (new, of_new)));
+    keys.extend(names_of(&service_edit_keys(old, new)));
+    keys.extend(changed_headers::keys(&old.headers, &new.headers));
+    keys.extend(gate_keys(old, new));
+    keys
+}
+
+/// Returns the keys of a service that changed, of those about who is let in.
+fn auth_keys(
+    (old, of_old): (&Service, &Settings),
+    (new, of_new): (&Service, &Settings),
+) -> Vec<&'static str> {
+    names_of(&[
         (providers(old, of_old).ne(providers(new, of_new)), "auth"),
         (old.auth.scopes != new.auth.scopes, "scopes"),
         (
             old.auth.strips_credentials != new.auth.strips_credentials,
             "forwardCredentials",
         ),
-    ];
-    let mut keys = names_of(&differs);
-    keys.extend(names_of(&service_edit_keys(old, new)));
-    keys.extend(changed_headers::keys(&old.headers, &new.headers));
-    keys.extend(gate_keys(old, new));
-    keys
+    ])
 }
 
 /// Returns the keys of a service that changed, of those about clients, maintenance, bodies and log

@@ -257,7 +257,10 @@ impl ServiceRules {
                 rewrite: Rewrite::new("", false),
                 prefix_line: Box::default(),
             });
+        let service = &self.service;
         ServiceRules {
+            // All fields are named, so that a new one is an error here: is it needed, and what does it
+            // hold?
             service: Service {
                 hosts: Vec::new(),
                 methods: Vec::new(),
@@ -271,7 +274,18 @@ impl ServiceRules {
                 edits: None,
                 auth: ServiceAuth::default(),
                 headers: HeaderPolicies::default(),
-                ..self.service.clone()
+                route: service.route.clone(),
+                access_log: service.access_log,
+                entrance: None,
+                balance: service.balance,
+                passive_health: service.passive_health,
+                retries: service.retries,
+                in_flight: service.in_flight,
+                strip_prefix: service.strip_prefix,
+                preserve_host: service.preserve_host,
+                keeps_encoded_slashes: service.keeps_encoded_slashes,
+                rate_limit: service.rate_limit.clone(),
+                timeouts: service.timeouts,
             },
             route: Rc::clone(&self.route),
             id: self.id,
