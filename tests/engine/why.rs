@@ -254,3 +254,17 @@ fn the_limit_of_a_list_that_decides_is_told() {
         assert!(text.contains(&format!("answer    {status}")), "{text}");
     }
 }
+
+#[test]
+fn a_malformed_response_names_the_target() {
+    let mut world = World::with(CONFIG);
+    let client = ask(&mut world, "GET /open/1", "");
+    let origin = world.accept();
+    world.wait(5);
+    world.reply(origin, "HTTP/1.1 999 Denied\r\n\r\n");
+    let text = explained(&mut world, client);
+    expect_lines(
+        &text,
+        &["tried     10.0.0.1 (10.0.0.1:80), given up after 5 ms: status code"],
+    );
+}

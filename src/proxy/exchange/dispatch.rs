@@ -267,7 +267,7 @@ impl Relay<'_> {
     }
 
     /// Notes that an attempt came to nothing.
-    fn note_try(&mut self, up: UpstreamId, failure: &Failure) {
+    pub(super) fn note_try(&mut self, up: UpstreamId, failure: &Failure) {
         let address = self.upstreams.address_of(up);
         let now = self.ctx.now;
         self.exchange.log_entry.note_try(address, failure, now);

@@ -49,9 +49,18 @@ impl Relay<'_> {
                 Ok(HeadOutcome::Interim) => {}
                 Ok(HeadOutcome::Final) => return self.pass_body(),
                 Ok(HeadOutcome::Switched) => return self.open_tunnel(),
-                Err(error) => return ExchangeStep::Fail(error.into()),
+                Err(error) => return self.refuse_response(up, error),
             }
         }
+    }
+
+    /// Ends the exchange, because the head of the response breaks a rule. The request was executed, so
+    /// no other endpoint is tried.
+    #[cold]
+    fn refuse_response(&mut self, up: UpstreamId, error: ResponseError) -> ExchangeStep {
+        let failure = Failure::from(error);
+        self.note_try(up, &failure);
+        ExchangeStep::Fail(failure)
     }
 
     /// Returns whether what the upstream sends cannot be the answer: the connection comes from the
@@ -245,17 +254,23 @@ impl Relay<'_> {
             transfer: Transfer::new(plan.from, plan.to),
             reusable,
         };
-        if let Some(up) = exchange.attempts.upstream_id()
+        self.note_answered(head);
+        self.response_moved();
+        Ok(HeadOutcome::Final)
+    }
+
+    /// Notes which endpoint answered, and how long its connection may be idle.
+    #[inline(always)]
+    fn note_answered(&mut self, head: &ResponseHead<'_>) {
+        if let Some(up) = self.exchange.attempts.upstream_id()
             && let Some(upstream) = self.upstreams.get_mut(up)
         {
-            exchange.log_entry.numbers.endpoint = upstream.endpoint;
+            self.exchange.log_entry.numbers.endpoint = upstream.endpoint;
             upstream.outbox.release_head(&mut self.ctx.buffers);
             if let Some(seconds) = idle_seconds(&head.fields) {
                 upstream.note_idle(seconds);
             }
         }
-        self.response_moved();
-        Ok(HeadOutcome::Final)
     }
 
     /// Moves response body bytes towards the client.
