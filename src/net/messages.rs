@@ -321,6 +321,9 @@ impl fmt::Display for Line<'_> {
             }
             f.write_str(": ")?;
         }
+        if failed.outcome == Outcome::UpstreamMalformed {
+            f.write_str("malformed response: ")?;
+        }
         match &failed.reason {
             Some(reason) => write!(f, "{reason}; ")?,
             None => write!(f, "{}; ", failed.outcome)?,
@@ -360,7 +363,7 @@ impl fmt::Display for Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::error::RequestFault;
+    use crate::http::error::{RequestFault, ResponseError};
 
     fn failed() -> Failed {
         Failed {
@@ -424,6 +427,14 @@ mod tests {
                     ..failed()
                 },
                 "/chats -> chats.internal:80: upstream_refused; the 200 to 192.0.2.7 was cut, GET /chats/1",
+            ),
+            (
+                Failed {
+                    outcome: Outcome::UpstreamMalformed,
+                    reason: Some(Reason::Response(ResponseError::Status)),
+                    ..failed()
+                },
+                "/chats -> chats.internal:80 (10.0.0.2:80): malformed response: status code; 502 to 192.0.2.7, GET /chats/1",
             ),
             (
                 Failed {

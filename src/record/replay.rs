@@ -229,6 +229,10 @@ impl World {
         };
         // Writing to a string cannot fail.
         let _ = writeln!(self.out, "end: {ended}, {verdict}");
+        // That of the replay may be another one, where it lies in bytes that are blanked.
+        if !record.reason.is_empty() {
+            let _ = writeln!(self.out, "reason in the record: {}", record.reason);
+        }
         Replayed {
             text: self.out,
             is_same,

@@ -47,6 +47,8 @@ pub(super) struct Record {
     pub(super) started: u64,
     /// Word of `end`, and the status.
     pub(super) end: String,
+    /// Reason of the end as [`escape`] wrote it; empty without one.
+    pub(super) reason: String,
     pub(super) inputs: Vec<Line>,
 }
 
@@ -282,6 +284,7 @@ pub(super) fn parse(text: &str) -> Result<Record, String> {
         listener: ListenerKind::Plain,
         started: 0,
         end: String::new(),
+        reason: String::new(),
         inputs: Vec::new(),
     };
     for (place, line) in lines {
@@ -295,7 +298,8 @@ pub(super) fn parse(text: &str) -> Result<Record, String> {
                 let found = LISTENERS.iter().find(|(known, _)| *known == rest);
                 record.listener = found.ok_or_else(malformed)?.1;
             }
-            "version" | "time" | "id" | "reason" => {}
+            "reason" => rest.clone_into(&mut record.reason),
+            "version" | "time" | "id" => {}
             _ => record.inputs.push(input(word, rest).ok_or_else(malformed)?),
         }
     }

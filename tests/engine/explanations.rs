@@ -168,7 +168,7 @@ pub const ENDINGS: &[Ending] = &[
         "upstream_malformed",
         Some(502),
         Some("status code"),
-        "WARN /open -> 10.0.0.1:80: status code; 502 to 192.0.2.1, GET /open/1",
+        "WARN /open -> 10.0.0.1:80: malformed response: status code; 502 to 192.0.2.1, GET /open/1",
         |world| {
             ask(world, "GET /open/1");
             let origin = world.accept();

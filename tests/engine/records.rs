@@ -32,6 +32,11 @@ fn expect_same(world: &mut World, what: &str) -> String {
     let record = text(&world.recordings.remove(0));
     let replayed = replay(&record).unwrap_or_else(|error| panic!("{what}: {error}\n{record}"));
     assert!(replayed.is_same, "{what}:\n{record}\n{}", replayed.text);
+    let mut lines = record.lines();
+    if let Some(reason) = lines.find_map(|line| line.strip_prefix("reason ")) {
+        let line = format!("\nreason in the record: {reason}\n");
+        assert!(replayed.text.ends_with(&line), "{what}: {}", replayed.text);
+    }
     record
 }
 
