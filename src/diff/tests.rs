@@ -28,7 +28,6 @@ fn json(method: &str, path: &str, more: &str) -> String {
 
 const USERS: &str = r#"{ "route": "/users", "target": "http://a.test:81/users" }"#;
 
-/// A change of the configuration, a request, and what becomes of it; empty: no difference.
 /// A key without a text would be a change that is not shown.
 #[test]
 fn each_key_of_a_service_has_a_text() {
@@ -43,10 +42,15 @@ fn each_key_of_a_service_has_a_text() {
         }
         let parts = crate::config::shown::service::parts(key.name, service, &config.settings);
         let is_shown = parts.iter().all(|(_, text)| !text.is_empty());
-        assert!(is_shown && !parts.is_empty(), "{}: {parts:?}", key.name);
+        assert!(
+            is_shown && !parts.is_empty(),
+            "{} has no text: add it to `parts` in src/config/shown/service.rs ({parts:?})",
+            key.name
+        );
     }
 }
 
+/// A change of the configuration, a request, and what becomes of it; empty: no difference.
 #[test]
 fn what_becomes_of_a_request() {
     let key = r#""auth": { "k": { "type": "apiKey", "keys": { "b": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" } } }"#;
