@@ -447,3 +447,23 @@ fn rates_are_those_of_the_last_minute() {
     assert!(table(&world, Table::Services)[1]["p99"].is_null());
     assert_eq!(table(&world, Table::Services)[1]["requests"], 30);
 }
+
+/// The table of docs/operations.md has each family that the engine writes.
+#[test]
+fn each_family_has_a_row() {
+    let (_, rest) = include_str!("../../docs/operations.md")
+        .split_once("| name | labels | counts |")
+        .expect("the table");
+    let (table, _) = rest.split_once("\n\n").expect("its end");
+    let text = scrape(&World::plain(), Format::Text);
+    let families = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE tollgate_")?.split(' ').next());
+    for name in families {
+        let cell = format!("`{name}`");
+        assert!(
+            table.contains(&cell),
+            "docs/operations.md has no row for {name}"
+        );
+    }
+}

@@ -566,3 +566,32 @@ fn a_provider_that_gives_no_answer_is_told_with_the_reason() {
         assert_eq!(reason.as_str(), expected);
     }
 }
+
+/// The table of docs/operations.md has each member of a JSON line, and no other.
+#[test]
+fn each_member_of_the_log_has_a_row() {
+    let (_, rest) = include_str!("../../docs/operations.md")
+        .split_once("| member of the JSON log |")
+        .expect("the table");
+    let rows = rest
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let mut named = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect::<Vec<_>>();
+    named.sort_unstable();
+    let mut world = World::with(CONFIG);
+    let client = world.connect();
+    world.send(client, "GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.expect_status(client, 404);
+    let line: serde_json::Value = serde_json::from_str(&world.log()[0]).expect("a line is JSON");
+    let members = line.as_object().expect("a line is an object").keys();
+    let mut members = members.map(String::as_str).collect::<Vec<_>>();
+    members.sort_unstable();
+    assert_eq!(
+        named, members,
+        "rows of docs/operations.md, and members of a line"
+    );
+}
