@@ -61,22 +61,21 @@ impl Changes {
         keys.is_empty() && kinds.all(Changed::is_empty)
     }
 
-    /// Returns one line, such as `configuration read: 2 services added, 1 changed (/users: target),
-    /// 0 removed; listeners: 2 kept; targets: 3 kept with 41 connections`. `connections`:
-    /// connections to the targets that stay.
-    pub fn summary(&self, connections: usize) -> String {
-        let plural = if connections == 1 { "" } else { "s" };
-        let with = format!(" with {connections} connection{plural}");
-        format!("configuration read: {}", self.counts(&with))
+    /// Returns the text of a reload's line.
+    pub fn summary(&self) -> Summary {
+        let (mut start, end) = self.counts();
+        start.insert_str(0, "configuration read: ");
+        Summary { start, end }
     }
 
     /// Returns the line of [`summary`](Self::summary) for configurations that are only compared.
     pub fn comparison(&self) -> String {
-        self.counts("")
+        let (start, end) = self.counts();
+        start + &end
     }
 
-    /// `with`: text behind the number of targets that stay.
-    fn counts(&self, with: &str) -> String {
+    /// Returns the text up to the number of targets that stay, and the text behind it.
+    fn counts(&self) -> (String, String) {
         let Changes {
             services,
             listeners,
@@ -84,8 +83,8 @@ impl Changes {
             keys,
         } = self;
         let plural = if services.added.len() == 1 { "" } else { "s" };
-        let mut line = format!(
-            "{} service{plural} added, {} changed{}, {} removed; listeners: {}{}; targets: {} kept{with}{}",
+        let start = format!(
+            "{} service{plural} added, {} changed{}, {} removed; listeners: {}{}; targets: {} kept",
             services.added.len(),
             services.changed.len(),
             listed(&services.changed),
@@ -93,13 +92,30 @@ impl Changes {
             format_args!("{} kept", listeners.kept),
             rest(listeners),
             targets.kept,
-            rest(targets),
         );
+        let mut end = rest(targets);
         if !keys.is_empty() {
             // Writing to a string does not fail.
-            let _ = write!(line, "; also changed: {}", keys.join(", "));
+            let _ = write!(end, "; also changed: {}", keys.join(", "));
         }
-        line
+        (start, end)
+    }
+}
+
+/// Text about the changes of a reload. The number of connections is known when it is done.
+pub struct Summary {
+    start: String,
+    end: String,
+}
+
+impl Summary {
+    /// Returns one line, such as `configuration read: 2 services added, 1 changed (/users: target),
+    /// 0 removed; listeners: 2 kept; targets: 3 kept with 41 connections`. `connections`:
+    /// connections to the targets that stay.
+    pub fn line(&self, connections: usize) -> String {
+        let Summary { start, end } = self;
+        let plural = if connections == 1 { "" } else { "s" };
+        format!("{start} with {connections} connection{plural}{end}")
     }
 }
 
@@ -380,7 +396,7 @@ mod tests {
             ),
         ] {
             let changes = Changes::between(&config(old), &config(new));
-            assert_eq!(changes.summary(41), expected);
+            assert_eq!(changes.summary().line(41), expected);
         }
     }
 }

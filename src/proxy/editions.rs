@@ -99,8 +99,9 @@ impl Retired {
                 cut(&mut rules.services),
                 cut(&mut rules.settings.targets),
                 cut(&mut rules.state.services),
+                cut(&mut rules.state.target_values),
             ];
-            if is_last == [true; 3] && is_shrunk {
+            if is_last == [true; 4] && is_shrunk {
                 self.0 = None;
             }
         }

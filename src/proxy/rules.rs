@@ -12,7 +12,7 @@ use super::bounds::Bounds;
 use super::gateway_headers::{credential_headers, gateway_headers};
 use super::header_rules::{HeaderRules, ServiceCors, service_cors};
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
-use super::prepared::Prepared;
+use super::prepared::{Paths, Prepared};
 use super::rate_rules::RateState;
 use super::settings::{Gates, Service, ServiceAuth, ServiceRateLimit, Settings, Target};
 use super::state_keys::{ServiceKeys, StateKeys};
@@ -28,7 +28,7 @@ use crate::policy::forward::TrustedProxies;
 use crate::policy::of_service::HeaderPolicies;
 use crate::policy::rate;
 use crate::policy::rate_fields::RateLines;
-use crate::policy::rewrite::{Rewrite, prefix_line};
+use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
 use crate::time::Duration;
 
@@ -131,7 +131,9 @@ impl Rules {
             mut settings,
             routes,
             gates,
+            paths,
         } = prepared;
+        let mut paths = paths.into_iter();
         let exposed = settings.cors.is_some();
         // For services whose CORS is on where that of the top level is off, or the reverse.
         let other_lines = rate::lines(&settings.rate_limit, "default", !exposed);
@@ -146,9 +148,9 @@ impl Rules {
         });
         let notes_requests = notes_requests(&settings);
         let says_consumer = settings.says_consumer();
-        let targets = settings.targets.iter().cloned().map(Rc::new);
-        let targets = targets.collect::<Vec<_>>();
-        // A copy of thousands of services would hold the event loop up.
+        // One for all services that ask nobody.
+        let no_provider = Rc::<[ProviderId]>::from([]);
+        // A copy of thousands of services or targets would hold the event loop up.
         let services = core::mem::take(&mut settings.services).into_iter();
         let services = services.zip(&state.services);
         let services = services.map(|(service, of_service)| {
@@ -156,7 +158,7 @@ impl Rules {
             let is_exposed = headers.cors.is_some();
             Rc::new(ServiceRules {
                 id: of_service.id,
-                destinations: destinations(&service, of_service, &targets, &state),
+                destinations: destinations(&service, of_service, &state, &mut paths),
                 rate: of_service.rate.clone(),
                 rate_lines: match &service.rate_limit {
                     ServiceRateLimit::Inherited if is_exposed != exposed => other_lines.clone(),
@@ -165,12 +167,12 @@ impl Rules {
                     ServiceRateLimit::Own(all) => rate::lines(all, &service.route, is_exposed),
                 },
                 headers,
-                providers: providers(&service.auth, &state),
+                providers: providers(&service.auth.providers, &state, &no_provider),
                 gateway_headers: gateway_headers(&settings, &service.auth.providers, says_consumer),
                 credential_headers: credential_headers(&settings, &service.auth, says_consumer),
                 body_bytes: service.body_bytes(settings.limits.body_bytes),
                 common: Rc::clone(&common),
-                route: Rc::from(service.route.as_str()),
+                route: Rc::clone(&of_service.route),
                 service,
             })
         });
@@ -349,26 +351,35 @@ fn notes_requests(settings: &Settings) -> bool {
 fn destinations(
     service: &Service,
     of_service: &ServiceKeys,
-    targets: &[Rc<Target>],
     state: &StateKeys,
+    paths: &mut impl Iterator<Item = Paths>,
 ) -> Vec<DestinationRules> {
-    let destinations = service.destinations.iter().zip(&of_service.destinations);
-    destinations
-        .filter_map(|(destination, &number)| {
-            Some(DestinationRules {
-                number,
-                id: *state.targets.get(destination.target)?,
-                target: Rc::clone(targets.get(destination.target)?),
-                rewrite: Rewrite::new(&destination.path, service.strip_prefix),
-                prefix_line: prefix_line(&service.route, &destination.path, service.strip_prefix),
-            })
+    let mut rules = Vec::with_capacity(service.destinations.len());
+    let destinations = service.destinations.iter().zip(paths);
+    let destinations = destinations.zip(&of_service.destinations);
+    rules.extend(destinations.filter_map(|((destination, paths), &number)| {
+        let Paths {
+            rewrite,
+            prefix_line,
+        } = paths;
+        Some(DestinationRules {
+            number,
+            id: *state.targets.get(destination.target)?,
+            target: Rc::clone(state.target_values.get(destination.target)?),
+            rewrite,
+            prefix_line,
         })
-        .collect()
+    }));
+    rules
 }
 
-fn providers(auth: &ServiceAuth, state: &StateKeys) -> Rc<[ProviderId]> {
-    let indices = auth.providers.iter();
+/// Returns the providers of a service. `none`: the list of a service that asks nobody.
+fn providers(indices: &[usize], state: &StateKeys, none: &Rc<[ProviderId]>) -> Rc<[ProviderId]> {
+    if indices.is_empty() {
+        return Rc::clone(none);
+    }
     indices
+        .iter()
         .filter_map(|&index| state.providers.get(index).copied())
         .collect()
 }

@@ -1,7 +1,10 @@
 //! Names of the state that rules use.
 
+use std::rc::Rc;
+
 use super::ids::{ProviderId, RateTableId, ServiceId, StoreId, TargetId};
 use super::rate_rules::RateState;
+use super::settings::Target;
 
 /// Names of the state that rules use.
 #[derive(Default)]
@@ -14,6 +17,8 @@ pub(super) struct StateKeys {
     pub(super) services: Vec<ServiceKeys>,
     /// Targets, in the order of the settings.
     pub(super) targets: Vec<TargetId>,
+    /// Values of the targets, in the same order. Their state has them, too.
+    pub(super) target_values: Vec<Rc<Target>>,
     /// Providers, in the order of the settings.
     pub(super) providers: Vec<ProviderId>,
     /// Stores, in the order of the settings.
@@ -36,6 +41,8 @@ impl StateKeys {
 /// Names of the state of one service.
 pub(super) struct ServiceKeys {
     pub(super) id: ServiceId,
+    /// Route of the service, for reports.
+    pub(super) route: Rc<str>,
     /// Number of each destination within the service.
     pub(super) destinations: Vec<usize>,
     pub(super) rate: RateState,

@@ -16,7 +16,7 @@ use super::super::shutdown::Shutdown;
 use super::super::workers::certificate_watcher::{CertificateWatcher, WatchedListener};
 use super::super::workers::verifier::Kinds;
 use super::{Candidate, Loaded, New};
-use crate::config::changes::Changes;
+use crate::config::changes::Summary;
 use crate::config::{Config, Listen, ListenAddress, ListenKind};
 use crate::proxy::command::ListenerKind;
 use crate::proxy::overview::connections_to_targets;
@@ -49,7 +49,7 @@ pub(in crate::net) struct Swap<'a> {
 /// A configuration that is the one of the moment now.
 pub(in crate::net) struct Applied {
     /// The configuration, and what it has changed.
-    pub(in crate::net) new: (Arc<Config>, Changes),
+    pub(in crate::net) new: (Arc<Config>, Summary),
     /// Connections to the targets that stay.
     pub(in crate::net) connections: usize,
 }
@@ -126,7 +126,7 @@ pub(in crate::net) fn apply(
     let Candidate {
         loaded,
         mut prepared,
-        changes,
+        summary,
     } = new.candidate;
     let settings = &mut prepared.settings;
     settings.https_port = https_port;
@@ -138,7 +138,7 @@ pub(in crate::net) fn apply(
         let candidate = Candidate {
             loaded,
             prepared: *prepared,
-            changes,
+            summary,
         };
         let bound = new.bound;
         return Err(Box::new(New { candidate, bound }));
@@ -160,7 +160,7 @@ pub(in crate::net) fn apply(
     swap.executor.run_commands(now);
     let connections = connections_to_targets(&swap.executor.proxy);
     Ok(Applied {
-        new: (config, changes),
+        new: (config, summary),
         connections,
     })
 }

@@ -36,7 +36,7 @@ pub use self::reader::{ConfigSource, ReadConfig};
 use super::admin::ConfigFacts;
 use super::memory;
 use crate::config::Config;
-use crate::config::changes::Changes;
+use crate::config::changes::Summary;
 use crate::limits::RELOAD_RETRY;
 use crate::time::{Instant, UnixTime};
 
@@ -228,7 +228,7 @@ impl Reload {
     /// `connections`: connections to the targets that stay.
     pub(super) fn finish(
         &mut self,
-        (config, changes): (Arc<Config>, Changes),
+        (config, summary): (Arc<Config>, Summary),
         connections: usize,
         wall: UnixTime,
     ) -> String {
@@ -245,7 +245,7 @@ impl Reload {
         {
             warn!("no thread can be started to watch the file: {error}");
         }
-        let summary = changes.summary(connections);
+        let summary = summary.line(connections);
         // The supervisor says it for all workers.
         if !self.current.is_worker() {
             info!("{summary}");

@@ -13,7 +13,7 @@ use super::super::workers::queue::{Empty, Receiver, Sender, unbounded};
 use super::super::workers::spawn;
 use super::loaded::Loaded;
 use crate::config::Config;
-use crate::config::changes::Changes;
+use crate::config::changes::{Changes, Summary};
 use crate::limits::CONFIG_LOOK;
 use crate::proxy::Prepared;
 
@@ -28,8 +28,9 @@ pub(in crate::net) struct Candidate {
     pub(in crate::net) loaded: Loaded,
     /// A copy of its settings, for the engine.
     pub(in crate::net) prepared: Prepared,
-    /// Changes from the configuration of the moment.
-    pub(in crate::net) changes: Changes,
+    /// Changes from the configuration of the moment, as text: with thousands of services, the values
+    /// take longer to be given back than a turn of the loop may.
+    pub(in crate::net) summary: Summary,
 }
 
 /// File of the configuration.
@@ -160,7 +161,7 @@ impl Candidate {
     fn new(loaded: Loaded, current: &Config) -> Candidate {
         Candidate {
             prepared: loaded.config.settings.clone().into(),
-            changes: Changes::between(current, &loaded.config),
+            summary: Changes::between(current, &loaded.config).summary(),
             loaded,
         }
     }

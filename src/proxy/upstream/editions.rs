@@ -10,6 +10,8 @@
 //! because its body is read whole before (see `exchange/request.rs`). It goes to a target that is
 //! gone if there is no other for it. No retry does.
 
+use std::rc::Rc;
+
 use super::super::context::Context;
 use super::super::ids::{ServiceId, TargetId};
 use super::super::rate_rules::RateState;
@@ -22,7 +24,6 @@ use super::selection::{ServiceDestination, ServiceState, group_rules, set_names}
 use crate::sort::Index;
 use crate::upstream::balance::identity;
 use crate::upstream::group::Group;
-use crate::upstream::rules::Role;
 
 impl Upstreams {
     /// Makes targets and services those of these settings, and names them in `keys`. `before`: the
@@ -75,6 +76,8 @@ impl Upstreams {
                 .unwrap_or_else(|| self.targets.insert(TargetState::new(target, keys.edition)))
         });
         keys.targets = targets.collect();
+        let values = keys.targets.iter().filter_map(|id| self.targets.get(*id));
+        keys.target_values = values.map(|state| Rc::clone(&state.target)).collect();
     }
 
     fn adopt_services(
@@ -101,14 +104,14 @@ impl Upstreams {
                         .insert(ServiceState::new(service, keys.edition, seed))
                 }
             };
-            let destinations = destinations(service, &keys.targets);
             let Some(state) = self.services.get_mut(id) else {
                 continue;
             };
-            let destinations = state.adopt(service, destinations, settings, keys);
+            let destinations = state.adopt(service, settings, keys);
             keys.services.push(ServiceKeys {
                 destinations,
                 id,
+                route: Rc::clone(&state.route),
                 rate: RateState::default(),
             });
         }
@@ -213,79 +216,69 @@ impl Upstreams {
     }
 }
 
-fn destinations(service: &Service, targets: &[TargetId]) -> Vec<(ServiceDestination, Role)> {
-    let destinations = service.destinations.iter();
-    destinations
-        .filter_map(|destination| {
-            let to = ServiceDestination {
-                target: *targets.get(destination.target)?,
-                path: destination.path.clone(),
-                first_edition: 0,
-                last_edition: 0,
-            };
-            Some((to, destination.role))
-        })
-        .collect()
-}
-
 impl ServiceState {
-    /// Makes the state one of these settings. Returns the number of each destination.
-    fn adopt(
-        &mut self,
-        service: &Service,
-        destinations: Vec<(ServiceDestination, Role)>,
-        settings: &Settings,
-        keys: &StateKeys,
-    ) -> Vec<usize> {
+    /// Makes the state one of these settings. Returns the number of each destination. What has not
+    /// changed is neither copied nor made again: a reload does this for thousands of services in one
+    /// turn of the event loop.
+    fn adopt(&mut self, service: &Service, settings: &Settings, keys: &StateKeys) -> Vec<usize> {
         self.last_edition = u64::MAX;
         self.health_check.clone_from(&service.health_check);
         self.sticky = service.sticky.as_deref().map(|sticky| sticky.key);
-        let mut numbers = Vec::with_capacity(destinations.len());
-        let mut roles = Vec::with_capacity(destinations.len());
-        for (to, role) in destinations {
-            let number = self.number_of(to, keys);
-            numbers.push(number);
-            roles.push((number, role));
+        let mut numbers = Vec::with_capacity(service.destinations.len());
+        for destination in &service.destinations {
+            if let Some(&target) = keys.targets.get(destination.target) {
+                numbers.push(self.number_of(target, &destination.path, keys));
+            }
         }
-        let rules = group_rules(service);
         // Requests of earlier editions may still choose among their destinations.
         if !service.has_group(&settings.targets) && (keys.live.is_empty() || self.group.is_none()) {
             self.group = None;
-        } else if let Some(group) = &mut self.group {
-            group.set_rules(rules, &roles);
-        } else {
-            let mut group = Group::new(rules, Vec::new(), self.seed);
-            group.set_rules(rules, &roles);
-            self.group = Some(group);
+            return numbers;
         }
+        let rules = group_rules(service);
+        let roles = service.destinations.iter().map(|to| to.role);
+        let roles = numbers.iter().copied().zip(roles).collect::<Vec<_>>();
+        let seed = self.seed;
+        let group = self
+            .group
+            .get_or_insert_with(|| Group::new(rules, Vec::new(), seed));
+        group.set_rules(rules, &roles);
         numbers
     }
 
     /// Returns the number of a destination: the one that its target has already, or one that no
     /// edition uses any more, or a new one. Of several destinations with one target, those with the
     /// same path are the same.
-    fn number_of(&mut self, mut to: ServiceDestination, keys: &StateKeys) -> usize {
+    fn number_of(&mut self, target: TargetId, path: &str, keys: &StateKeys) -> usize {
         let edition = keys.edition;
-        to.first_edition = edition;
-        to.last_edition = edition;
         let find = |is_wanted: &dyn Fn(&ServiceDestination) -> bool| {
             let mut known = self.destinations.iter();
             known.position(|known| known.last_edition < edition && is_wanted(known))
         };
-        let same = find(&|known| known.target == to.target && known.path == to.path)
-            .or_else(|| find(&|known| known.target == to.target));
+        let same = find(&|known| known.target == target && known.path == path)
+            .or_else(|| find(&|known| known.target == target));
         let number =
             same.or_else(|| find(&|known| !keys.is_live(known.first_edition, known.last_edition)));
-        if let (None, Some(number), Some(group)) = (same, number, &mut self.group) {
+        if let Some((number, known)) =
+            same.and_then(|number| Some((number, self.destinations.get_mut(number)?)))
+        {
+            known.last_edition = edition;
+            if known.path != path {
+                path.clone_into(&mut known.path);
+            }
+            return number;
+        }
+        if let (Some(number), Some(group)) = (number, &mut self.group) {
             group.leave_destination(number);
         }
+        let to = ServiceDestination {
+            target,
+            path: path.to_owned(),
+            first_edition: edition,
+            last_edition: edition,
+        };
         match number.and_then(|number| self.destinations.get_mut(number)) {
-            Some(known) => {
-                if same.is_some() {
-                    to.first_edition = known.first_edition;
-                }
-                *known = to;
-            }
+            Some(known) => *known = to,
             None => self.destinations.push(to),
         }
         number.unwrap_or_else(|| self.destinations.len().saturating_sub(1))
