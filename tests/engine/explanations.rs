@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tollgate::http::chunked::ChunkError;
-use tollgate::http::error::{LineFault, RequestFault};
+use tollgate::http::error::{LineFault, RequestFault, ResponseError};
 use tollgate::net::messages::Line;
 use tollgate::observe::access::Outcome;
 use tollgate::policy::path::PathFault;
@@ -536,6 +536,94 @@ fn each_kind_of_400_has_a_line() {
         .filter(|text| !unseen.contains(text));
     let all = all.map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(seen, all);
+}
+
+/// The bytes that an upstream sends, and the reason of the 502.
+const BROKEN_RESPONSES: &[(&str, &str)] = &[
+    ("\x16\x03\x01", "start of the status line"),
+    ("HTTP/1.1 OK\r\n\r\n", "status line"),
+    ("HTTP/2.0 200 OK\r\n\r\n", "HTTP version"),
+    ("HTTP/1.1 999 Denied\r\n\r\n", "status code"),
+    ("HTTP/1.1 200 O\x01K\r\n\r\n", "byte in the reason phrase"),
+    (
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "Transfer-Encoding in HTTP/1.0",
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+        "Transfer-Encoding",
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "unknown transfer coding",
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "two different Content-Length values",
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        "Content-Length is no number",
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nConnection: (\r\n\r\n",
+        "Connection is no list of at most 64 tokens",
+    ),
+    (
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+        "101 that was not asked for",
+    ),
+    ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", "bare CR or LF"),
+    ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "folded field line"),
+    ("HTTP/1.1 200 OK\r\nA\r\n\r\n", "field line without a colon"),
+    ("HTTP/1.1 200 OK\r\n: b\r\n\r\n", "empty field name"),
+    (
+        "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        "whitespace before the colon of a field line",
+    ),
+    ("HTTP/1.1 200 OK\r\nA a: b\r\n\r\n", "byte in a field name"),
+    ("HTTP/1.1 200 OK\r\nA: \0\r\n\r\n", "byte in a field value"),
+];
+
+/// Sends a request whose response breaks a rule. Returns the reason in the access log.
+#[track_caller]
+fn reason_of_502(response: &str) -> String {
+    let mut world = World::with(CONFIG);
+    let client = ask(&mut world, "GET /open/1");
+    let origin = world.accept();
+    world.reply(origin, response);
+    // Interim responses may stand before it.
+    let received = world.received(client);
+    assert!(received.contains("HTTP/1.1 502 "), "{received}");
+    let logged = last_logged(&mut world);
+    assert_eq!(logged["end"], "upstream_malformed");
+    let reason = logged["reason"].as_str().expect("a reason").to_owned();
+    let expected = format!("WARN /open -> 10.0.0.1:80: {reason}; 502 to 192.0.2.1, GET /open/1");
+    assert_eq!(lines(&mut world), [expected]);
+    reason
+}
+
+/// A body comes behind a head that is out: what is wrong with chunks is no 502.
+#[test]
+fn each_kind_of_502_of_a_malformed_response_has_a_line() {
+    let mut seen = BTreeSet::new();
+    for (response, reason) in BROKEN_RESPONSES {
+        assert_eq!(reason_of_502(response), *reason, "{response:?}");
+        seen.insert((*reason).to_owned());
+    }
+    let long = "x".repeat(200_000);
+    seen.insert(reason_of_502(&format!(
+        "HTTP/1.1 200 OK\r\nA: {long}\r\n\r\n"
+    )));
+    let fields = "A: b\r\n".repeat(2_000);
+    seen.insert(reason_of_502(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")));
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000);
+    seen.insert(reason_of_502(&interim));
+    // Bytes on a connection that is not used yet.
+    let unseen = [ResponseError::Unasked.as_str(), "field line"];
+    let all = ResponseError::TEXTS.iter().chain(LineFault::TEXTS);
+    let all = all.copied().filter(|text| !unseen.contains(text));
+    assert_eq!(seen, all.map(str::to_owned).collect::<BTreeSet<_>>());
 }
 
 /// Bytes of a client must not break the line, nor make it long.
