@@ -42,6 +42,8 @@ pub struct Recording {
     connections: Vec<UpstreamId>,
     /// Milliseconds until the client took bytes for the last time.
     took: u32,
+    /// Milliseconds until the first input that found no room; `None`: all are here.
+    pub dropped: Option<u32>,
     /// End of the request; `None` while it is in flight.
     pub ending: Option<Box<Ending>>,
 }
@@ -145,6 +147,7 @@ impl Recorder {
             bytes: Vec::new(),
             connections: Vec::new(),
             took: 0,
+            dropped: None,
             ending: None,
         };
         recording.note_bytes(now, 0, bytes, bytes.len(), self.rule.bytes);
@@ -235,6 +238,8 @@ impl Recording {
         let at = self.millis(now);
         if self.inputs.len() < RECORD_INPUTS {
             self.inputs.push(Input { at, what });
+        } else {
+            self.dropped = self.dropped.or(Some(at));
         }
     }
 

@@ -76,8 +76,9 @@ const NUMBERS: [&str; 4] = [
     "sec-websocket-version",
 ];
 
-/// Blanks the bytes that a client sent.
-pub(super) fn request(bytes: &mut [u8]) {
+/// Blanks the bytes that a client sent. Returns true if every byte behind them is one of content
+/// whose value nobody looks at.
+pub(super) fn request(bytes: &mut [u8]) -> bool {
     let head = head_end(bytes);
     let (head, rest) = bytes.split_at_mut(head);
     let is_other = has_two_hosts(head);
@@ -95,10 +96,12 @@ pub(super) fn request(bytes: &mut [u8]) {
         Some(RequestBody::Chunked) => blank_chunks(rest),
         Some(RequestBody::Empty | RequestBody::Sized(_)) | None => rest.fill(b'x'),
     }
+    matches!(body, Some(RequestBody::Empty | RequestBody::Sized(_)))
 }
 
-/// Blanks the bytes that an upstream sent. `is_head`: the request was HEAD.
-pub(super) fn response(mut bytes: &mut [u8], is_head: bool) {
+/// Blanks the bytes that an upstream sent. `is_head`: the request was HEAD. Returns true if every
+/// byte behind them is one of content whose value nobody looks at.
+pub(super) fn response(mut bytes: &mut [u8], is_head: bool) -> bool {
     loop {
         let end = head_end(bytes);
         let (head, rest) = bytes.split_at_mut(end);
@@ -112,8 +115,15 @@ pub(super) fn response(mut bytes: &mut [u8], is_head: bool) {
         });
         match body {
             Some((100 | 102..=199, _)) if !rest.is_empty() => bytes = rest,
-            Some((_, ResponseBody::Chunked)) => return blank_chunks(rest),
-            _ => return rest.fill(b'x'),
+            Some((_, ResponseBody::Chunked)) => {
+                blank_chunks(rest);
+                return false;
+            }
+            other => {
+                rest.fill(b'x');
+                // Behind an interim response comes another head.
+                return !matches!(other, Some((100 | 102..=199, _)) | None);
+            }
         }
     }
 }

@@ -9,7 +9,9 @@
 //! 5 fault 1 refused connection refused (os error 111)
 //! ```
 //!
-//! Connection 0 is the client. Bytes are ASCII with the escapes of [`escape`].
+//! Connection 0 is the client. Bytes are ASCII with the escapes of [`escape`]. Behind a `cut` line
+//! something is missing that the replay would need: the record had as much as it may have. Content
+//! whose value nobody looks at is blank anyway, so it may be missing without being missed.
 
 use core::fmt::Write;
 
@@ -95,10 +97,25 @@ pub fn text(recording: &Recording) -> String {
     let mut places = vec![0_usize; streams.len()];
     for Input { at, what } in &recording.inputs {
         let _ = write!(out, "{at} ");
-        write_input(what, &streams, &mut places, &mut out);
+        let is_cut = write_input(what, &streams, &mut places, &mut out);
         out.push('\n');
+        if is_cut {
+            let _ = writeln!(out, "{at} cut 0");
+        }
+    }
+    if let Some(at) = recording.dropped {
+        let _ = writeln!(out, "{at} cut 0");
     }
     out
+}
+
+/// Bytes of one connection.
+#[derive(Clone, Default)]
+struct Stream {
+    /// Bytes that were kept, blanked.
+    bytes: Vec<u8>,
+    /// True if every byte behind them is one of content.
+    ends_in_content: bool,
 }
 
 fn write_ending(ending: &Ending, out: &mut String) {
@@ -116,35 +133,38 @@ fn write_ending(ending: &Ending, out: &mut String) {
 }
 
 /// Returns the bytes of each connection, blanked.
-fn blanked(recording: &Recording) -> Vec<Vec<u8>> {
-    let mut streams: Vec<Vec<u8>> = Vec::new();
+fn blanked(recording: &Recording) -> Vec<Stream> {
+    let mut streams: Vec<Stream> = Vec::new();
     let mut rest = recording.bytes.as_slice();
     for input in &recording.inputs {
         if let What::Bytes(number, _, kept) = input.what {
             let number = usize::from(number);
             if streams.len() <= number {
-                streams.resize(number.saturating_add(1), Vec::new());
+                streams.resize(number.saturating_add(1), Stream::default());
             }
             let (bytes, behind) = rest.split_at_checked(kept).unwrap_or((rest, &[]));
             rest = behind;
             if let Some(stream) = streams.get_mut(number) {
-                stream.extend_from_slice(bytes);
+                stream.bytes.extend_from_slice(bytes);
             }
         }
     }
     let mut is_head = false;
     for (number, stream) in streams.iter_mut().enumerate() {
-        if number == 0 {
-            is_head = stream.starts_with(b"HEAD ");
-            blank::request(stream);
+        let bytes = &mut stream.bytes;
+        stream.ends_in_content = if number == 0 {
+            is_head = bytes.starts_with(b"HEAD ");
+            blank::request(bytes)
         } else {
-            blank::response(stream, is_head);
-        }
+            blank::response(bytes, is_head)
+        };
     }
     streams
 }
 
-fn write_input(what: &What, streams: &[Vec<u8>], places: &mut [usize], out: &mut String) {
+/// Writes an input. Returns true if bytes of it are missing that the replay would need.
+fn write_input(what: &What, streams: &[Stream], places: &mut [usize], out: &mut String) -> bool {
+    let mut is_cut = false;
     let _ = match what {
         What::Bytes(number, length, kept) => {
             let number = usize::from(*number);
@@ -154,15 +174,16 @@ fn write_input(what: &What, streams: &[Vec<u8>], places: &mut [usize], out: &mut
             if let Some(place) = place {
                 *place = end;
             }
-            let bytes = streams
-                .get(number)
-                .and_then(|stream| stream.get(start..end));
+            let stream = streams.get(number);
+            let bytes = stream.and_then(|stream| stream.bytes.get(start..end));
             let more = length.saturating_sub(*kept);
+            is_cut = more > 0 && !stream.is_some_and(|stream| stream.ends_in_content);
             let bytes = escape(bytes.unwrap_or_default());
-            match more {
-                0 => write!(out, "bytes {number} {bytes}"),
+            if more == 0 || is_cut {
+                write!(out, "bytes {number} {bytes}")
+            } else {
                 // A run of blanks.
-                _ => write!(out, "bytes {number} {bytes}\\{{{more}}}"),
+                write!(out, "bytes {number} {bytes}\\{{{more}}}")
             }
         }
         What::End(number) => write!(out, "end {number}"),
@@ -182,6 +203,7 @@ fn write_input(what: &What, streams: &[Vec<u8>], places: &mut [usize], out: &mut
         }
         What::Stall => write!(out, "stall 0"),
     };
+    is_cut
 }
 
 fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
