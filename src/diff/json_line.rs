@@ -18,6 +18,7 @@ pub(super) struct Members {
     pub(super) host: Option<Vec<u8>>,
     pub(super) service: Option<Vec<u8>>,
     pub(super) target: Option<Vec<u8>>,
+    pub(super) listener: Option<Vec<u8>>,
     pub(super) status: Option<u64>,
     pub(super) bytes_in: Option<u64>,
 }
@@ -69,6 +70,7 @@ impl Members {
             b"host" => self.host = text,
             b"service" => self.service = text,
             b"target" => self.target = text,
+            b"listener" => self.listener = text,
             b"status" => self.status = number,
             b"bytesIn" => self.bytes_in = number,
             _ => {}

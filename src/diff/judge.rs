@@ -9,6 +9,7 @@ use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
 use crate::policy::addresses::AddressRules;
 use crate::policy::admission::{self, AdmissionRules, Answer, Decision, Refusal, Request};
 use crate::policy::cors::Cors;
+use crate::policy::entrance::Routes;
 use crate::policy::forward::{Peer, PeerSet};
 use crate::policy::reply::Reply;
 use crate::policy::rewrite::Rewrite;
@@ -22,7 +23,10 @@ const FIELDS: usize = 8;
 /// Configuration that judges requests.
 pub(super) struct Judge<'a> {
     settings: &'a Settings,
-    routes: Router,
+    /// Tables of the listeners.
+    routes: Routes,
+    /// Table for requests whose listener is not known: all services.
+    all: Router,
     cors: Option<Rc<Cors>>,
     /// CORS policies of the services; `None` if all have that of the top level.
     service_cors: Option<Vec<Option<Rc<Cors>>>>,
@@ -90,7 +94,8 @@ impl<'a> Judge<'a> {
             .map(|policy| Rc::new(Cors::new(policy)));
         Judge {
             settings,
-            routes: settings.router(),
+            routes: settings.routes(),
+            all: settings.router(),
             service_cors: service_cors(settings, cors.as_ref()),
             cors,
             addresses: AddressRules::new(&settings.allow, &settings.deny),
@@ -132,7 +137,10 @@ impl<'a> Judge<'a> {
             },
             cors: self.cors.as_deref(),
             service_cors: self.service_cors.as_deref(),
-            routes: &self.routes,
+            routes: match &logged.listener {
+                Some(address) => self.routes.of(|| core::str::from_utf8(address).ok()),
+                None => &self.all,
+            },
             body_bytes: self.settings.limits.body_bytes,
             gates: self.gates.as_deref(),
         };

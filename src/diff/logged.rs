@@ -13,6 +13,8 @@ pub(super) struct Logged {
     pub(super) line: Vec<u8>,
     /// Host that the request is for; `None` if the log does not have it.
     pub(super) host: Option<Vec<u8>>,
+    /// Address of the listener; `None` if the log does not have it.
+    pub(super) listener: Option<Vec<u8>>,
     /// Bytes of the body.
     pub(super) body_bytes: u64,
     /// True if a listener redirected the request to https.
@@ -66,6 +68,7 @@ fn json(line: &[u8]) -> Result<Logged, Fault> {
         client: members.client.as_deref().and_then(client),
         line: [method, path, proto].join(&b' '),
         host: authority.or(members.host),
+        listener: members.listener,
         body_bytes: members.bytes_in.unwrap_or(0),
         // An upstream may send a 308, too: such a request has a service.
         was_redirected: members.status == Some(308)
@@ -82,6 +85,7 @@ fn combined(line: &[u8]) -> Result<Logged, Fault> {
         client: client(parts.client),
         line: parts.request,
         host: authority,
+        listener: None,
         body_bytes: 0,
         was_redirected: false,
     })
@@ -150,11 +154,15 @@ mod tests {
         let path = [b"/"].into_iter().flatten().copied().chain(path);
         let path = path.collect::<Vec<_>>();
         let line = [&b"GET"[..], &path, b"HTTP/1.1"];
-        for (format, body_bytes) in [(AccessFormat::Combined, 0), (AccessFormat::Json, 70)] {
+        for (format, body_bytes, listener) in [
+            (AccessFormat::Combined, 0, None),
+            (AccessFormat::Json, 70, Some(b"[::]:80".to_vec())),
+        ] {
             let expected = Logged {
                 client: Some(Peer::Ip([192, 0, 2, 7].into())),
                 line: line.join(&b' '),
                 host: None,
+                listener,
                 body_bytes,
                 was_redirected: false,
             };

@@ -224,6 +224,34 @@ fn what_becomes_of_a_request() {
     }
 }
 
+/// A service that names listeners gets the requests of these alone, as far as the log says which listener it was.
+#[test]
+fn requests_go_to_the_services_of_their_listener() {
+    let listen = r#""listen": [ { "address": "127.0.0.1:81", "name": "inside" }, "127.0.0.1:82" ]"#;
+    let of = |name: &str| {
+        format!(
+            r#"{{ "route": "/users", "target": "http://a.test" }},
+               {{ "route": "/users/x", "listeners": ["inside"], "target": "http://{name}.test" }}"#
+        )
+    };
+    let (old, new) = (config(listen, &of("b")), config(listen, &of("c")));
+    let at = |port: u16| {
+        json(
+            "GET",
+            "/users/x",
+            &format!(r#","listener":"127.0.0.1:{port}""#),
+        )
+    };
+    for (line, expected) in [
+        (at(81), "1 of 1 request go elsewhere"),
+        (at(82), "0 of 1 request go elsewhere"),
+        (json("GET", "/users/x", ""), "1 of 1 request go elsewhere"),
+    ] {
+        let found = replayed(&old, &new, line.as_bytes());
+        assert_eq!(found[0], expected, "{line}");
+    }
+}
+
 #[test]
 fn groups_are_sorted_and_have_examples() {
     let old = config("", USERS);
