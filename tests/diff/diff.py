@@ -166,7 +166,8 @@ def replayed(side, upstreams, log):
             seen.append((status, up))
         (bare, bare_up), (status, up) = seen
         if up:
-            port, came = up[0]
+            origin, came = up[0]
+            port = int(origin.rpartition(":")[2])
             is_kept = value_of(came.partition(b"\r\n\r\n")[0], b"host").decode() == host
             outcomes.append((number, method, ("up", port, came.split(b" ")[1], is_kept, bare == 401 and not bare_up)))
         else:

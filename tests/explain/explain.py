@@ -12,6 +12,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -43,8 +44,9 @@ def token(claims, secret=SECRET):
     return (signed + b"." + tag).decode()
 
 
-def configurations(ports):
-    """Returns 20 configurations: a name, the services and the other keys. The first five are the quick form."""
+def configurations(ports, unix_target):
+    """Returns configurations: a name, the services and the other keys. Behind the first 20, the requests come by the ways
+    that `ways` makes of the ports of the listeners."""
     one, two, three, auth = (f"http://127.0.0.1:{port}" for port in ports)
     plain = {"route": "/users", "target": f"{one}/users/"}
     users = {"ann": hash_of_password(PASSWORD)}
@@ -90,6 +92,25 @@ def configurations(ports):
     yield "service limits", [{**plain, "rateLimit": {"requests": 100000}, "timeouts": {"connect": "1s", "response": "3s"}},
                              {"route": "/auth", "target": two, "rateLimit": False}], {"accessLog": "json", "halfClose": True}
     yield "unix socket", [plain, {"route": "/auth", "target": two}], {"listen": "unix", "trustedProxies": ["unix"], "deny": []}
+    secure = {"certificates": [{"cert": world.path("cert.pem"), "key": world.path("key.pem")}]}
+    at = "127.0.0.1:{}".format
+    yield "TLS", [plain, {"route": "/auth", "target": two}], {"ways": ["https"], "listen": lambda port: {"address": at(port), "tls": secure}}
+    yield "listeners by name", [
+        {**plain, "listeners": ["public"]}, {"route": "/users", "listeners": ["inside"], "target": f"{two}/inside"},
+        {"route": "/users/admin", "listeners": ["inside"], "target": three}, {"route": "/auth", "target": three},
+    ], {**open_, "ways": ["http", "https"], "listen": lambda port, other: [
+        {"address": at(port), "name": "public"}, {"address": at(other), "tls": secure, "name": "inside"}]}
+    yield "redirect to https", [plain, {"route": "/auth", "target": two}], {"ways": ["http", "https"], "listen": lambda port, other: [
+        {"address": at(port), "redirectToHttps": True}, {"address": at(other), "tls": secure}]}
+    yield "client certificates", [{**plain, "clientCertificate": "required"}, {"route": "/auth", "target": two}], {
+        "ways": ["https"], "listen": lambda port: {"address": at(port), "tls": {
+            **secure, "clientCa": world.path("cert.pem"), "clientAuth": "optional"}}}
+    yield "PROXY protocol", [plain, {"route": "/auth", "target": two, "rateLimit": {"requests": 100000}}], {
+        "ways": ["http announced", "https announced"], "trustedProxies": ["203.0.113.1"], "deny": ["203.0.113.2"],
+        "listen": lambda port, other: [{"address": at(port), "proxyProtocol": ["127.0.0.0/8"]},
+                                       {"address": at(other), "proxyProtocol": ["127.0.0.0/8"], "tls": secure}]}
+    yield "unix targets", [{**plain, "target": f"{unix_target}/users/"}, {"route": "/auth", "target": two},
+                           {"route": "/", "target": unix_target, "preserveHost": True}], open_
 
 
 PATHS = ["/users", "/users/", "/users/7", "/users/admin", "/users/admin/x", "/auth", "/auth/login", "/users/a;b=c", "/users/x/y/"]
@@ -168,11 +189,11 @@ def has(fields, name):
     return any(field.partition(":")[0].lower() == name for field in fields)
 
 
-def bytes_of(method, target, fields, body):
-    """Returns the request as it is sent."""
+def bytes_of(method, target, fields, body, host):
+    """Returns the request as it is sent. `host`: Host, if the fields have none."""
     fields = list(fields)
     if not has(fields, "host"):
-        fields.insert(0, "Host: localhost")
+        fields.insert(0, f"Host: {host}")
     is_chunked = has(fields, "transfer-encoding")
     if body is not None and not is_chunked and not has(fields, "content-length"):
         fields.append(f"Content-Length: {len(body)}")
@@ -240,14 +261,46 @@ def masked(bytes_):
     return bytes_
 
 
+def same(what, explain, real):
+    """Fails where the bytes differ, with those around the first difference."""
+    if explain != real:
+        place = next((at for at, pair in enumerate(zip(explain, real)) if pair[0] != pair[1]), min(len(explain), len(real)))
+        start = max(place - 300, 0)
+        raise Wrong(f"{what}: they differ at byte {place}\nexplain: {explain[start:place + 100]}\nreal:    {real[start:place + 100]}")
+
+
+def joined(request):
+    """Returns a request with a chunked body in one chunk: the gateway forwards chunks as bytes come, and over TLS they come in records."""
+    head, end, body = request.partition(b"\r\n\r\n")
+    if b"\r\nTransfer-Encoding: chunked" not in head:
+        return request
+    content = b""
+    while body != b"0\r\n\r\n":
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        content, body = content + body[:length], body[length + 2:]
+    return head + end + b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content)
+
+
 def compare(gateway, config, upstreams, counts):
     request = generated()
     method, target, fields, body, address = request
-    address = None if gateway.is_unix else address
-    bytes_ = bytes_of(method, target, fields, body)
-    says = explained(config, method, target, fields, body, address)
+    way = CHANCE.choice(gateway.ways)
+    address = way.address_of(address)
+    if way.base and target == "*":
+        # No URL has this form.
+        target = "/"
+    bytes_ = bytes_of(method, target, fields, body, way.host)
+    says = explained(config, method, way.base + target, fields, body, address)
     must(decoded(says["request"]["bytes"]) == bytes_, f"{request}: explain sends {decoded(says['request']['bytes'])}, and not {bytes_}")
-    client = gateway.connect(address)
+    try:
+        client = way.connect(address)
+    except (ConnectionError, ssl.SSLError) as error:
+        # A denied peer is turned away before its handshake.
+        must(way.secure and (says["verdict"]["status"], says["verdict"]["url"], says["clientBytes"]) == (None, None, None),
+             f"{gateway.title}, {way.base}: explain says {says['verdict']}, and the gateway does not shake hands: {error}")
+        counts["closed before the handshake"] += 1
+        return
     with client:
         client.sendall(bytes_)
         if says["verdict"]["status"] is None and says["verdict"]["url"] is None:
@@ -265,36 +318,79 @@ def compare(gateway, config, upstreams, counts):
         got = read_response(client, method)
     up = [upstream.requests.get_nowait() for upstream in upstreams for _ in range(upstream.requests.qsize())]
     expected = decoded(says["upstreamBytes"])
-    what = f"{gateway.title}, {request}"
+    what = f"{gateway.title}, {way.base}, {request}"[:600]
     if expected is None:
         must(not up, f"{what}: explain says {says['verdict']}, and the upstream got {up}")
         counts[f"answered {says['verdict']['status']}"] += 1
     else:
         must(len(up) == 1, f"{what}: explain says {says['verdict']}, the upstream got {up}, the client {got}")
-        port, came = up[0]
-        must(says["verdict"]["url"].startswith(f"http://127.0.0.1:{port}"), f"{what}: {says['verdict']} and not port {port}")
-        must(masked(came) == masked(expected), f"{what}\nexplain: {expected}\nreal:    {came}")
+        origin, came = up[0]
+        must(says["verdict"]["url"].startswith(origin), f"{what}: {says['verdict']} and not {origin}")
+        parts = [expected, came]
+        if way.secure:
+            parts = [joined(part) for part in parts]
+        same(what, *(masked(part) for part in parts))
         counts["forwarded"] += 1
         counts["with a given id" if masked(came) == came and b"-Id: " in came else "with an own id" if masked(came) != came else "without an id"] += 1
         counts["with a body"] += not came.endswith(b"\r\n\r\n")
         counts["chunked"] += b"chunked\r\n" in came
+        counts[way.kind] += 1
         if b"\r\nUpgrade: websocket\r\n" in came:
             counts["WebSocket"] += 1
             return
     reply = decoded(says["clientBytes"])
-    must(got is not None and masked(got) == masked(reply or b""), f"{what}\nexplain: {reply}\nreal:    {got}")
+    same(what, masked(reply or b""), masked(got or b""))
     counts["responses compared"] += 1
 
 
-def connect_to(gateway, unix):
-    def connect(address):
-        if unix:
+class Way:
+    """A way in: `base` is the start of the URL, empty for a path alone. `kind`: scheme, and whether a balancer announces the client."""
+
+    def __init__(self, kind, port, unix=None):
+        self.kind, self.port, self.unix = kind or "path alone", port, unix
+        scheme, _, self.announced = (kind or "").partition(" ")
+        self.secure = scheme == "https"
+        self.host = f"localhost:{port}" if kind else "localhost"
+        self.base = f"{scheme}://{self.host}" if kind else ""
+
+    def address_of(self, address):
+        """Returns the address of the client as the gateway knows it."""
+        if self.unix:
+            return None
+        return address.replace("127.0.0.", "203.0.113.") if self.announced else address
+
+    def connect(self, address):
+        if self.unix:
             client = socket.socket(socket.AF_UNIX)
             client.settimeout(world.PATIENCE)
-            client.connect(unix)
+            client.connect(self.unix)
             return client
-        return socket.create_connection(("127.0.0.1", gateway.port), world.PATIENCE, (address, 0))
-    return connect
+        client = socket.create_connection(("127.0.0.1", self.port), world.PATIENCE, ("127.0.0.1" if self.announced else address, 0))
+        if self.announced:
+            client.sendall(f"PROXY TCP4 {address} 127.0.0.1 40000 443\r\n".encode())
+        if self.secure:
+            context = ssl.create_default_context(cafile=world.path("cert.pem"))
+            client = context.wrap_socket(client, server_hostname="localhost")
+        return client
+
+
+def make_certificate():
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-keyout", world.path("key.pem"), "-out", world.path("cert.pem")],
+                   check=True, capture_output=True, timeout=60)
+
+
+def started(name, services, more):
+    """Returns the gateway of a configuration, with the ways in."""
+    kinds, listen = more.pop("ways", [None]), more.get("listen")
+    unix, others = world.path("sock") if listen == "unix" else None, [next(PORTS) for _ in kinds[1:]]
+    if unix:
+        more["listen"] = f"unix:{unix}"
+    elif listen:
+        more["listen"] = lambda port: listen(port, *others)
+    gateway = Gateway(services, **more)
+    gateway.title, gateway.ways = name, [Way(kind, port, unix) for kind, port in zip(kinds, [gateway.port, *others])]
+    return gateway
 
 
 def check_exit_codes():
@@ -321,18 +417,15 @@ def check_exit_codes():
 def main():
     Gateway.binary = sys.argv[1]
     check_exit_codes()
+    make_certificate()
     ports = [next(PORTS) for _ in range(4)]
-    upstreams = [Upstream(port) for port in ports[:3]]
+    upstreams = [Upstream(port) for port in [*ports[:3], world.path("target")]]
     asked = Upstream(ports[3])
     counts = collections.Counter()
-    for number, (name, services, more) in enumerate(configurations(ports)):
-        if QUICK and number == 5:
-            break
-        unix = world.path("sock") if more.get("listen") == "unix" else None
-        if unix:
-            more = {**more, "listen": f"unix:{unix}"}
-        gateway = Gateway(services, **more)
-        gateway.title, gateway.is_unix, gateway.connect = name, bool(unix), connect_to(gateway, unix)
+    for number, (name, services, more) in enumerate(configurations(ports, upstreams[3].origin)):
+        if QUICK and number >= 5 and name not in ("listeners by name", "redirect to https"):
+            continue
+        gateway = started(name, services, dict(more))
         config = world.path(f"{gateway.name}.json")
         for _ in range(REQUESTS):
             compare(gateway, config, upstreams, counts)
@@ -343,7 +436,7 @@ def main():
     counts["questions to forward-auth"] = asked.requests.qsize()
     counts["requests"] = REQUESTS * counts["configurations"]
     # Otherwise the requests would say less than they seem to.
-    for kind in ("forwarded", "with a body", "with an own id", "with a given id", "WebSocket", "chunked"):
+    for kind in ("forwarded", "with a body", "with an own id", "with a given id", "WebSocket", "chunked", "https", *([] if QUICK else ["http", "http announced", "https announced", "closed before the handshake"])):
         must(counts[kind] > 0, f"no request was {kind}")
     for kind in ("requests", "configurations", "forwarded", "responses compared"):
         print(f"{kind}: {counts.pop(kind)}")

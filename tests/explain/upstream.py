@@ -10,11 +10,17 @@ RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Upstream:
-    """Answers each request with RESPONSE, and an upgrade with 101. `requests`: what came, in order."""
+    """Answers each request with RESPONSE, and an upgrade with 101. `at`: its port, or the path of its unix socket.
+    `requests`: what came, in order, with the start of the URL that leads here."""
 
-    def __init__(self, port):
-        self.port, self.requests = port, queue.Queue()
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
+    def __init__(self, at):
+        self.requests = queue.Queue()
+        if isinstance(at, str):
+            self.origin, self.listener = f"http://unix:{at}:", socket.socket(socket.AF_UNIX)
+            self.listener.bind(at)
+            self.listener.listen(64)
+        else:
+            self.origin, self.listener = f"http://127.0.0.1:{at}", socket.create_server(("127.0.0.1", at), backlog=64)
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -32,7 +38,7 @@ class Upstream:
                     return
                 if request is None:
                     return
-                self.requests.put((self.port, request))
+                self.requests.put((self.origin, request))
                 head = request.partition(b"\r\n\r\n")[0]
                 key = value_of(head, b"sec-websocket-key")
                 if value_of(head, b"upgrade") == b"websocket" and key:

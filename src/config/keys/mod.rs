@@ -27,7 +27,7 @@ use crate::policy::rate::RateLimit;
 use crate::proxy::settings::{AccessLogFormat, PeerSet, Settings};
 
 use self::target_list::TargetList;
-use crate::config::model::{Config, Listen, LogLevel};
+use crate::config::model::{Config, Listen, ListenAddress, ListenKind, LogLevel};
 use crate::config::orders::Acme;
 use crate::config::schema::{ROOT, TOP};
 use crate::config::syntax::document::{Node, Value};
@@ -100,7 +100,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         maintenance: maintenance::top(&object, report),
         listener_names: names_of(&listeners),
         error_pages,
-        https_port: None,
+        https_port: https_port(&listeners),
         access_log: access_log(&object, report).unwrap_or(AccessLogFormat::Combined),
         record: record::compile(object.get("record"), report),
     };
@@ -158,6 +158,16 @@ fn names_of(listeners: &[Listen]) -> Vec<(String, String)> {
         .iter()
         .filter_map(|listen| Some((listen.address.to_string(), listen.name.clone()?)));
     named.collect()
+}
+
+/// Returns the port of the first TLS listener, to which plain ones redirect; `None`: there is none, or
+/// the system chooses its port.
+fn https_port(listeners: &[Listen]) -> Option<u16> {
+    let is_tls = |listen: &&Listen| matches!(listen.kind, ListenKind::Tls(_));
+    match listeners.iter().find(is_tls)?.address {
+        ListenAddress::Tcp(address) => Some(address.port()).filter(|port| *port > 0),
+        _ => None,
+    }
 }
 
 /// Reads `$schema`, from which nothing follows here. `missing`: the place where services should be.
