@@ -191,6 +191,10 @@ impl EventLoop {
     }
 
     pub(super) fn stop_if_done(&mut self, now: Instant) {
+        // What follows counts all services, which is not for each turn of the loop.
+        if !self.shutdown.is_stopping() {
+            return;
+        }
         let proxy = &mut self.executor.proxy;
         let is_overdue = self.shutdown.deadline().is_some_and(|at| at <= now);
         if is_overdue && proxy.holdings().clients > 0 {
