@@ -15,7 +15,7 @@
 //! | `worker` | a process and the link to it |
 //! | `sockets` | listening sockets |
 //! | `questions` | one question to all workers |
-//! | `restarts` | pauses before a start |
+//! | `starts`, `restarts` | starts and ends of workers; pauses before a start |
 //! | `reload`, `upgrade` | a new configuration; a new binary |
 //! | `clients` | what clients of the admin listener ask for |
 //! | `answers`, `metrics`, `state` | answers of several workers as one |
@@ -27,6 +27,7 @@ mod questions;
 mod reload;
 mod restarts;
 mod sockets;
+mod starts;
 mod state;
 mod upgrade;
 mod worker;
@@ -34,7 +35,7 @@ mod worker;
 use std::io;
 use std::sync::Arc;
 
-use log::{info, warn};
+use log::info;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
@@ -50,7 +51,7 @@ use super::notify::{Environment, Notifier};
 use super::reload::{ConfigSource, Loaded};
 use super::shutdown::{Shutdown, Stopped};
 use super::signals::{Children, Request, Signals};
-use super::upgrade::{Program, Upgrader};
+use super::upgrade::Upgrader;
 use super::{RunError, Setup, worker_count};
 use crate::config::Config;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_LISTENERS_MAX, WORKER_PULSE, WORKERS_MAX};
@@ -259,76 +260,6 @@ impl Supervisor {
                     self.answered(answered, now);
                 }
             }
-        }
-    }
-
-    // --- workers ---
-
-    fn start_workers(&mut self, now: Instant) {
-        let count = self.workers.len();
-        for index in 0..count {
-            let Some(worker) = self.workers.get_mut(index) else {
-                continue;
-            };
-            if self.shutdown.is_stopping() || worker.start_at.is_none_or(|at| at > now) {
-                continue;
-            }
-            worker.restarts.started(now);
-            let token = Token(LINKS.saturating_add(index));
-            let program: &Program = self.upgrader.program();
-            let place = (self.poll.registry(), token);
-            let offers = self.sockets.offers(index);
-            let started = offers.and_then(|offers| worker.start(program, count, &offers, place));
-            if let Err(error) = started {
-                warn!("worker {index} cannot be started: {error}");
-                match worker.pid() {
-                    // The end of the process is noticed, and counted, as any other.
-                    Some(_) => worker.kill(),
-                    None => worker.start_at = Some(worker.restarts.ended(now)),
-                }
-            }
-        }
-    }
-
-    fn worker_is_ready(&mut self, index: usize, now: Instant) {
-        let is_first = self.inherited.is_some();
-        if !is_first {
-            let pid = self.workers.get(index).and_then(Worker::pid);
-            info!("worker {index} serves again (process {})", pid.unwrap_or(0));
-        } else if self.workers.iter().all(|worker| worker.is_ready) {
-            self.all_are_ready(now);
-        }
-        let ready = self.workers.iter().filter(|worker| worker.is_ready).count();
-        let all = self.workers.len();
-        self.notifier
-            .status(&format!("{ready} of {all} workers serve"));
-    }
-
-    fn reap(&mut self, now: Instant) {
-        for (index, worker) in self.workers.iter_mut().enumerate() {
-            let Some((pid, status)) = worker.ended() else {
-                continue;
-            };
-            metrics::keep(&worker.scrape, &mut self.ended);
-            worker.scrape.clear();
-            if self.shutdown.is_stopping() {
-                continue;
-            }
-            if self.inherited.is_some() {
-                self.failure = Some(format!("worker {index} could not start ({status})"));
-                continue;
-            }
-            let at = worker.restarts.ended(now);
-            worker.start_at = Some(at);
-            let pause = at.since(now).as_millis();
-            let again = if pause == 0 {
-                "at once".to_owned()
-            } else {
-                format!("in {pause} ms")
-            };
-            warn!(
-                "worker {index} (process {pid}) has ended: {status}; it is started again {again}"
-            );
         }
     }
 
