@@ -224,8 +224,10 @@ fn targets(old: &Settings, new: &Settings) -> Changed {
             .collect::<Vec<_>>()
     };
     let added = without(new, old);
+    let targets = new.targets.iter().filter(|target| !target.is_supervisor());
+    let targets = targets.count();
     Changed {
-        kept: new.targets.len().saturating_sub(added.len()),
+        kept: targets.saturating_sub(added.len()),
         added,
         changed: Vec::new(),
         removed: without(old, new),

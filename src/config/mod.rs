@@ -27,6 +27,7 @@ mod keys;
 mod model;
 mod orders;
 pub mod schema;
+mod shared_limits;
 pub(crate) mod shown;
 pub mod starter;
 mod syntax;

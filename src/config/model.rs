@@ -8,8 +8,8 @@ use crate::proxy::settings::{PeerSet, Settings};
 use crate::transport::identity::ClientIdentity;
 use crate::transport::server::TlsFiles;
 
-use super::advice;
 use super::orders::Acme;
+use super::{advice, shared_limits};
 
 /// Name of the link to the supervisor, in place of an address of the admin listener.
 const SUPERVISOR: &str = "supervisor";
@@ -241,7 +241,8 @@ impl Config {
     }
 
     /// Makes this the configuration of one of several workers. The supervisor has the admin
-    /// listener and looks at the file, and each worker has its part of `limits.connections`.
+    /// listener, looks at the file and keeps the counts of limits that name no store, and each worker
+    /// has its part of `limits.connections`.
     pub fn become_worker(&mut self, workers: usize) {
         let limits = &mut self.settings.limits;
         limits.connections = limits.connections.checked_div(workers).unwrap_or(1).max(1);
@@ -251,6 +252,13 @@ impl Config {
         };
         self.watch = false;
         self.workers = Workers::Count(1);
+        shared_limits::share(&mut self.settings);
+        self.upstream_tls.push(None);
+    }
+
+    /// Returns the number of clients whose counts the workers share at most.
+    pub fn shared_clients(&self) -> usize {
+        shared_limits::clients(&self.settings)
     }
 
     /// Returns true if this is the configuration of a worker.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use log::{debug, warn};
@@ -14,7 +15,7 @@ use super::acceptor::{Acceptor, Arrival};
 use super::certificates::orders::{self, Orders};
 use super::certificates::store::Store;
 use super::io::connection::Connection;
-use super::io::dial::{dial, dial_socket, is_exhaustion, is_unreachable};
+use super::io::dial::{dial, dial_socket, is_exhaustion, is_unreachable, passed};
 use super::io::socket::Socket;
 use super::io::sockets::Sockets;
 use super::listener::Accepted;
@@ -32,7 +33,7 @@ use crate::proxy::errands;
 use crate::proxy::inputs;
 use crate::proxy::inspect::socket_of;
 use crate::proxy::overview::refused;
-use crate::proxy::settings::TargetHost;
+use crate::proxy::settings::{SUPERVISOR, TargetHost};
 use crate::time::{Instant, UnixTime};
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
@@ -54,6 +55,8 @@ pub(super) struct Executor {
     pub(super) orders: Option<Box<Orders>>,
     /// TLS settings of handshakes that prove names to an authority; `None`: none is asked for.
     pub(super) challenge: Option<ServerTls>,
+    /// Connection on which the supervisor of a worker counts; `None`: it is used, or this is no worker.
+    pub(super) counts: Option<UnixStream>,
 }
 
 impl Executor {
@@ -109,7 +112,10 @@ impl Executor {
             .get(target.index() as usize)
             .and_then(Option::as_ref);
         let socket = if is_socket(address) {
-            dial_socket(socket_of(&self.proxy, target).unwrap_or_default())
+            match socket_of(&self.proxy, target).unwrap_or_default() {
+                SUPERVISOR => passed(self.counts.take()),
+                path => dial_socket(path),
+            }
         } else {
             dial(address)
         };

@@ -1,5 +1,6 @@
-//! Link of a worker to its supervisor: over it come listening sockets of a new configuration, and
-//! connections on which the supervisor asks what an admin listener answers.
+//! Link of a worker to its supervisor: over it come listening sockets of a new configuration,
+//! connections on which the supervisor asks what an admin listener answers, and the connection on
+//! which it counts for all workers.
 //!
 //! Each message is a list of sockets ([`Offer`]). The end of the link is the end of the supervisor.
 
@@ -11,6 +12,7 @@ use rustix::net::RecvFlags;
 
 use super::upgrade::handover::{self, Offer, READY};
 use crate::limits::{LISTENERS_MAX, UPGRADE_TIMEOUT};
+use crate::proxy::settings::SUPERVISOR;
 
 /// Worker's end of the link.
 pub struct Link {
@@ -19,6 +21,8 @@ pub struct Link {
     watched: mio::net::UnixStream,
     /// Listening sockets that no configuration uses yet.
     passed: Vec<Offer>,
+    /// Connection for counts that is not used yet.
+    counts: Option<UnixStream>,
     is_over: bool,
 }
 
@@ -32,12 +36,15 @@ impl Link {
         let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let time = core::time::Duration::from_millis(UPGRADE_TIMEOUT.as_millis());
         stream.set_read_timeout(Some(time))?;
-        let offers = handover::receive(&stream)?;
+        let mut offers = handover::receive(&stream)?;
+        let counts = offers.iter().position(|offer| offer.name == SUPERVISOR);
+        let counts = counts.map(|place| offers.swap_remove(place).socket);
         let watched = mio::net::UnixStream::from_std(stream.try_clone()?);
         let link = Link {
             stream,
             watched,
             passed: Vec::new(),
+            counts: counts.map(UnixStream::from),
             is_over: false,
         };
         Ok((link, offers))
@@ -72,6 +79,10 @@ impl Link {
                     stream.set_nonblocking(true)?;
                     return Ok(stream);
                 }
+                if offer.name == SUPERVISOR {
+                    self.counts = Some(UnixStream::from(offer.socket));
+                    continue;
+                }
                 self.passed.retain(|known| known.name != offer.name);
                 if self.passed.len() < LISTENERS_MAX {
                     self.passed.push(offer);
@@ -84,6 +95,11 @@ impl Link {
     pub(super) fn take(&mut self, name: &str) -> Option<Offer> {
         let index = self.passed.iter().position(|offer| offer.name == name)?;
         Some(self.passed.swap_remove(index))
+    }
+
+    /// Takes the connection on which the supervisor counts for all workers.
+    pub(super) fn take_counts(&mut self) -> Option<UnixStream> {
+        self.counts.take()
     }
 
     /// Returns true once, after the end of the supervisor.

@@ -20,6 +20,7 @@ use crate::limits::{
     ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, ADMIN_CONNECTIONS, LOG_LINE_BYTES, LOG_QUEUE_LINES,
     RESOLVER_THREADS, SCRATCH_BYTES,
 };
+use crate::policy::store::counts::Counts;
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
 use crate::proxy::metrics::Scrape;
@@ -294,13 +295,16 @@ pub fn describe(config: &Config) -> String {
         worker.become_worker(workers);
         let (count, bytes) = usual(&worker);
         let most = bound(&worker).bytes;
-        let sum = |bytes: usize| show(bytes.saturating_mul(workers));
+        let counts = Counts::bytes(config.shared_clients());
+        let all = most.saturating_mul(workers).saturating_add(counts);
         return format!(
-            "{:10} {workers} workers need about {} for {count} busy connections each; {} at the most, {} for each\n",
+            "{:10} {workers} workers need about {} for {count} busy connections each; {} at the most, {} for each and {} for \
+             their shared limits\n",
             "memory",
-            sum(bytes),
-            sum(most),
-            show(most)
+            show(bytes.saturating_mul(workers)),
+            show(all),
+            show(most),
+            show(counts)
         );
     }
     let (count, bytes) = usual(config);

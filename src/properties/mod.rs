@@ -12,7 +12,7 @@
 //!   checks the result.
 //! * `tokens` has the parsers of authentication.
 //! * `logs` reads an access log as `tollgate diff` does.
-//! * `store` is a conversation with a store of counts.
+//! * `store` is a conversation with a store of counts, and that of a worker with its supervisor.
 //! * `acme` orders certificates from an authority that sends anything.
 //! * `tls` runs both ends of TLS over a wire that an attacker controls.
 
@@ -34,7 +34,7 @@ pub use self::edits::edits;
 pub use self::exchange::exchange;
 pub use self::logs::access_log;
 pub use self::parsers::{chunked, proxy_header, request_head, response_head};
-pub use self::store::store;
+pub use self::store::{shared_counts, store};
 pub use self::tls::tls;
 pub use self::tokens::{jwks, token};
 use crate::policy::rewrite::Rewrite;
@@ -125,7 +125,7 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 16] = [
+    const TARGETS: [(&str, Check); 17] = [
         ("acme", acme),
         ("proxy_header", proxy_header),
         ("request_head", request_head),
@@ -141,6 +141,7 @@ mod tests {
         ("token", token),
         ("jwks", jwks),
         ("store", store),
+        ("shared_counts", shared_counts),
         ("tls", tls),
     ];
 

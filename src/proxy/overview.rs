@@ -66,8 +66,10 @@ pub fn is_idle(proxy: &Proxy, client: ClientId) -> bool {
 
 /// Returns the number of upstream connections to the targets of the rules of the moment.
 pub fn connections_to_targets(proxy: &Proxy) -> usize {
-    let targets = proxy.ctx.rules.state.targets.iter();
-    let targets = Index::new(targets.map(|id| u64::from(*id)).collect());
+    let rules = &proxy.ctx.rules;
+    let targets = rules.settings.targets.iter().zip(&rules.state.targets);
+    let targets = targets.filter(|(target, _)| !target.is_supervisor());
+    let targets = Index::new(targets.map(|(_, id)| u64::from(*id)).collect());
     let connections = proxy.upstreams.targets_of_connections();
     connections
         .filter(|target| targets.contains(&u64::from(*target)))

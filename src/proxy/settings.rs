@@ -6,7 +6,7 @@ mod target;
 use std::sync::Arc;
 
 pub use self::store::Store;
-pub use self::target::{Target, TargetHost, TargetIdentity};
+pub use self::target::{SUPERVISOR, Target, TargetHost, TargetIdentity};
 pub use super::record_rule::RecordRule;
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::auth::sticky_key::StickyKey;

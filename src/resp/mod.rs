@@ -155,7 +155,7 @@ impl Reader {
 }
 
 /// Parses an optional minus sign and digits.
-fn integer(line: &[u8]) -> Option<i64> {
+pub fn integer(line: &[u8]) -> Option<i64> {
     match line.strip_prefix(b"-") {
         Some(digits) => i64::try_from(digits::parse(digits)?).ok()?.checked_neg(),
         None => i64::try_from(digits::parse(line)?).ok(),

@@ -239,6 +239,26 @@ fn a_store_that_is_down_costs_no_request() {
     }
 }
 
+/// A worker that was started again serves clients that waited for it before it is connected.
+#[test]
+fn what_is_counted_before_the_first_connection_goes_out_on_it() {
+    let mut server = Server::default();
+    let mut world = World::with(&config(9, ""));
+    for _ in 0..3 {
+        assert_eq!(ask(&mut world), 204);
+        world.wait(0);
+    }
+    let mut gateway = Gateway {
+        store: world.accept(),
+        world,
+    };
+    assert_eq!(gateway.ask(), 204, "connected, and not answered");
+    // The answer to the probe, and to the counts.
+    gateway.exchange(&mut server);
+    gateway.exchange(&mut server);
+    assert_eq!(server.counts(), [4]);
+}
+
 #[test]
 fn a_store_that_is_silent_is_left() {
     let mut server = Server::default();

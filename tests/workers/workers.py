@@ -337,4 +337,5 @@ def main():
         upgrade(gateway)
 
 
-main()
+if __name__ == "__main__":
+    main()

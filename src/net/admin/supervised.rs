@@ -1,6 +1,7 @@
 //! The admin listener of a worker: connections and sockets come over the link to the supervisor.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 
 use super::Admin;
 use crate::config::ListenAddress;
@@ -20,6 +21,11 @@ impl Admin {
             Listener::Link(link) => Some(&mut **link),
             Listener::Tcp(..) | Listener::Unix(..) => None,
         })
+    }
+
+    /// Takes the connection on which the supervisor counts for all workers, if a new one has come.
+    pub(in crate::net) fn take_counts(&mut self) -> Option<UnixStream> {
+        self.link()?.take_counts()
     }
 
     /// Takes the socket of an address that the supervisor has passed on; `None`: there is no

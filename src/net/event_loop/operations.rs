@@ -93,6 +93,9 @@ impl EventLoop {
                 || self.postponed == Some(Postponed::Upgrade),
         };
         let commands = self.admin.serve(&state, poll.registry(), now, wall);
+        if let Some(counts) = self.admin.take_counts() {
+            self.executor.counts = Some(counts);
+        }
         for command in commands {
             match command {
                 AdminCommand::Stop => self.stop("POST /stop", now),

@@ -75,7 +75,7 @@ impl EventLoop {
         let mut acceptor = Acceptor::new();
         acceptor.add(parts.listeners, poll.registry())?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        let admin = Admin::register(
+        let mut admin = Admin::register(
             parts.admin,
             &config.admin,
             config.log_level,
@@ -108,6 +108,7 @@ impl EventLoop {
                 tls: client_tls,
                 orders: None,
                 challenge: None,
+                counts: admin.take_counts(),
             },
             run_queue: RunQueue::default(),
             slow_iterations: SlowIterations::default(),

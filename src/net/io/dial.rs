@@ -27,6 +27,17 @@ pub fn dial_socket(path: &str) -> io::Result<Socket> {
     UnixStream::connect(path).map(Socket::Unix)
 }
 
+/// Takes a connection that another process has made.
+///
+/// # Errors
+/// None has come.
+#[cold]
+pub fn passed(socket: Option<std::os::unix::net::UnixStream>) -> io::Result<Socket> {
+    let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
+    socket.set_nonblocking(true)?;
+    Ok(Socket::Unix(UnixStream::from_std(socket)))
+}
+
 /// Returns `true` if the process or the machine has no more of some resource.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, and ENOSPC (no more sockets may be watched) on

@@ -1,7 +1,7 @@
 //! Supervisor of several workers: the same program, which starts itself once for each core.
 //!
 //! ```text
-//!               listening sockets, connections to ask on (SCM_RIGHTS)
+//!               listening sockets, connections to ask on and for counts (SCM_RIGHTS)
 //! supervisor ───────────────────────────────────────────────────────> worker 1 .. N: event loop
 //!    │  admin listener, signals, service manager                       │ its socket of each port
 //!    └ keeps one socket for each worker and port <── a new worker has the queue of the one before
@@ -17,11 +17,13 @@
 //! | `questions` | one question to all workers |
 //! | `starts`, `restarts` | starts and ends of workers; pauses before a start |
 //! | `reload`, `upgrade` | a new configuration; a new binary |
+//! | `counts` | counts of the rate limits that the workers share |
 //! | `clients` | what clients of the admin listener ask for |
 //! | `answers`, `metrics`, `state` | answers of several workers as one |
 
 mod answers;
 mod clients;
+mod counts;
 mod metrics;
 mod questions;
 mod reload;
@@ -39,6 +41,7 @@ use log::info;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
+use self::counts::SharedCounts;
 use self::metrics::Ended;
 use self::questions::Questions;
 use self::reload::Candidate;
@@ -52,7 +55,7 @@ use super::reload::{ConfigSource, Loaded};
 use super::shutdown::{Shutdown, Stopped};
 use super::signals::{Children, Request, Signals};
 use super::upgrade::Upgrader;
-use super::{RunError, Setup, worker_count};
+use super::{RunError, Setup, seed, worker_count};
 use crate::config::Config;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_LISTENERS_MAX, WORKER_PULSE, WORKERS_MAX};
 use crate::time::{Duration, Instant, UnixTime};
@@ -61,7 +64,8 @@ const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const CHILDREN: Token = Token(2);
 const LINKS: usize = 3;
-const FRONT: usize = LINKS + WORKERS_MAX;
+const COUNTS: usize = LINKS + WORKERS_MAX;
+const FRONT: usize = COUNTS + WORKERS_MAX;
 const QUESTIONS: usize = FRONT + ADMIN_LISTENERS_MAX + ADMIN_CONNECTIONS;
 
 /// Time within which all workers must answer before the service manager misses a sign of life.
@@ -94,6 +98,7 @@ struct Supervisor {
     errors: Option<String>,
     sockets: Sockets,
     workers: Vec<Worker>,
+    counts: SharedCounts,
     questions: Questions<Kind>,
     front: Front,
     notifier: Notifier,
@@ -164,6 +169,7 @@ impl Supervisor {
             errors: None,
             sockets,
             workers,
+            counts: SharedCounts::new(config.shared_clients(), seed() as u64, COUNTS),
             questions: Questions::new(QUESTIONS),
             front,
             notifier: Notifier::new(&Environment::of_process()),
@@ -241,13 +247,14 @@ impl Supervisor {
                 self.children.clear();
                 self.reap(now);
             }
-            Token(place @ LINKS..FRONT) => {
+            Token(place @ LINKS..COUNTS) => {
                 let index = place.saturating_sub(LINKS);
                 let worker = self.workers.get_mut(index);
                 if worker.is_some_and(Worker::hear) {
                     self.worker_is_ready(index, now);
                 }
             }
+            Token(place @ COUNTS..FRONT) => self.count(place.saturating_sub(COUNTS), now),
             Token(FRONT..QUESTIONS) => {
                 let wall = self.clock.wall();
                 let wish = self.front.handle(event, self.poll.registry(), now, wall);

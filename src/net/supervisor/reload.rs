@@ -108,6 +108,7 @@ impl Supervisor {
             .set(&candidate.config.admin, candidate.admin, registry);
         self.shutdown
             .set_grace(candidate.config.settings.timeouts.shutdown);
+        self.counts.set_clients(candidate.config.shared_clients());
         self.config = candidate.config;
         self.read_at = self.clock.wall();
         self.errors = None;

@@ -1,6 +1,6 @@
 //! Starts and ends of workers.
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use mio::Token;
 
 use super::worker::Worker;
@@ -23,7 +23,11 @@ impl Supervisor {
             let token = Token(LINKS.saturating_add(index));
             let program: &Program = self.upgrader.program();
             let place = (self.poll.registry(), token);
-            let offers = self.sockets.offers(index);
+            let counts = self.counts.open(index, self.poll.registry());
+            let offers = self.sockets.offers(index).and_then(|mut offers| {
+                offers.push(counts?);
+                Ok(offers)
+            });
             let started = offers.and_then(|offers| worker.start(program, count, &offers, place));
             if let Err(error) = started {
                 warn!("worker {index} cannot be started: {error}");
@@ -32,6 +36,22 @@ impl Supervisor {
                     Some(_) => worker.kill(),
                     None => worker.start_at = Some(worker.restarts.ended(now)),
                 }
+            }
+        }
+    }
+
+    /// Counts for a worker. One whose connection has ended gets another.
+    pub(super) fn count(&mut self, index: usize, now: Instant) {
+        let registry = self.poll.registry();
+        if !self.counts.handle(index, registry, now) {
+            return;
+        }
+        if let Some(worker) = self.workers.get(index) {
+            let opened = self.counts.open(index, registry);
+            // A worker that has ended is noticed by its end, and starts with a new connection.
+            if let Err(error) = opened.and_then(|offer| worker.pass(&[offer])) {
+                debug!("worker {index} got no connection for counts: {error}");
+                self.counts.close(index);
             }
         }
     }

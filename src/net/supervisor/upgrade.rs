@@ -95,7 +95,7 @@ impl Supervisor {
                             .sockets()
                             .for_each(|(_, listener)| listener.adopt());
                         info!(
-                            "taken over from the old process: the sockets; windows and health begin again"
+                            "taken over from the old process: the sockets; counts of rate limits and health begin again"
                         );
                         if reload {
                             self.begin_reload(None, now);

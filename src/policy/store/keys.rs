@@ -63,6 +63,23 @@ pub fn write(prefix: &str, client: u128, out: &mut Vec<u8>) {
     }
 }
 
+/// Returns the key that a store's text stands for: the one that [`write`] writes without a prefix, and
+/// a hash of any other text.
+pub(super) fn read(text: &[u8]) -> u128 {
+    let digits = text.iter().try_fold(0_u128, |key, byte| match byte {
+        b'0'..=b'9' | b'a'..=b'f' => {
+            let digit = char::from(*byte).to_digit(16)?;
+            Some(key << 4 | u128::from(digit))
+        }
+        _ => None,
+    });
+    digits.filter(|_| text.len() == 32).unwrap_or_else(|| {
+        let hash = digest::digest(&digest::SHA256, text);
+        let start = hash.as_ref().first_chunk().copied();
+        u128::from_be_bytes(start.unwrap_or_default())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +110,30 @@ mod tests {
         let mut key = Vec::new();
         write("tollgate:", 0x0123_4567_89ab_cdef, &mut key);
         assert_eq!(key, b"tollgate:00000000000000000123456789abcdef");
+    }
+
+    #[test]
+    fn a_key_of_a_store_is_read_back() {
+        for client in [0, 7, u128::MAX, 0x0123_4567_89ab_cdef] {
+            let mut key = Vec::new();
+            write("", client, &mut key);
+            assert_eq!(read(&key), client);
+        }
+        let others = [
+            &b""[..],
+            b"7",
+            b"probe",
+            &[b'A'; 32],
+            &[b'0'; 31],
+            &[b'0'; 33],
+        ];
+        for (place, text) in others.iter().enumerate() {
+            assert!(read(text) > 1 << 64, "{text:?}");
+            let before = others.iter().take(place);
+            assert!(
+                before.clone().all(|other| read(other) != read(text)),
+                "{text:?}"
+            );
+        }
     }
 }

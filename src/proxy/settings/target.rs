@@ -6,6 +6,10 @@ use core::net::{IpAddr, SocketAddr};
 /// Identity of a target: what makes it the same in two configurations.
 pub type TargetIdentity<'a> = (&'a TargetHost, u16, bool, &'a [u8; 32], &'a str);
 
+/// Name of the supervisor of a worker, which is the store of the limits that workers share. It stands
+/// where a target has the path of a unix socket, and no path begins so.
+pub const SUPERVISOR: &str = "@supervisor";
+
 /// Destination of upstream connections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
@@ -46,6 +50,11 @@ impl Target {
             ""
         };
         format!("{scheme}://{}{end}", self.name())
+    }
+
+    /// Returns true if this is the supervisor of a worker.
+    pub fn is_supervisor(&self) -> bool {
+        self.host.socket() == Some(SUPERVISOR)
     }
 
     /// Returns the name for operators: the authority, or `unix:/run/app.sock`.

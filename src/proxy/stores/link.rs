@@ -106,13 +106,16 @@ impl Stores {
     }
 
     /// Sends the windows that are queued, as many as may be in flight. A store that is down hears of
-    /// none.
+    /// none. The first connection has them wait.
     pub(super) fn send(&mut self, id: StoreId, env: &mut StoreEnv<'_>) {
         let Some(store) = self.slab.get_mut(id) else {
             return;
         };
-        if store.stage != Stage::Up {
-            return super::forget_queued(id, env);
+        match store.stage {
+            Stage::Up => {}
+            // What is counted before the first connection is made goes out on it.
+            Stage::Connecting | Stage::Greeting if store.failures == 0 => return,
+            _ => return super::forget_queued(id, env),
         }
         let mut room = STORE_PIPELINE_BYTES.saturating_sub(store.waiting(env));
         let (mut commands, mut key) = (Vec::new(), Vec::new());

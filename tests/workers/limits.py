@@ -1,0 +1,178 @@
+"""Rate limits that four workers share, with one client on all of them: exact counts, load, killed workers, reloads, a flood of keys.
+
+Usage: limits.py TOLLGATE [quick]
+"""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+
+from workers import QUICK, WORKERS, Gateway, Load
+
+REQUESTS = 100
+LIMIT = {"requests": REQUESTS, "window": "10m"}
+
+
+def ask(port):
+    """Returns the status of a request over a connection of its own."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        return int(client.recv(4096)[9:12])
+
+
+def answered(gateway):
+    """Returns the number of counts that the supervisor has answered, and whether all workers have a connection to it."""
+    text = gateway.ask("GET", "/metrics")[1]
+    counts = re.findall(r'^tollgate_store_duration_seconds_count\{store="@supervisor"\} (\d+)$', text, re.M)
+    up = re.findall(r'^tollgate_store_up\{store="@supervisor"\} (\d)$', text, re.M)
+    return sum(map(int, counts)), up == ["1"]
+
+
+def wait_for(holds, what):
+    deadline = time.time() + 30
+    while not holds():
+        assert time.time() < deadline, what
+        time.sleep(0.005)
+
+
+def one_by_one(gateway, requests):
+    """Sends requests, each when the supervisor has answered all counts of those before. Returns how many passed."""
+    wait_for(lambda: answered(gateway)[1], "the workers have no connection for counts")
+    before, passed = answered(gateway)[0], 0
+    for _ in range(requests):
+        status = ask(gateway.port)
+        assert status in (200, 429), status
+        if status == 200:
+            passed += 1
+            wait_for(lambda: answered(gateway)[0] - before >= passed, "a count has no answer")
+    return passed
+
+
+def exact(folder):
+    """Each worker hears of the others in answers to its own counts: it lets at most one request too many pass."""
+    gateway = Gateway(folder, "exact", rateLimit=LIMIT)
+    passed = one_by_one(gateway, REQUESTS + 60)
+    assert REQUESTS <= passed <= REQUESTS + WORKERS - 1, passed
+    status, answer = gateway.write(rateLimit=LIMIT, body="two") or gateway.ask("POST", "/reload")
+    assert status == 200 and "targets: 0 kept with 0 connections" in answer, (status, answer)
+    passed += one_by_one(gateway, 20)
+    assert passed <= REQUESTS + WORKERS - 1, f"a reload keeps the counts: {passed}"
+    ended = gateway.workers()
+    for pid in ended:
+        os.kill(pid, signal.SIGKILL)
+    gateway.saw("serves again", WORKERS)
+    gateway.all_serve()
+    again = one_by_one(gateway, 40)
+    assert again <= WORKERS, f"{again} passed after the end of all workers"
+    gateway.stop()
+    print(f"limits: {passed} of {REQUESTS + 80} passed one by one (limit {REQUESTS}, {WORKERS} workers, a reload); "
+          f"{again} of 40 after the end of all workers")
+
+
+class Limited(Load):
+    """Load that counts what passed and what was refused by the limit."""
+
+    def end(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join(60)
+        self.limited = sum(answer.startswith(b"HTTP/1.1 429") for answer in self.wrong)
+        assert self.limited == len(self.wrong), [answer for answer in self.wrong if b" 429 " not in answer][:3]
+        return self
+
+
+def under_load(folder):
+    """What passes beyond the limit came within a round trip. Without shared counts it would be 300."""
+    gateway = Gateway(folder, "load", rateLimit=LIMIT)
+    load = Limited(gateway.port, threads=8)
+    wait_for(lambda: load.good >= REQUESTS and len(load.wrong) > 20 * REQUESTS, "no load")
+    load.end()
+    assert REQUESTS <= load.good <= 2 * REQUESTS and (load.refused, load.broken) == (0, 0), vars(load)
+    gateway.stop()
+    print(f"limits: {load.good} passed and {load.limited} were limited under load (limit {REQUESTS})")
+
+
+def killed(folder):
+    """Without shared counts each new worker would let another 100 pass."""
+    seconds = 4 if QUICK else 12
+    gateway = Gateway(folder, "killed", rateLimit=LIMIT)
+    load = Limited(gateway.port)
+    for turn in range(seconds):
+        time.sleep(1)
+        os.kill(gateway.workers()[turn % WORKERS], signal.SIGKILL)
+        gateway.saw("serves again", turn + 1)
+    time.sleep(0.5)
+    load.end()
+    assert load.refused == 0, f"{load.refused} refused"
+    assert REQUESTS <= load.good <= 2 * REQUESTS, load.good
+    gateway.stop()
+    print(f"limits: {seconds} workers killed under load: {load.good} passed, {load.limited} were limited, 0 refused, {load.broken} broken")
+
+
+def windows_end(folder):
+    gateway = Gateway(folder, "ends", rateLimit={"requests": 5, "window": "1s"})
+    wait_for(lambda: ask(gateway.port) == 429, "no limit")
+    wait_for(lambda: ask(gateway.port) == 200, "the window does not end")
+    gateway.stop()
+
+
+def usage(pid):
+    """Returns the resident bytes of a process, and the seconds of processor time that it has used."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) << 10, ticks / os.sysconf("SC_CLK_TCK")
+
+
+def flood(folder):
+    """Many clients: the memory of the supervisor has a bound, and no request waits for it."""
+    clients, keys = 2000, 20_000 if QUICK else 200_000
+    limit = {**LIMIT, "maxClients": clients, "key": "header:X-Key"}
+    gateway = Gateway(folder, "flood", rateLimit=limit)
+    (bytes_before, time_before), wrong = usage(gateway.process.pid), []
+
+    def client(first):
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as stream, stream.makefile("rb") as answers:
+            for start in range(first, first + keys // 8, 100):
+                ask = b"".join(b"GET /x HTTP/1.1\r\nHost: a\r\nX-Key: %d\r\n\r\n" % key for key in range(start, start + 100))
+                stream.sendall(ask)
+                for _ in range(100):
+                    line = answers.readline()
+                    if not line.startswith(b"HTTP/1.1 200"):
+                        wrong.append(line)
+                    while answers.readline() != b"\r\n":
+                        pass
+                    answers.read(3)
+
+    threads = [threading.Thread(target=client, args=(place * keys,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not wrong, wrong[:3]
+    (bytes_after, time_after) = usage(gateway.process.pid)
+    grown, took = bytes_after - bytes_before, time_after - time_before
+    assert grown < 2 << 20, f"the supervisor has grown by {grown} bytes for {clients} clients"
+    gateway.stop()
+    print(f"limits: {keys} clients, of which {clients} are counted: the supervisor grew by {grown >> 10} KB, "
+          f"and took {took * 1e6 / keys:.1f} us of processor time for each")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        exact(folder)
+        under_load(folder)
+        killed(folder)
+        windows_end(folder)
+        flood(folder)
+
+
+main()
