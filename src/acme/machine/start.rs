@@ -24,10 +24,14 @@ impl Machine {
                 found.push((is_wanted, Stored { names, pem }));
             }
         }
-        found.sort_by_key(|(is_wanted, _)| !is_wanted);
+        let (wanted, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(wanted, _)| *wanted);
         Machine {
             account_file: files(ACCOUNT_FILE).and_then(|file| pem_file::key(&file)),
-            found: found.into_iter().map(|(_, stored)| stored).collect(),
+            found: wanted
+                .into_iter()
+                .chain(others)
+                .map(|(_, one)| one)
+                .collect(),
             plan,
             state,
             account_key: None,
