@@ -5,7 +5,7 @@ use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::path::PathFault;
 use crate::policy::router::{By, Refusal};
-use crate::proxy::settings::{Condition, Service, Settings, TargetHost};
+use crate::proxy::settings::{Condition, SUPERVISOR, Service, Settings, TargetHost};
 use crate::sort;
 
 /// Returns a line for each warning. No line has a secret in it.
@@ -19,6 +19,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
         .chain(misspelled(settings))
         .chain(told_apart(settings))
         .chain(any_audience(settings))
+        .chain(unused_stores(settings))
         .collect()
 }
 
@@ -41,6 +42,23 @@ fn any_audience(settings: &Settings) -> Vec<String> {
         )
     };
     any.map(line).collect()
+}
+
+/// Stores that no limit shares its counts through.
+fn unused_stores(settings: &Settings) -> impl Iterator<Item = String> {
+    let services = settings.services.iter();
+    let limits = services.flat_map(|service| service.own_limits());
+    let limits = limits.chain(&settings.rate_limit);
+    let used = limits.filter_map(|limit| Some(limit.store?.store));
+    let used = used.collect::<Vec<_>>();
+    let stores = settings.stores.iter().enumerate();
+    // Workers share limits through their supervisor where there are such limits.
+    let unused =
+        stores.filter(move |(place, store)| store.name != SUPERVISOR && !used.contains(place));
+    unused.map(|(_, store)| {
+        let name = &store.name;
+        format!("stores.{name}: no limit counts through it; write \"store\": \"{name}\" in \"rateLimit\"")
+    })
 }
 
 /// The routes that lead to a server.

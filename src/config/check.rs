@@ -260,6 +260,11 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("timeouts", timeouts(settings)),
         ("limits", limits),
     ];
+    let stores = shown::top::stores(config);
+    if !stores.is_empty() {
+        let stores = stores.iter().map(|(name, text)| format!("{name} {text}"));
+        facts.push(("stores", stores.collect::<Vec<_>>().join("; ")));
+    }
     if let Some(acme) = &config.acme {
         facts.push(("acme", acme.shown()));
     }

@@ -1404,6 +1404,26 @@ fn the_check_table() {
     );
 }
 
+#[test]
+fn the_check_shows_stores() {
+    let text = r#"{"stores":{"main":{"url":"rediss://gate:hush@valkey/2"},"spare":{"url":"redis://unix:/run/v.sock","onFailure":"closed"}},
+        "rateLimit":{"store":"main"},"services":[{"route":"/","target":"http://b"}]}"#;
+    let config = good(text);
+    let told = check::describe(&config);
+    for line in [
+        "rateLimit  20 requests in 1m for each client (IPv6: each /64), 65536 clients at once, shared\n",
+        "stores     main rediss://valkey:6379/2, keys tollgate:*; \
+         spare redis://unix:/run/v.sock:/0, keys tollgate:*, closed on failure\n",
+        "warning    stores.spare: no limit counts through it; write \"store\": \"spare\" in \"rateLimit\"\n",
+    ] {
+        assert!(told.contains(line), "{line} in {told}");
+    }
+    assert!(
+        !told.contains("hush") && config.warnings().len() == 1,
+        "{told}"
+    );
+}
+
 /// Every kind of wrong value is repeated in what is said of it, so that it is found although the
 /// file was made by a program. The table has each key that takes a value, with values of the right
 /// kind and of the wrong one.

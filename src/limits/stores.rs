@@ -18,6 +18,8 @@ pub const STORE_COUNTS_MAX: usize = 1024;
 pub const STORE_PIPELINE_BYTES: usize = 64 << 10;
 /// Bytes of the commands of one count, and of a repair of its key, at most.
 pub const STORE_COUNT_BYTES_MAX: usize = 1 << 10;
+/// Characters of the reason for the end of a connection that are kept.
+pub const STORE_WHY_CHARS_MAX: usize = 240;
 /// Time for the look-up of the name, the connection, TLS, and the first answer.
 pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without an answer after which the connection is closed.

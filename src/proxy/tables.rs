@@ -12,6 +12,7 @@ use super::reason::Reason;
 use super::recent::RecentFailure;
 use super::rules::ServiceRules;
 use super::settings::Condition;
+use super::stores::stores;
 use super::upstream::EndpointView;
 use crate::limits::SCRAPE_PIECE_BYTES;
 use crate::observe::access::Outcome;
@@ -35,6 +36,8 @@ pub enum Table {
     Services,
     /// Auth providers.
     Providers,
+    /// Stores of counts.
+    Stores,
     /// The last failures, the newest first.
     Recent,
 }
@@ -82,6 +85,7 @@ impl Tables {
         let rules = &proxy.ctx.rules;
         match table {
             Table::Providers => rules.settings.auth.len(),
+            Table::Stores => rules.settings.stores.len(),
             Table::Recent => proxy.ctx.recent.newest().count(),
             Table::Services => rules.services.len(),
             Table::Troubles => 0,
@@ -105,6 +109,7 @@ impl Tables {
         }
         match table {
             Table::Providers => write_providers(proxy, (rows, out)),
+            Table::Stores => self.write_stores(proxy, (rows, out)),
             Table::Recent => {
                 for failure in proxy.ctx.recent.newest() {
                     self.write_failure(proxy, failure, (rows, out));
@@ -273,6 +278,27 @@ impl Tables {
             ("id", failure.id.as_deref().into()),
         ];
         rows.row(&cells, out);
+    }
+
+    fn write_stores(&mut self, proxy: &Proxy, (rows, out): (&mut Rows, &mut Vec<u8>)) {
+        let targets = &proxy.ctx.rules.settings.targets;
+        for store in stores(proxy) {
+            let state = match (store.is_up, store.since) {
+                (true, _) => "up",
+                (false, Some(_)) => "down",
+                (false, None) => "unknown",
+            };
+            let since = store.since.map(|since| self.time(proxy, since));
+            let cells = [
+                ("store", Cell::Text(&store.settings.name)),
+                ("url", Cell::Text(&store.settings.url(targets))),
+                ("state", Cell::Text(state)),
+                ("since", since.as_deref().into()),
+                ("lastError", store.why.into()),
+                ("counts", Cell::Number(store.duration.count())),
+            ];
+            rows.row(&cells, out);
+        }
     }
 
     /// Returns a time of day, in UTC.

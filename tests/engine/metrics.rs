@@ -355,7 +355,7 @@ fn five_thousand_services_come_in_pieces() {
 }
 
 /// The rows of a table of the state.
-fn table(world: &World, table: Table) -> serde_json::Value {
+pub(super) fn table(world: &World, table: Table) -> serde_json::Value {
     let mut tables = Tables::new(&world.proxy, false);
     let mut rows = Rows::new(Form::Json, usize::MAX);
     let mut text = b"[".to_vec();

@@ -227,7 +227,7 @@ def check_tls(tls_port, admin):
 def check_prometheus(admin, gateway):
     rules = os.path.join(ROOT, "contrib", "prometheus-rules.yml")
     code, said = promtool(["check", "rules", rules])
-    must(code == 0 and "5 rules found" in said, said)
+    must(code == 0 and "6 rules found" in said, said)
     with open(os.path.join(ROOT, "contrib", "grafana-dashboard.json"), encoding="utf-8") as file:
         panels = json.load(file)["panels"]
     port = next(world.PORTS)

@@ -162,7 +162,7 @@ class Gateway:
 
     def __init__(self, binary, folder, *words, **keys):
         self.port = next(PORTS)
-        self.folder = folder
+        self.binary, self.folder = binary, folder
         self.config, self.admin, self.log = (folder / f"gate-{self.port}.{end}" for end in ("json", "sock", "log"))
         self.write(*words, **keys)
         self.process = subprocess.Popen([binary, "--config", str(self.config)], stdout=subprocess.DEVNULL, stderr=self.log.open("w"))
@@ -187,15 +187,30 @@ class Gateway:
 
         until(said, lambda: f"the gateway says {text!r}: {self.log.read_text()[-3000:]}")
 
-    def metrics(self):
-        """Returns the samples of the metrics by name and labels."""
+    def admin_says(self, path):
         client = http.client.HTTPConnection("localhost", timeout=PATIENCE)
         client.sock = socket.socket(socket.AF_UNIX)
         client.sock.settimeout(PATIENCE)
         client.sock.connect(str(self.admin))
-        client.request("GET", "/metrics")
+        client.request("GET", path)
         text = client.getresponse().read().decode()
         client.close()
+        return text
+
+    def state(self):
+        """Returns what the state says of the first store."""
+        return json.loads(self.admin_says("/state.json"))["stores"][0]
+
+    def doctor(self):
+        """Returns what the doctor finds about stores, and their cures, as text."""
+        words = [self.binary, "doctor", "--config", str(self.config), "--json"]
+        run = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        must(run.stderr == "", run.stderr)
+        return "\n".join(f"{one['problem']}; {one['cure']}" for one in json.loads(run.stdout)["findings"] if one["check"] == "store")
+
+    def metrics(self):
+        """Returns the samples of the metrics by name and labels."""
+        text = self.admin_says("/metrics")
         samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name.removeprefix("tollgate_"): float(value) for name, _, value in samples}
 
@@ -258,7 +273,7 @@ class Load:
         self.in_flight = len(gateways) * connections * self.BATCH
         self.fields = fields or (lambda number: "")
         places = [place for place in range(len(gateways)) for _ in range(connections)]
-        each = None if requests is None else requests // len(places)
+        each = None if requests is None else -(-requests // len(places))
         self.threads = [
             threading.Thread(target=self.run, args=(place, gateways[place].port, each, number)) for number, place in enumerate(places)
         ]

@@ -164,6 +164,7 @@ def stopped(store):
         one.says("no answer within 1 s")
     must(local.ask() == 204, "counted alone")
     must(closed.ask() == 503, "refused")
+    must("gives no answer in 3 s" in local.doctor(), "the doctor finds it")
     load = Load([local], 2)
     time.sleep(0.2)
     must(set(load.end()) == {204}, load.statuses)
@@ -205,6 +206,7 @@ def full(store):
     until(lambda: gate.ask() == 204 and not gate.is_up(), "store_up is 0")
     gate.says("it refuses a count: OOM command not allowed")
     must(gate.ask() == 204, "counted alone")
+    must("raise maxmemory" in gate.doctor(), gate.doctor())
     client.config_set("maxmemory", "0")
     gate.comes_up()
     stop(gate)
@@ -221,25 +223,30 @@ def secrets():
     client.execute_command(*[">quiet" if word == ">PASSWORD" else word for word in rules])
     client.execute_command("ACL", "SETUSER", "less", "on", ">quiet", "~tollgate:*", "+multi", "+exec", "+set", "+pttl", "+select")
     at = f"127.0.0.1:{store.port}"
-    for url, why in [
-        (f"redis://:hush@{at}", None),
-        (f"redis://gate:quiet@{at}/2", None),
-        (f"redis://:loud@{at}", "the store refuses the gateway: WRONGPASS"),
-        (f"redis://gate:loud@{at}", "the store refuses the gateway: WRONGPASS"),
-        (f"redis://less:quiet@{at}", "it refuses a count: NOPERM"),
-        (f"redis://{at}", "it refuses a count: NOAUTH"),
-        (f"redis://gate:quiet@{at}/99", "the store refuses the gateway: ERR DB index is out of range"),
+    for url, why, cure in [
+        (f"redis://:hush@{at}", None, None),
+        (f"redis://gate:quiet@{at}/2", None, None),
+        (f"redis://:loud@{at}", "the store refuses the gateway: WRONGPASS", "correct the user and the password"),
+        (f"redis://gate:loud@{at}", "the store refuses the gateway: WRONGPASS", "correct the user and the password"),
+        (f"redis://less:quiet@{at}", "it refuses a count: NOPERM", "let the user run multi, exec, set, incrby"),
+        (f"redis://{at}", "it refuses a count: NOAUTH", "write a password into its url"),
+        (f"redis://gate:quiet@{at}/99", "the store refuses the gateway: ERR DB index is out of range", "correct the number of the database"),
     ]:
         gate = gateway(url, 10)
+        found = gate.doctor()
         if why:
             gate.says(why)
             must(gate.ask() == 204, "counted alone")
+            must(gate.state()["state"] == "down" and why in gate.state()["lastError"], gate.state())
+            must(why in found and cure in found, found)
         else:
             gate.comes_up()
             must(gate.ask() == 204, "passes")
             until(lambda: gate.answers() == 1, "the count has an answer")
+            must(gate.state()["state"] == "up" and gate.state()["lastError"] is None, gate.state())
+            must(found == "", found)
+        said = gate.log.read_text() + gate.admin_says("/state.json") + gate.admin_says("/") + found
         stop(gate)
-        said = gate.log.read_text()
         must(not any(word in said for word in ("hush", "quiet", "loud")), said)
     must(store.counts(password="hush", db=2) == [1], "the user counts in database 2")
     say("passwords, users and databases: let in and refused, and no password in what is said")
@@ -270,19 +277,21 @@ def tls():
     store = server(*words)
     name = {"serverName": "valkey.test"}
     own = {"cert": str(FOLDER / "gate.test.pem"), "key": str(FOLDER / "gate.test.key")}
-    for keys, why in [
-        ({"ca": str(FOLDER / "ca.pem"), **name, **own}, None),
-        ({"ca": str(FOLDER / "ca.pem"), **name}, "certificate"),
-        ({"ca": str(FOLDER / "ca.pem"), **own}, "certificate"),
-        ({"ca": str(FOLDER / "other.pem"), **name, **own}, "certificate"),
+    for keys, why, cure in [
+        ({"ca": str(FOLDER / "ca.pem"), **name, **own}, None, None),
+        ({"ca": str(FOLDER / "ca.pem"), **name}, "certificate", "log"),
+        ({"ca": str(FOLDER / "ca.pem"), **own}, "certificate", "set tls.serverName"),
+        ({"ca": str(FOLDER / "other.pem"), **name, **own}, "certificate", "set tls.ca"),
     ]:
         gate = gateway(f"rediss://127.0.0.1:{store.port}", 10, store={"tls": keys})
         if why:
             gate.says("store main: ")
             said = gate.log.read_text()
             must(why in said.lower(), said)
+            must(cure in gate.doctor(), gate.doctor())
         else:
             gate.comes_up()
+            must(gate.doctor() == "", gate.doctor())
         must(gate.ask() == 204, "passes")
         stop(gate)
     client = store.client(ssl=True, ssl_ca_certs=str(FOLDER / "ca.pem"), ssl_check_hostname=False,

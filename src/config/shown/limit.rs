@@ -44,7 +44,12 @@ pub(crate) fn whole(limit: &RateLimit) -> String {
         ..
     } = limit;
     let clients = format!(" (IPv6: each /{ipv6_prefix}), {max_clients} clients at once");
-    described(limit, &clients)
+    let shared = if limit.store.is_some() {
+        ", shared"
+    } else {
+        ""
+    };
+    described(limit, &clients) + shared
 }
 
 fn described(limit: &RateLimit, clients: &str) -> String {

@@ -107,21 +107,17 @@ fn listeners(config: &Config) -> Vec<(String, String)> {
 }
 
 /// Returns each store, without its user and password.
-fn stores(config: &Config) -> Vec<(String, String)> {
+pub(crate) fn stores(config: &Config) -> Vec<(String, String)> {
     let settings = &config.settings;
     let stores = settings.stores.iter();
     let stores = stores.map(|store| {
-        let target = settings.targets.get(store.target);
-        let scheme = target.is_some_and(|target| target.tls);
-        let scheme = if scheme { "rediss" } else { "redis" };
-        let server = target.map_or("", |target| target.name());
         let closed = if store.is_closed {
             ", closed on failure"
         } else {
             ""
         };
-        let (number, prefix) = (store.account.database, &store.prefix);
-        let text = format!("{scheme}://{server}/{number}, keys {prefix}*{closed}");
+        let (url, prefix) = (store.url(&settings.targets), &store.prefix);
+        let text = format!("{url}, keys {prefix}*{closed}");
         (store.name.clone(), text)
     });
     stores.collect()

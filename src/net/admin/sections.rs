@@ -25,7 +25,7 @@ pub(super) enum List {
 }
 
 /// All sections, in the order of the page.
-pub(super) static SECTIONS: [Section; 7] = [
+pub(super) static SECTIONS: [Section; 8] = [
     Section {
         name: "targets",
         title: "Targets",
@@ -118,6 +118,14 @@ pub(super) static SECTIONS: [Section; 7] = [
         ],
         in_json: &[List::Engine(Table::Providers)],
         on_page: &[List::Engine(Table::Providers)],
+    },
+    Section {
+        name: "stores",
+        title: "Stores",
+        columns: &["state", "store", "url", "since", "lastError", "counts"],
+        headings: &["State", "Store", "URL", "Since", "Last error", "Counts"],
+        in_json: &[List::Engine(Table::Stores)],
+        on_page: &[List::Engine(Table::Stores)],
     },
     Section {
         name: "recent",

@@ -1,4 +1,4 @@
-//! Request over a connection of its own, with the transport of the gateway.
+//! Question over a connection of its own, with the transport of the gateway.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,24 +9,32 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::CHECK;
 use crate::limits::SCRATCH_BYTES;
 use crate::net::answer::{Answer, Source, read};
+use crate::policy::store::session::{Account, Session};
 use crate::time::UnixTime;
 use crate::transport::client::ClientTls;
 use crate::transport::{Handshake, Received, Transport, TransportFault};
 
-/// Request to an address.
+/// Question to an address.
 pub(super) struct Question {
     pub(super) address: SocketAddr,
     /// Path of the unix socket that the address stands for.
     pub(super) socket: Option<String>,
     pub(super) tls: Option<ClientTls>,
-    pub(super) request: Vec<u8>,
-    /// Most bytes of the body; `None`: the head is enough.
-    pub(super) body: Option<usize>,
+    pub(super) asked: Asked,
+}
+
+/// Subject of a question.
+pub(super) enum Asked {
+    /// A request, and the most bytes of the body of its answer; `None`: the head is enough.
+    Http(Vec<u8>, Option<usize>),
+    /// A store whose keys begin with the text, if it lets the account in and takes a count of nothing.
+    Store(Account, String),
 }
 
 /// Answer, and facts of its connection.
 pub(super) struct Answered {
-    pub(super) answer: Answer,
+    /// Response; `None`: a store took the count.
+    pub(super) answer: Option<Answer>,
     /// Time of day when the head came.
     pub(super) now: UnixTime,
     /// First end of validity of the certificates that were shown.
@@ -41,6 +49,8 @@ pub(super) enum Trouble {
     Tls(String),
     /// No answer over the connection.
     Answer(io::Error),
+    /// A store does not take the count. The text is its own.
+    Refused(String),
 }
 
 /// Connection until a deadline.
@@ -74,11 +84,16 @@ pub(super) fn ask(question: Question) -> Result<Answered, Trouble> {
     };
     connection.handshake().map_err(Trouble::Tls)?;
     let certificates_end = connection.transport.certificates_end();
-    let answer = connection
-        .send(&question.request)
-        .and_then(|()| read(&mut connection, question.body));
+    let answer = match &question.asked {
+        Asked::Http(request, body) => connection
+            .send(request)
+            .and_then(|()| read(&mut connection, *body))
+            .map(Some)
+            .map_err(Trouble::Answer),
+        Asked::Store(account, prefix) => connection.count(account, prefix).map(|()| None),
+    };
     Ok(Answered {
-        answer: answer.map_err(Trouble::Answer)?,
+        answer: answer?,
         now: now(),
         certificates_end,
     })
@@ -119,6 +134,24 @@ impl Connection {
                 Ok(Handshake::Done) => return Ok(()),
                 Ok(Handshake::Pending) => {}
                 Err(fault) => return Err(fault.to_string()),
+            }
+        }
+    }
+
+    /// Counts nothing in a store.
+    fn count(&mut self, account: &Account, prefix: &str) -> Result<(), Trouble> {
+        let (mut commands, mut bytes, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut session = Session::begin(account, &mut commands);
+        session.probe(prefix, &mut commands);
+        self.send(&commands).map_err(Trouble::Answer)?;
+        loop {
+            self.more(&mut bytes).map_err(Trouble::Answer)?;
+            let read = session.receive(&bytes, &mut answers);
+            let read = read.map_err(|fault| Trouble::Refused(fault.to_string()))?;
+            bytes.drain(..read.min(bytes.len()));
+            if let Some(answer) = answers.pop() {
+                let refused = |text| Trouble::Refused(format!("it refuses a count: {text}"));
+                return answer.result.map(|_| ()).map_err(refused);
             }
         }
     }

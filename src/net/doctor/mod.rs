@@ -2,7 +2,9 @@
 //!
 //! | file | looks at |
 //! |---|---|
-//! | `targets` | names, targets, providers |
+//! | `targets` | names, targets, providers, stores |
+//! | `probes` | questions, and the reason for each |
+//! | `stores` | words about stores |
 //! | `clock` | the clock, beside those of targets and files |
 //! | `running` | the gateway that runs, by its admin listener |
 //! | `ports` | addresses to listen on, and the processes that have them |
@@ -12,7 +14,7 @@
 //! | `ask` | one request over one connection, until a deadline |
 //! | `parallel` | checks that wait, several at once |
 //!
-//! Nothing here changes the state of a gateway. A check that waits takes at most 3 s.
+//! Nothing here changes the state of a gateway. A store is asked to count nothing. A check that waits takes at most 3 s.
 
 mod ask;
 mod clock;
@@ -21,7 +23,9 @@ mod machine;
 mod orders;
 mod parallel;
 mod ports;
+mod probes;
 mod running;
+mod stores;
 mod targets;
 
 use std::path::{Path, PathBuf};

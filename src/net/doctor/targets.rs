@@ -1,41 +1,25 @@
-//! Names, targets and providers: whether they answer, and what their answers say.
+//! Names, targets, providers and stores: whether they answer, and what their answers say.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::ask::{Answered, Question, Trouble, ask};
+use super::ask::{Asked, Question, Trouble, ask};
 use super::parallel::{Done, Job, run};
-use super::{Examined, Subject, clock, listed};
-use crate::config::Config;
+use super::probes::{Probe, Purpose, probes};
+use super::{Examined, Subject, clock, listed, stores};
 use crate::limits::{EXPIRY_WARNING, INTROSPECTION_BYTES, JWKS_BYTES};
 use crate::net::Loaded;
 use crate::net::answer::Answer;
 use crate::net::workers::dns;
 use crate::policy::auth::introspection;
 use crate::policy::auth::jwks::KeySet;
-use crate::policy::auth::provider::{Kind, Provider};
-use crate::proxy::settings::{HealthCheck, Target, TargetHost};
+use crate::policy::auth::provider::Kind;
+use crate::proxy::settings::{Target, TargetHost};
 use crate::sort;
 use crate::time::UnixTime;
 use crate::upstream::addresses::of_socket;
 
-/// Request to a target, and the reason for it.
-struct Probe<'a> {
-    index: usize,
-    target: &'a Target,
-    /// Services and providers that use the target.
-    users: Vec<String>,
-    purpose: Purpose<'a>,
-}
-
-enum Purpose<'a> {
-    /// Any answer is good.
-    Any,
-    Health(&'a HealthCheck),
-    Provider(&'a Provider),
-}
-
-/// Looks names up, asks each target and provider once, and compares the clocks.
+/// Looks names up, asks each target, provider and store once, and compares the clocks.
 pub(super) fn examine(loaded: &Loaded, subject: &Subject<'_>, examined: &mut Examined) {
     let probes = probes(&loaded.config);
     let names = look_up(&probes, examined);
@@ -48,11 +32,7 @@ pub(super) fn examine(loaded: &Loaded, subject: &Subject<'_>, examined: &mut Exa
                 address,
                 socket: probe.target.host.socket().map(str::to_owned),
                 tls: tls.clone(),
-                request: request(probe),
-                body: match &probe.purpose {
-                    Purpose::Any | Purpose::Health(_) => None,
-                    Purpose::Provider(provider) => most(&provider.kind),
-                },
+                asked: question(probe),
             };
             asked.push((number, address));
             jobs.push(Box::new(move || Done::Answer(ask(question))));
@@ -69,40 +49,6 @@ pub(super) fn examine(loaded: &Loaded, subject: &Subject<'_>, examined: &mut Exa
         judge(probe, of_probe, &mut clocks, examined);
     }
     clock::examine(subject, &clocks, examined);
-}
-
-/// Returns each target that a service uses, and each provider that is asked over the network.
-fn probes(config: &Config) -> Vec<Probe<'_>> {
-    let settings = &config.settings;
-    let used = settings.services.iter().flat_map(|service| {
-        let targets = service.destinations.iter().map(|to| to.target);
-        let mut targets = targets.collect::<Vec<_>>();
-        sort::unique(&mut targets);
-        targets.into_iter().map(move |target| (target, service))
-    });
-    let services = sort::group(used).into_iter().map(|(index, services)| {
-        let users = services.iter().map(|service| service.route.clone());
-        let users = users.collect::<Vec<_>>();
-        let mut checks = services.iter().map(|service| service.health_check.as_ref());
-        let check = checks.find_map(|check| check);
-        let purpose = check.map_or(Purpose::Any, Purpose::Health);
-        (index, users, purpose)
-    });
-    let providers = settings.auth.iter().filter_map(|provider| {
-        let users = vec![format!("auth.{}", provider.name)];
-        let index = provider.kind.endpoint()?.target;
-        Some((index, users, Purpose::Provider(provider)))
-    });
-    let all = services.chain(providers);
-    let probes = all.filter_map(|(index, users, purpose)| {
-        Some(Probe {
-            index,
-            target: settings.targets.get(index)?,
-            users,
-            purpose,
-        })
-    });
-    probes.collect()
 }
 
 /// Names and their addresses, sorted by name.
@@ -169,15 +115,20 @@ fn most(kind: &Kind) -> Option<usize> {
     }
 }
 
-/// Returns the bytes of a request. `OPTIONS *` asks about the server as a whole, and changes
-/// nothing (RFC 9110 9.3.7).
-fn request(probe: &Probe<'_>) -> Vec<u8> {
+/// Returns what is asked. `OPTIONS *` asks about the server as a whole, and changes nothing
+/// (RFC 9110 9.3.7).
+fn question(probe: &Probe<'_>) -> Asked {
+    let mut body = None;
     let mut form = Vec::new();
     let mut secret: &[u8] = b"";
     let (method, path) = match &probe.purpose {
         Purpose::Any => ("OPTIONS", "*"),
         Purpose::Health(check) => ("GET", check.path.as_str()),
+        Purpose::Store(store) => {
+            return Asked::Store(store.account.clone(), store.prefix.clone());
+        }
         Purpose::Provider(provider) => {
+            body = most(&provider.kind);
             let path = provider.kind.endpoint().map_or("/", |to| &to.path);
             match &provider.kind {
                 Kind::Introspection { credentials, .. } => {
@@ -210,7 +161,7 @@ fn request(probe: &Probe<'_>) -> Vec<u8> {
     }
     head.extend_from_slice(b"\r\n");
     head.extend_from_slice(&form);
-    head
+    Asked::Http(head, body)
 }
 
 /// Says what is wrong with a target, given the answers of its addresses.
@@ -220,7 +171,11 @@ fn judge(
     clocks: &mut Vec<(String, UnixTime, UnixTime)>,
     examined: &mut Examined,
 ) {
-    let (origin, users) = (probe.target.origin(), listed(&probe.users));
+    let (check, origin) = match probe.is_store() {
+        true => ("store", stores::origin(probe.target)),
+        false => ("target", probe.target.origin()),
+    };
+    let users = listed(&probe.users);
     let mut good = None;
     let mut bad = Vec::new();
     for (address, done) in answers {
@@ -228,7 +183,7 @@ fn judge(
             TargetHost::Name(_) => format!(" at {address}"),
             TargetHost::Address(_) | TargetHost::Unix(_) => String::new(),
         };
-        let what = format!("target {origin}{at} ({users})");
+        let what = format!("{check} {origin}{at} ({users})");
         match done {
             Done::Answer(Ok(answered)) => good = good.or(Some((what, answered))),
             Done::Answer(Err(trouble)) => bad.push((address, what, described(&trouble, probe))),
@@ -245,28 +200,34 @@ fn judge(
         match is_served || !is_sure {
             // The gateway uses the address that answers.
             true if address.ip().is_loopback() && is_served => {}
-            true => examined.hint("target", &what, problem, &cure),
-            false => examined.find("target", &what, problem, &cure),
+            true => examined.hint(check, &what, problem, &cure),
+            false => examined.find(check, &what, problem, &cure),
         }
     }
     let Some((what, answered)) = good else { return };
     if let Some(end) = answered.certificates_end {
         expiry(&what, end, examined);
     }
-    if let Some(date) = answered.answer.date {
-        clocks.push((what.clone(), date, answered.now));
+    if let Some(response) = &answered.answer {
+        if let Some(date) = response.date {
+            clocks.push((what.clone(), date, answered.now));
+        }
+        answer(probe, &what, (response, answered.now), examined);
     }
-    answer(probe, &what, &answered, examined);
 }
 
 /// Returns the problem, the cure, and whether the target is certainly at fault.
 fn described(trouble: &Trouble, probe: &Probe<'_>) -> (String, String, bool) {
     let (problem, cure, is_sure) = description(trouble, probe);
-    (problem, cure.to_owned(), is_sure)
+    let cure = match probe.is_store() {
+        true => stores::worded(cure),
+        false => cure.to_owned(),
+    };
+    (problem, cure, is_sure)
 }
 
 fn description<'t>(trouble: &'t Trouble, probe: &Probe<'_>) -> (String, &'t str, bool) {
-    let correct = "start the service there, or correct its target in the file";
+    let correct = "start the service there, or correct the target in the file";
     match trouble {
         Trouble::Connect(error) if error.kind() == io::ErrorKind::TimedOut => (
             "no connection in 3 s".to_owned(),
@@ -297,6 +258,7 @@ fn description<'t>(trouble: &'t Trouble, probe: &Probe<'_>) -> (String, &'t str,
                 true,
             ),
         },
+        Trouble::Refused(text) => (text.clone(), stores::cure(text), true),
         Trouble::Answer(error) if error.kind() == io::ErrorKind::InvalidData => (
             "what it sends is no HTTP/1.1 response".to_owned(),
             match probe.target.tls {
@@ -339,15 +301,20 @@ fn expiry(what: &str, end: UnixTime, examined: &mut Examined) {
 }
 
 /// Says what is wrong with the answer of a health check or of a provider.
-fn answer(probe: &Probe<'_>, what: &str, answered: &Answered, examined: &mut Examined) {
+fn answer(
+    probe: &Probe<'_>,
+    what: &str,
+    (response, now): (&Answer, UnixTime),
+    examined: &mut Examined,
+) {
     let Answer {
         status,
         coding,
         body,
         ..
-    } = &answered.answer;
+    } = response;
     match &probe.purpose {
-        Purpose::Any => {}
+        Purpose::Any | Purpose::Store(_) => {}
         Purpose::Health(check) if check.status.contains(status) => {}
         Purpose::Health(check) => {
             let (path, good) = (&check.path, &check.status);
@@ -372,7 +339,7 @@ fn answer(probe: &Probe<'_>, what: &str, answered: &Answered, examined: &mut Exa
                 },
                 Kind::Introspection { claims, .. } => match status {
                     401 | 403 => Some(format!("the gateway's credentials are answered {status}")),
-                    200 => introspection::read(*status, body, claims, answered.now)
+                    200 => introspection::read(*status, body, claims, now)
                         .is_none()
                         .then(|| "the answer does not say whether a token is active".to_owned()),
                     _ => Some(format!("the introspection is answered {status}")),

@@ -18,6 +18,9 @@ use crate::digits;
 use crate::resp::{self, Reader, Token};
 use crate::time::Duration;
 
+/// Time that the key of a probe lives.
+const PROBE_WINDOW: Duration = Duration::from_secs(1);
+
 /// Bytes of an error of the server that are kept.
 const ERROR_BYTES: usize = 160;
 
@@ -158,6 +161,17 @@ impl Session {
         resp::command(&[b"PTTL", count.key], out);
         resp::command(&[b"EXEC"], out);
         self.awaited.push_back(Awaited::Count(count.tag));
+    }
+
+    /// Appends a count of nothing. Its answer shows that the store takes counts.
+    pub fn probe(&mut self, prefix: &str, out: &mut Vec<u8>) {
+        let count = Count {
+            tag: 0,
+            key: &[prefix.as_bytes(), b"probe"].concat(),
+            window: PROBE_WINDOW,
+            number: 0,
+        };
+        self.count(count, out);
     }
 
     /// Appends a command that gives a key an end.

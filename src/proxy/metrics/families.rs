@@ -140,7 +140,7 @@ pub(super) static PARTS: [Part; 20] = [
         "1 if limits share their counts through the store; 0 while it is down.",
         Rows::Once(|proxy, out| {
             for store in stores(proxy) {
-                out.sample(&[("store", store.name)], u64::from(store.is_up));
+                out.sample(&[("store", &store.settings.name)], u64::from(store.is_up));
             }
         }),
     ),
@@ -151,7 +151,7 @@ pub(super) static PARTS: [Part; 20] = [
         Rows::Once(|proxy, out| {
             for store in stores(proxy) {
                 if store.duration.count() > 0 {
-                    out.histogram(("store", store.name), store.duration);
+                    out.histogram(("store", &store.settings.name), store.duration);
                 }
             }
         }),

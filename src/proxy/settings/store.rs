@@ -19,6 +19,17 @@ pub struct Store {
 }
 
 impl Store {
+    /// Returns its URL without user and password. `targets`: those of its settings.
+    pub fn url(&self, targets: &[Target]) -> String {
+        let target = targets.get(self.target);
+        let tls = target.is_some_and(|target| target.tls);
+        let scheme = if tls { "rediss" } else { "redis" };
+        let colon = target.is_some_and(|target| target.host.socket().is_some());
+        let colon = if colon { ":" } else { "" };
+        let (server, database) = (target.map_or("", Target::name), self.account.database);
+        format!("{scheme}://{server}{colon}/{database}")
+    }
+
     /// Returns what makes it the same in two configurations. `targets`: those of its settings.
     pub fn identity<'a>(
         &'a self,

@@ -16,10 +16,7 @@ use crate::limits::{
 use crate::policy::rate::Unsent;
 use crate::policy::store::keys;
 use crate::policy::store::session::{Answer, Count, Session};
-use crate::time::{Duration, Instant};
-
-/// Time that the key of the probe lives.
-const PROBE_WINDOW: Duration = Duration::from_secs(1);
+use crate::time::Instant;
 
 impl Stores {
     /// Connects to a store.
@@ -92,14 +89,7 @@ impl Stores {
         store.stage = Stage::Greeting;
         let mut commands = Vec::new();
         store.session = Session::begin(&store.settings.account, &mut commands);
-        let probe = [store.settings.prefix.as_bytes(), b"probe"].concat();
-        let count = Count {
-            tag: 0,
-            key: &probe,
-            window: PROBE_WINDOW,
-            number: 0,
-        };
-        store.session.count(count, &mut commands);
+        store.session.probe(&store.settings.prefix, &mut commands);
         store.in_flight.push_back(None);
         store.await_answer(id, env);
         store.write(&commands, env);
@@ -250,6 +240,7 @@ impl StoreState {
     fn begin_counting(&mut self, id: StoreId, env: &mut StoreEnv<'_>) {
         self.stage = Stage::Up;
         self.up_since = env.ctx.now.max(Instant::from_millis(1));
+        self.since = Some(env.ctx.now);
         env.limiter.queues.set_refuses(id, false);
         if core::mem::take(&mut self.is_told) {
             env.ctx.report(Report::Store {

@@ -7,7 +7,7 @@ use super::super::settings::{Settings, Store};
 use super::super::upstream::Upstream;
 use super::{Sent, StoreState};
 use crate::buffer::{BufferPool, total};
-use crate::limits::{READ_BYTES, STORE_COUNTS_MAX, STORE_PIPELINE_BYTES};
+use crate::limits::{READ_BYTES, STORE_COUNTS_MAX, STORE_PIPELINE_BYTES, STORE_WHY_CHARS_MAX};
 use crate::slab::Slab;
 
 /// Bytes of all stores.
@@ -33,6 +33,8 @@ pub fn stores(settings: &Settings) -> usize {
             awaited.saturating_mul(2),
             StoreQueues::BYTES,
             buffers_of_store(),
+            // The reason, and the one before it.
+            STORE_WHY_CHARS_MAX.saturating_mul(size_of::<[char; 2]>()),
             // The commands before they are in a buffer.
             STORE_PIPELINE_BYTES,
         ])

@@ -32,7 +32,7 @@ use super::ids::{OfStore, RateTableId, StoreId, TargetId};
 use super::limiter::Limiter;
 use super::settings::Store;
 use super::upstream::{Dialing, Owner, Search, Upstreams};
-use crate::limits::{STORE_PAUSE_MAX, STORE_PAUSE_MIN};
+use crate::limits::{STORE_PAUSE_MAX, STORE_PAUSE_MIN, STORE_WHY_CHARS_MAX};
 use crate::observe::metrics::histogram::Histogram;
 use crate::policy::rate::WindowId;
 use crate::policy::store::session::Session;
@@ -74,6 +74,10 @@ struct StoreState {
     up_since: Instant,
     /// True if the operator was told that the store is down.
     is_told: bool,
+    /// Time since which it is up or down; `None`: it has not been up, and no connection has failed.
+    since: Option<Instant>,
+    /// Reason why the last connection that failed did.
+    why: Option<Box<str>>,
     /// Time from sending a count to its answer.
     duration: Histogram,
 }
@@ -108,6 +112,8 @@ impl StoreState {
             failures: 0,
             up_since: Instant::ZERO,
             is_told: false,
+            since: None,
+            why: None,
             duration: Histogram::default(),
         }
     }
@@ -176,6 +182,10 @@ impl Stores {
             return;
         };
         let ctx = &mut *env.ctx;
+        if !store.is_told {
+            store.since = Some(ctx.now);
+        }
+        store.why = Some(why.chars().take(STORE_WHY_CHARS_MAX).collect());
         if ctx.now.since(store.up_since) >= STEADY && store.up_since > Instant::ZERO {
             store.failures = 0;
         }

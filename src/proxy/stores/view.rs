@@ -1,13 +1,19 @@
 //! Numbers of the stores for the metrics and the state.
 
 use super::super::Proxy;
+use super::super::settings::Store;
 use super::Stage;
 use crate::observe::metrics::histogram::Histogram;
+use crate::time::Instant;
 
 /// Numbers of a store.
 pub(in crate::proxy) struct StoreView<'a> {
-    pub(in crate::proxy) name: &'a str,
+    pub(in crate::proxy) settings: &'a Store,
     pub(in crate::proxy) is_up: bool,
+    /// Time since which it is up or down; `None`: neither was seen yet.
+    pub(in crate::proxy) since: Option<Instant>,
+    /// Reason why the last connection that failed did.
+    pub(in crate::proxy) why: Option<&'a str>,
     /// Time from sending a count to its answer.
     pub(in crate::proxy) duration: &'a Histogram,
 }
@@ -18,8 +24,10 @@ pub(in crate::proxy) fn stores(proxy: &Proxy) -> impl Iterator<Item = StoreView<
     ids.filter_map(|id| {
         let store = proxy.stores.slab.get(*id)?;
         Some(StoreView {
-            name: &store.settings.name,
+            settings: &store.settings,
             is_up: store.stage == Stage::Up,
+            since: store.since,
+            why: store.why.as_deref(),
             duration: &store.duration,
         })
     })

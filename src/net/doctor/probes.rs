@@ -1,0 +1,69 @@
+//! Questions of the doctor, and the reason for each.
+
+use crate::config::Config;
+use crate::policy::auth::provider::Provider;
+use crate::proxy::settings::{HealthCheck, Store, Target};
+use crate::sort;
+
+/// Question to a target or a store, and the reason for it.
+pub(super) struct Probe<'a> {
+    pub(super) index: usize,
+    pub(super) target: &'a Target,
+    /// Services, providers and stores that use the target.
+    pub(super) users: Vec<String>,
+    pub(super) purpose: Purpose<'a>,
+}
+
+/// Reason for a question.
+pub(super) enum Purpose<'a> {
+    /// Any answer is good.
+    Any,
+    Health(&'a HealthCheck),
+    Provider(&'a Provider),
+    Store(&'a Store),
+}
+
+impl Probe<'_> {
+    /// Returns true if a store is asked.
+    pub(super) fn is_store(&self) -> bool {
+        matches!(self.purpose, Purpose::Store(_))
+    }
+}
+
+/// Returns each target that a service uses, each provider that is asked over the network, and each store.
+pub(super) fn probes(config: &Config) -> Vec<Probe<'_>> {
+    let settings = &config.settings;
+    let used = settings.services.iter().flat_map(|service| {
+        let targets = service.destinations.iter().map(|to| to.target);
+        let mut targets = targets.collect::<Vec<_>>();
+        sort::unique(&mut targets);
+        targets.into_iter().map(move |target| (target, service))
+    });
+    let services = sort::group(used).into_iter().map(|(index, services)| {
+        let users = services.iter().map(|service| service.route.clone());
+        let users = users.collect::<Vec<_>>();
+        let mut checks = services.iter().map(|service| service.health_check.as_ref());
+        let check = checks.find_map(|check| check);
+        let purpose = check.map_or(Purpose::Any, Purpose::Health);
+        (index, users, purpose)
+    });
+    let providers = settings.auth.iter().filter_map(|provider| {
+        let users = vec![format!("auth.{}", provider.name)];
+        let index = provider.kind.endpoint()?.target;
+        Some((index, users, Purpose::Provider(provider)))
+    });
+    let stores = settings.stores.iter().map(|store| {
+        let users = vec![format!("stores.{}", store.name)];
+        (store.target, users, Purpose::Store(store))
+    });
+    let all = services.chain(providers).chain(stores);
+    let probes = all.filter_map(|(index, users, purpose)| {
+        Some(Probe {
+            index,
+            target: settings.targets.get(index)?,
+            users,
+            purpose,
+        })
+    });
+    probes.collect()
+}
