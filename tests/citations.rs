@@ -417,8 +417,8 @@ fn the_checks_can_fail() {
         "// row 1000",
         "// rows 1 to 1000",
         "fn row_1000_of_nothing() {}",
-        "// I15",
-        "// fault F22",
+        "// I16",
+        "// fault F23",
     ] {
         assert_eq!(faults(wrong, &defined).len(), 1, "{wrong}");
     }

@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 
+use super::metrics::table;
 use super::script::*;
 use proptest::prelude::*;
 use tollgate::proxy::command::{Fault, Report};
+use tollgate::proxy::tables::Table;
 
 /// Store that answers as Redis does.
 #[derive(Default)]
 struct Server {
     /// Count, and time at which the key ends.
     keys: HashMap<String, (i64, Option<u64>)>,
+    /// Sum of all that was counted.
+    counted: i64,
 }
 
 impl Server {
@@ -76,6 +80,7 @@ impl Server {
                 let number = next().parse::<i64>().expect("a number");
                 let entry = self.keys.entry(key.to_owned()).or_default();
                 entry.0 += number;
+                self.counted += number;
                 format!(":{}\r\n", entry.0)
             }
             "PTTL" => {
@@ -84,8 +89,13 @@ impl Server {
             }
             "PEXPIRE" => {
                 let end = now + next().parse::<u64>().expect("a time");
-                self.keys.get_mut(key).expect("a key").1 = Some(end);
-                ":1\r\n".to_owned()
+                match self.keys.get_mut(key) {
+                    Some(entry) => {
+                        entry.1 = Some(end);
+                        ":1\r\n".to_owned()
+                    }
+                    None => ":0\r\n".to_owned(),
+                }
             }
             other => panic!("{other}"),
         }
@@ -416,6 +426,44 @@ fn a_reload_keeps_the_connection_of_the_same_server() {
     gateway.world.expect_quiet();
 }
 
+/// The state has the server without its password, since when it is up or down, and the last error.
+#[test]
+fn the_state_shows_each_store() {
+    let row = |world: &World| table(world, Table::Stores)[0].take();
+    let mut world = World::with(&config(9, ""));
+    let first = row(&world);
+    assert_eq!(first["store"], "main");
+    assert_eq!(first["url"], "redis://10.0.0.9:6379/0");
+    assert_eq!(first["state"], "unknown");
+    assert!(first["since"].is_null() && first["lastError"].is_null());
+    world.wait(3_000);
+    world.refuse_because(Fault::Refused, "Connection refused (os error 111)");
+    let down = row(&world);
+    assert_eq!(down["state"], "down");
+    assert_eq!(down["lastError"], "Connection refused (os error 111)");
+    world.wait(300);
+    world.refuse_because(Fault::Refused, "another reason");
+    let still = row(&world);
+    assert_eq!(still["since"], down["since"], "since the first failure");
+    assert_eq!(still["lastError"], "another reason");
+    world.wait(1_500);
+    let store = world.accept();
+    let mut gateway = Gateway { world, store };
+    let mut server = Server::default();
+    gateway.exchange(&mut server);
+    gateway.ask();
+    gateway.exchange(&mut server);
+    let up = row(&gateway.world);
+    assert_eq!((&up["state"], &up["counts"]), (&"up".into(), &1.into()));
+    assert_eq!(up["lastError"], "another reason", "it stays for who asks");
+    assert_ne!(up["since"], down["since"]);
+    let long = "x".repeat(1000);
+    gateway.world.reply(gateway.store, format!("-{long}\r\n"));
+    let end = row(&gateway.world);
+    let length = end["lastError"].as_str().expect("a text").len();
+    assert!(length <= 240, "{length}");
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A gateway gets requests in one turn.
@@ -443,7 +491,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Three gateways and one store. A gateway passes no more in a window than its limit, and beyond
     /// what all have together at most one request of each other gateway, and what came to a gateway
-    /// between a request that the store counted when the limit was reached and the answer to it.
+    /// between a request that the store counted when the limit was reached and the answer to it (I15).
     #[test]
     fn the_overshoot_has_a_bound(events in events(), limit in 3..20_u32) {
         let mut server = Server::default();
@@ -507,6 +555,131 @@ proptest! {
                 gateway.exchange(&mut server);
                 prop_assert_eq!(gateway.ask(), 429);
             }
+        }
+    }
+}
+
+/// Replies that no count has, or that no store should give. The last ones look like answers.
+const WRONG: [&str; 7] = [
+    "HTTP/1.1 400 Bad Request\r\n\r\n",
+    ":1\r\n",
+    "-LOADING Redis is loading the dataset in memory\r\n",
+    "+OK\r\n+QUEUED\r\n",
+    "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n:0\r\n:60000\r\n",
+    "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n:-9223372036854775808\r\n:-1\r\n",
+    "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n:9223372036854775807\r\n:60000\r\n",
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    /// A gateway gets requests in one turn.
+    Requests(usize, u8),
+    /// The store reads what a gateway has sent, and its answers set out.
+    Reads(usize),
+    /// Answers arrive, so many times.
+    Arrives(usize, u8),
+    /// Answers get lost.
+    Drops(usize),
+    /// Something else arrives.
+    Wrong(usize, usize),
+    /// The connection ends.
+    Ends(usize),
+    /// The store starts again without its counts.
+    Loses,
+    /// Time passes.
+    Passes(u64),
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let at = 0..3_usize;
+    let deed = prop_oneof![
+        6 => (at.clone(), 1..5_u8).prop_map(|(at, count)| Deed::Requests(at, count)),
+        5 => at.clone().prop_map(Deed::Reads),
+        5 => (at.clone(), 1..3_u8).prop_map(|(at, times)| Deed::Arrives(at, times)),
+        1 => at.clone().prop_map(Deed::Drops),
+        1 => (at.clone(), 0..WRONG.len()).prop_map(|(at, which)| Deed::Wrong(at, which)),
+        1 => at.prop_map(Deed::Ends),
+        1 => Just(Deed::Loses),
+        3 => (1..1500_u64).prop_map(Deed::Passes),
+    ];
+    proptest::collection::vec(deed, 0..160)
+}
+
+/// Accepts the connection that a gateway makes, if there is one. What was on the way is gone.
+fn accept_again(gateway: &mut Gateway, wire: &mut String) -> bool {
+    let has_dialed = !gateway.world.dials.is_empty();
+    if has_dialed {
+        gateway.store = gateway.world.accept();
+        wire.clear();
+    }
+    has_dialed
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// A store that answers late, twice, never or wrong, ends connections and loses its counts (F22): each
+    /// request has its answer at once, no gateway passes more than its limit, and the store hears of no
+    /// request twice. Once the store is well, each request that passes is counted there (I15).
+    #[test]
+    fn whatever_a_store_does(deeds in deeds(), limit in 3..40_u32) {
+        let mut server = Server::default();
+        let mut gateways = [(), (), ()].map(|()| Gateway::new(&config(limit, ""), &mut server));
+        let mut wires = [const { String::new() }; 3];
+        let (mut passed, mut spent) = ([0_u32; 3], 0);
+        for deed in deeds {
+            match deed {
+                Deed::Requests(at, count) => {
+                    for _ in 0..count {
+                        match gateways[at].ask() {
+                            204 => passed[at] += 1,
+                            status => prop_assert_eq!(status, 429),
+                        }
+                    }
+                    gateways[at].world.wait(0);
+                }
+                Deed::Reads(at) => {
+                    let bytes = gateways[at].world.take_upstream(gateways[at].store);
+                    wires[at].push_str(&server.answer(&bytes, gateways[at].world.now.as_millis()));
+                }
+                Deed::Arrives(at, times) => {
+                    let text = std::mem::take(&mut wires[at]);
+                    for _ in 0..times {
+                        gateways[at].world.reply(gateways[at].store, &text);
+                    }
+                }
+                Deed::Drops(at) => wires[at].clear(),
+                Deed::Wrong(at, which) => gateways[at].world.reply(gateways[at].store, WRONG[which]),
+                Deed::Ends(at) => gateways[at].world.finish_upstream(gateways[at].store),
+                Deed::Loses => server.keys.clear(),
+                Deed::Passes(millis) if spent + millis < 40_000 => {
+                    spent += millis;
+                    for (gateway, wire) in gateways.iter_mut().zip(&mut wires) {
+                        gateway.world.wait(millis);
+                        accept_again(gateway, wire);
+                    }
+                }
+                Deed::Passes(_) => {}
+            }
+            prop_assert!(passed.iter().all(|passed| *passed <= limit), "{passed:?} of {limit}");
+            let all = i64::from(passed.iter().sum::<u32>());
+            prop_assert!(server.counted <= all, "{} counted of {all}", server.counted);
+        }
+        // Connections that wait for an answer end after 1 s, and the next one comes at most 5 s later.
+        for _ in 0..80 {
+            for (gateway, wire) in gateways.iter_mut().zip(&mut wires) {
+                gateway.world.wait(100);
+                if accept_again(gateway, wire) {
+                    gateway.exchange(&mut server);
+                }
+            }
+        }
+        for (gateway, passed) in gateways.iter_mut().zip(passed) {
+            gateway.exchange(&mut server);
+            let before = server.counted;
+            let status = gateway.ask();
+            prop_assert!(status == 429 || passed < limit);
+            gateway.exchange(&mut server);
+            prop_assert_eq!(server.counted - before, i64::from(status == 204));
         }
     }
 }
