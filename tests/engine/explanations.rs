@@ -598,7 +598,9 @@ fn reason_of_502(response: &str) -> String {
     let logged = last_logged(&mut world);
     assert_eq!(logged["end"], "upstream_malformed");
     let reason = logged["reason"].as_str().expect("a reason").to_owned();
-    let expected = format!("WARN /open -> 10.0.0.1:80: {reason}; 502 to 192.0.2.1, GET /open/1");
+    let expected = format!(
+        "WARN /open -> 10.0.0.1:80: malformed response: {reason}; 502 to 192.0.2.1, GET /open/1"
+    );
     assert_eq!(lines(&mut world), [expected]);
     reason
 }
