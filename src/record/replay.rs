@@ -91,6 +91,7 @@ pub fn replay(text: &str) -> Result<Replayed, String> {
             return Ok(world.finish_cut(&record));
         }
         world.input(line, client)?;
+        world.name_awaited();
     }
     Ok(world.finish(&record))
 }
@@ -124,6 +125,9 @@ impl World {
     /// Gives the next connection that the engine chose a number of the record.
     fn name(&mut self, number: usize, is_kept: bool) {
         let Some(up) = self.chosen.pop_front() else {
+            if !self.resolving.is_empty() {
+                return self.awaited.push_back((number, is_kept));
+            }
             return self.say("(the engine goes to no connection here, unlike in the record)");
         };
         if let Some(wire) = self.wire(Side::Upstream(up)) {
@@ -131,6 +135,15 @@ impl World {
         }
         if is_kept {
             self.connect(up);
+        }
+    }
+
+    /// Gives connections that the engine chose meanwhile the numbers that wait.
+    fn name_awaited(&mut self) {
+        while !self.chosen.is_empty()
+            && let Some((number, is_kept)) = self.awaited.pop_front()
+        {
+            self.name(number, is_kept);
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) wires: Vec<Wire>,
     /// Connections that the engine chose and the record has not named yet.
     pub(super) chosen: VecDeque<UpstreamId>,
+    /// Numbers of the record that wait for their connection while a name is looked up.
+    pub(super) awaited: VecDeque<(usize, bool)>,
     /// Addresses of the targets' names; `None`: no answer.
     pub(super) names: Option<Vec<SocketAddr>>,
     pub(super) resolving: Vec<TargetId>,
@@ -46,6 +48,7 @@ impl World {
             started,
             wires: Vec::new(),
             chosen: VecDeque::new(),
+            awaited: VecDeque::new(),
             names,
             resolving: Vec::new(),
             has_names: false,
