@@ -23,6 +23,9 @@ pub const CHUNKED_STEPS: u64 = 2;
 /// Steps for each byte of a path: five searches for unsafe parts, two decodings with the same
 /// searches on their results, and a search of the routes with each of the three.
 pub const PATH_STEPS: u64 = 32;
+/// Steps for each byte of a request that conditions are about: a pair is divided at both separators,
+/// and its name and value are compared.
+pub const CONDITION_STEPS: u64 = 8;
 /// Steps for each byte of a token, a key set or an introspection response: base64, and the cost of
 /// JSON.
 pub const JSON_STEPS: u64 = 8 + crate::policy::auth::json::Json::STEPS_PER_BYTE as u64;

@@ -7,6 +7,7 @@
 //! * `reference` is a second implementation of HTTP/1.1, and `parsers` compares the gateway's with
 //!   it.
 //! * `guarded` reads a path in all the ways in which upstreams read it.
+//! * `matching` compares conditions on headers, cookies and queries with what programs behind read.
 //! * `edits` compares heads with header edits and without.
 //! * `exchange` runs the whole engine between two peers that send arbitrary bytes, and `transcript`
 //!   checks the result.
@@ -22,6 +23,7 @@ mod edits;
 mod exchange;
 mod guarded;
 mod logs;
+mod matching;
 mod parsers;
 pub mod reference;
 mod store;
@@ -33,6 +35,7 @@ pub use self::acme::acme;
 pub use self::edits::edits;
 pub use self::exchange::exchange;
 pub use self::logs::access_log;
+pub use self::matching::matching;
 pub use self::parsers::{chunked, proxy_header, request_head, response_head};
 pub use self::store::{shared_counts, store};
 pub use self::tls::tls;
@@ -125,7 +128,7 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 17] = [
+    const TARGETS: [(&str, Check); 18] = [
         ("acme", acme),
         ("proxy_header", proxy_header),
         ("request_head", request_head),
@@ -137,6 +140,7 @@ mod tests {
         ("admin", admin),
         ("handover", handover),
         ("edits", super::edits),
+        ("matching", matching),
         ("exchange", exchange),
         ("token", token),
         ("jwks", jwks),
@@ -209,6 +213,17 @@ mod tests {
             edits(base.as_bytes())
                 .step_by(3)
                 .for_each(|path| route(&path));
+        }
+    }
+
+    #[test]
+    fn every_edit_of_a_condition_and_its_request_is_read_as_programs_read_it() {
+        for base in [
+            &b"hx-beta\xff1\xffX-Beta: 1\r\nx_beta: 1\xff"[..],
+            b"cbeta\xff1\xffCookie: a=b,c; beta=1\r\nCookie: beta=1\xff",
+            b"qv\xff2\xffA: b\xff%76=%32&v=2&a=v",
+        ] {
+            edits(base).for_each(|bytes| matching(&bytes));
         }
     }
 
