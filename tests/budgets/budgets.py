@@ -18,7 +18,7 @@ world.PORTS = free_ports(23000)
 
 import costs  # noqa: E402  (their gateways take ports from that range)
 import counts  # noqa: E402
-import many  # noqa: E402
+import many as services  # noqa: E402
 import tokens  # noqa: E402
 
 SECONDS = 280  # for all checks, which take about 120
@@ -107,8 +107,8 @@ def figures():
     yield from zip((LONG, KNOT, UPDATES), others)
     for name, row in FORGED.items():
         yield row, tokens.a_forged_token(name) / one
-    few = many.instructions(5)
-    yield SERVICES, many.instructions(5_000) / few
+    few = services.instructions(5)
+    yield SERVICES, services.instructions(5_000) / few
     empty, idle = counts.memory(2000)
     yield EMPTY, empty
     yield IDLE, idle
