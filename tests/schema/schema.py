@@ -29,7 +29,11 @@ def examples(gateway):
             yield f"{document.stem}-{number}", block
     for path in sorted((ROOT / "tests/slips").glob("*.txt")):
         yield path.stem, path.read_text().split("--- mended\n", 1)[1]
-    for name, services, more in explain.configurations([9001, 9002, 9003, 9004]):
+    for name, services, more in explain.configurations([9001, 9002, 9003, 9004], "http://unix:/run/users.sock:"):
+        more, ways = dict(more), more.get("ways", [])
+        more.pop("ways", None)
+        if callable(more.get("listen")):
+            more["listen"] = more["listen"](*range(8001, 8001 + max(len(ways), 1)))
         yield "explain-" + name.replace(" ", "-"), json.dumps({"services": services, **more})
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([gateway, "init"], cwd=folder, check=True, capture_output=True)
