@@ -205,9 +205,10 @@ def no_descriptors(origin, quick):
         must(share < 0.10, f"{name}: {share:.1%} of a core")
         must(tally.served > 0 and tally.cut == 0, f"{name}: {tally.served} served, {tally.cut} cut without an answer")
         must(back < 1, f"{name}: a fresh client waited {back:.2f} s after they left")
-        # The gateway itself has 17 descriptors, including stderr of a process that takes over. The
-        # others are idle in the pool.
-        must(until(lambda gateway=gateway: gateway.descriptors() <= 32, 5), f"{gateway.descriptors()} descriptors are left open")
+        # The gateway itself has 17 descriptors, including stderr of a process that takes over. Of the
+        # others at most half were upstream connections, one for each client; these are idle now.
+        most = 17 + (64 - 17) // 2
+        must(until(lambda gateway=gateway: gateway.descriptors() <= most, 5), f"{gateway.descriptors()} descriptors are left open, of at most {most}")
         gateway.end()
         words.append(f"{name}: CPU {share:.2%} of a core, {len(tally.first)} clients got {tally.served} times 200, {tally.refused} times 503, {tally.made_room} idle ones made room, "
                      f"0 cut, {tally.unanswered} still waited; a fresh one is served after {back * 1000:.0f} ms")
