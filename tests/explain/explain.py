@@ -436,7 +436,7 @@ def main():
     counts["questions to forward-auth"] = asked.requests.qsize()
     counts["requests"] = REQUESTS * counts["configurations"]
     # Otherwise the requests would say less than they seem to.
-    for kind in ("forwarded", "with a body", "with an own id", "with a given id", "WebSocket", "chunked", "https", *([] if QUICK else ["http", "http announced", "https announced", "closed before the handshake"])):
+    for kind in ("forwarded", "with a body", "with an own id", "https", *([] if QUICK else ["with a given id", "WebSocket", "chunked", "http", "http announced", "https announced", "closed before the handshake"])):
         must(counts[kind] > 0, f"no request was {kind}")
     for kind in ("requests", "configurations", "forwarded", "responses compared"):
         print(f"{kind}: {counts.pop(kind)}")
