@@ -60,16 +60,18 @@ FORGED = {name: f"plain requests that a forged token costs the loop as much as: 
 # ACME, stores, supervised workers and `match` (the same day) measured 12,377 and 14,025 (static), and 266,240 bytes. The last two budgets
 # of the static binary were raised by that and 1 to 3 %.
 # Private bytes are whole pages of 4,096 bytes. The upgrade of workers brought them to 270,336 on one machine and 274,432 on another, where
-# the stack begins elsewhere in its page. The budget is one page more than the larger figure.
+# the stack begins elsewhere in its page. Limits between workers, limits by claim and what the doctor asks of stores brought tables of keys
+# and of cures: 278,528 on 30 November 2026. The budget is two pages more, for other machines. A request over one connection measured
+# 13,835, and its budget was lowered to that and 1 %.
 BUDGETS = {
     CALLS: (4.1, 4.1),
     # The calls of the access log thread depend on when it runs; there are only a few in all.
     MALLOC: (0.01, 0.01),
     MANY: (12_060, 12_620),
-    ONE: (13_380, 14_160),
+    ONE: (13_380, 14_000),
     # 225,280 bytes of the static binary on 29 November 2026: 74 KB less than before, since the
     # queue of the log no longer writes all its places at the start. With glibc 376,832.
-    EMPTY: (408_000, 278_528),
+    EMPTY: (408_000, 286_720),
     IDLE: (415, 318),
     # Hostile bytes are a multiple of honest ones; a refused handshake must cost no more than an
     # accepted one. Most of a handshake is ring's code, with the instructions that valgrind
@@ -78,8 +80,9 @@ BUDGETS = {
     LONG: (1, 1),
     KNOT: (1, 1),
     # 1.22 to 1.25 before the loop stopped to look at each service in each turn. A table of routes is
-    # searched in proportion to the logarithm of its length.
-    SERVICES: (1.03, 1.03),
+    # searched in proportion to the logarithm of its length. Measured: 1.02, and turns that a busy
+    # machine makes longer are timed part by part.
+    SERVICES: (1.05, 1.05),
     # The figure includes the handshake of the connection.
     UPDATES: (1.2, 1.2),
     # A request whose token is refused, counted in the event loop's thread alone. The verification
