@@ -44,7 +44,7 @@ fn any_audience(settings: &Settings) -> Vec<String> {
     any.map(line).collect()
 }
 
-/// Stores that no limit shares its counts through.
+/// Returns a line for each store that no limit shares its counts through.
 fn unused_stores(settings: &Settings) -> impl Iterator<Item = String> {
     let services = settings.services.iter();
     let limits = services.flat_map(|service| service.own_limits());
@@ -133,31 +133,27 @@ fn misspelled(settings: &Settings) -> Vec<String> {
 /// Routes whose services admit different clients, and differ in `match`: what a client sends decides
 /// who is asked for credentials.
 fn told_apart(settings: &Settings) -> Vec<String> {
-    let mut found = Vec::new();
-    let conditional = settings.services.iter();
-    for service in conditional.filter(|service| !service.conditions.is_empty()) {
-        let differs = |other: &Service| {
-            let (own, others) = (&service.auth, &other.auth);
-            let is_other = own.providers != others.providers || own.scopes != others.scopes;
-            is_other && meets(&service.hosts, &other.hosts)
-        };
-        let mut others = settings.services.iter();
-        if others.any(|other| other.route == service.route && differs(other)) {
-            found.push((&service.route, service));
-        }
-    }
-    let first = sort::group(found).into_iter();
-    let first = first.filter_map(|(_, services)| services.first().copied());
-    let line = |service: &Service| {
+    let differs = |one: &Service, other: &Service| {
+        let (own, others) = (&one.auth, &other.auth);
+        let is_other = own.providers != others.providers || own.scopes != others.scopes;
+        is_other && meets(&one.hosts, &other.hosts)
+    };
+    let line = |services: &[&Service]| {
+        let service = services.iter().find(|one| {
+            !one.conditions.is_empty() && services.iter().any(|other| differs(one, other))
+        })?;
         let texts = service.conditions.iter().map(Condition::text);
-        format!(
+        Some(format!(
             "route {:?} has services with different \"auth\", which \"match\" tells apart ({}): a client chooses between them; \
              give all of them the same \"auth\" and \"scopes\"",
             service.route,
             texts.collect::<Vec<_>>().join(", ")
-        )
+        ))
     };
-    first.map(line).collect()
+    let services = settings.services.iter();
+    let by_route = sort::group(services.map(|service| (&service.route, service)));
+    let lines = by_route.iter();
+    lines.filter_map(|(_, services)| line(services)).collect()
 }
 
 /// Returns true if a request may be for a host of both lists.
