@@ -7,8 +7,8 @@ use crate::policy::meter::Algorithm;
 use crate::policy::rate::{RateLimit, SharedCount};
 use crate::proxy::settings::{SUPERVISOR, ServiceRateLimit, Settings, Store, Target, TargetHost};
 
-/// Makes the supervisor a store, also where no limit needs one: a reload may bring a limit.
-/// Its target is the last of all, and has no TLS.
+/// Makes the supervisor a store, also where no limit needs one: a reload may bring a limit. The
+/// target of the store is the last one of the settings, and has no TLS.
 pub(super) fn share(settings: &mut Settings) {
     let store = settings.stores.len();
     let target = settings.targets.len();
@@ -33,8 +33,10 @@ pub(super) fn share(settings: &mut Settings) {
 
 /// Returns the number of clients of all limits that are shared.
 pub(super) fn clients(settings: &Settings) -> usize {
-    let mut settings = settings.clone();
-    let shared = limits(&mut settings).filter(|limit| is_shared(limit));
+    let services = settings.services.iter();
+    let own = services.flat_map(|service| service.own_limits());
+    let all = settings.rate_limit.iter().chain(own);
+    let shared = all.filter(|limit| is_shared(limit));
     shared.fold(0, |sum, limit| sum.saturating_add(limit.max_clients))
 }
 
