@@ -30,7 +30,7 @@ pub fn dial_socket(path: &str) -> io::Result<Socket> {
 /// Takes a connection that another process has made.
 ///
 /// # Errors
-/// None has come.
+/// `NotConnected`: no connection was passed.
 #[cold]
 pub fn passed(socket: Option<std::os::unix::net::UnixStream>) -> io::Result<Socket> {
     let socket = socket.ok_or(io::ErrorKind::NotConnected)?;

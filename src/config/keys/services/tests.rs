@@ -24,8 +24,8 @@ fn service(keys: &str) -> Service {
         .remove(0)
 }
 
-/// Policies of the top level are the default of all services; a service replaces each by itself.
-/// What goes upstream of a credential has a default for all services that ask for one.
+/// `forwardCredentials` and `forwardConsumer` of the top level are the default of all services that ask
+/// for credentials.
 #[test]
 fn what_is_forwarded_of_a_credential_is_inherited() {
     let of = |top: &str, service: &str| {
@@ -79,6 +79,7 @@ fn what_is_forwarded_of_a_credential_is_inherited() {
     }
 }
 
+/// Policies of the top level are the default of all services; a service replaces each by itself.
 #[test]
 fn policies_of_the_top_level() {
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
