@@ -207,25 +207,6 @@ impl Acceptor {
         }
     }
 
-    /// Leaves the listeners to another process, which has the same sockets, and closes them here.
-    /// Listeners of the `unused` addresses close once the clients that wait there are accepted.
-    pub(super) fn leave(&mut self, unused: &[String], registry: &Registry) {
-        for slot in &mut self.entries {
-            let Some(entry) = slot else { continue };
-            if unused.contains(&entry.address.to_string()) {
-                entry.retired = true;
-                if entry.state == State::Idle {
-                    entry.state = State::Ready;
-                }
-            } else if !entry.retired {
-                // The other process keeps the socket open, and with it a place in the poll.
-                let _ = registry.deregister(&mut entry.listener);
-                entry.listener.disown();
-                *slot = None;
-            }
-        }
-    }
-
     /// Returns the number of listeners, those that are about to close included.
     pub(super) fn open(&self) -> usize {
         self.entries.iter().flatten().count()

@@ -1,7 +1,9 @@
-//! Parts of listeners that stay: sockets whose address comes back before they are closed, and keys of
-//! tickets at an upgrade.
+//! Parts of listeners that stay: sockets whose address comes back before they are closed, and at an
+//! upgrade those that another process keeps, and keys of tickets.
 
-use super::Acceptor;
+use mio::Registry;
+
+use super::{Acceptor, State};
 use crate::config::ListenAddress;
 use crate::net::upgrade::state::CarriedTickets;
 
@@ -18,6 +20,25 @@ impl Acceptor {
         let mut entries = self.entries.iter_mut().flatten();
         if let Some(entry) = entries.find(|entry| entry.address == *address) {
             entry.retired = false;
+        }
+    }
+
+    /// Leaves the listeners to another process, which has the same sockets, and closes them here.
+    /// Listeners of the `unused` addresses close once the clients that wait there are accepted.
+    pub(in crate::net) fn leave(&mut self, unused: &[String], registry: &Registry) {
+        for slot in &mut self.entries {
+            let Some(entry) = slot else { continue };
+            if unused.contains(&entry.address.to_string()) {
+                entry.retired = true;
+                if entry.state == State::Idle {
+                    entry.state = State::Ready;
+                }
+            } else if !entry.retired {
+                // The other process keeps the socket open, and with it a place in the poll.
+                let _ = registry.deregister(&mut entry.listener);
+                entry.listener.disown();
+                *slot = None;
+            }
         }
     }
 
