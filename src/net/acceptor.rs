@@ -44,6 +44,8 @@ pub(super) struct Acceptor {
     entries: Vec<Option<Entry>>,
     /// Number of listeners that were opened, modulo [`GENERATIONS`].
     opened: u32,
+    /// Another process may keep the sockets: meanwhile none is closed.
+    offered: bool,
 }
 
 struct Entry {
@@ -103,12 +105,23 @@ pub(super) enum AcceptResult {
     Nothing,
 }
 
+impl Entry {
+    /// Has the listener close once the clients that wait there are accepted.
+    fn retire(&mut self) {
+        self.retired = true;
+        if self.state == State::Idle {
+            self.state = State::Ready;
+        }
+    }
+}
+
 impl Acceptor {
     /// Creates an acceptor without listeners.
     pub(super) fn new() -> Acceptor {
         Acceptor {
             entries: Vec::new(),
             opened: 0,
+            offered: false,
         }
     }
 
@@ -199,10 +212,7 @@ impl Acceptor {
     ) {
         for entry in self.entries.iter_mut().flatten() {
             if !addresses.clone().any(|address| *address == entry.address) {
-                entry.retired = true;
-                if entry.state == State::Idle {
-                    entry.state = State::Ready;
-                }
+                entry.retire();
             }
         }
     }
@@ -217,11 +227,11 @@ impl Acceptor {
         self.position(address).is_some()
     }
 
-    /// Returns the sockets that stay open, each with its address in the configuration.
+    /// Returns the sockets, each with its address in the configuration. One that is about to close is
+    /// among them: the address may be in the file of another process again.
     pub(super) fn sockets(&mut self) -> impl Iterator<Item = (&ListenAddress, &mut Listener)> {
         let entries = self.entries.iter_mut().flatten();
-        let kept = entries.filter(|entry| !entry.retired);
-        kept.map(|entry| (&entry.address, &mut entry.listener))
+        entries.map(|entry| (&entry.address, &mut entry.listener))
     }
 
     /// Returns the bound port of an address.
@@ -292,7 +302,7 @@ impl Acceptor {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 entry.state = State::Idle;
-                if entry.retired {
+                if entry.retired && !self.offered {
                     self.remove(index);
                 }
                 AcceptResult::Nothing

@@ -65,6 +65,12 @@ impl Upgraded {
     #[track_caller]
     fn upgrade(&mut self) {
         self.signal("USR2");
+        self.follow();
+    }
+
+    /// Waits until the next process serves.
+    #[track_caller]
+    fn follow(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let text = self.gateway.stderr.text();
@@ -511,11 +517,34 @@ fn rate_windows_and_health_go_along() {
     }
 }
 
+/// Clients of a unix socket that the kernel has queued.
+fn queue_at(path: &std::path::Path, head: &str, count: usize) -> Vec<UnixStream> {
+    let client = |_| {
+        let mut client = UnixStream::connect(path).expect("it listens");
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        client.write_all(head.as_bytes()).expect("sent");
+        client
+    };
+    (0..count).map(client).collect()
+}
+
+/// Reads the answers of clients, which all get one that ends so.
+#[track_caller]
+fn all_get<T: Read>(clients: impl IntoIterator<Item = T>, end: &str) {
+    for mut client in clients {
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        assert!(read.is_ok() && answer.ends_with(end), "{read:?} {answer:?}");
+    }
+}
+
+const CLOSING: &str = "GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n";
+
 /// Clients that the kernel has queued.
 fn queue(address: std::net::SocketAddr, count: usize) -> Vec<Client> {
     let client = |_| {
         let mut client = Client::to(address);
-        client.send("GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+        client.send(CLOSING);
         client
     };
     (0..count).map(client).collect()
@@ -565,14 +594,8 @@ fn clients_that_wait_at_an_address_that_goes_are_served() {
             assert!(answer.ends_with("hi"), "upgrades {upgrades}: {answer:?}");
         }
         if upgrades {
-            let text = gateway.gateway.stderr.expect("serves new clients");
-            let mut lines = text.lines();
-            let line = lines.find(|line| line.contains("serves new clients"));
-            let words = line.and_then(|line| line.split("process ").nth(1));
-            let pid = words.and_then(|words| words.split(' ').next());
-            let pid = pid.and_then(|pid| pid.parse().ok());
-            gateway.pids.push(pid.expect("a number"));
-            assert_eq!(gateway.gateway.wait(), Some(0), "{text}");
+            gateway.follow();
+            assert_eq!(gateway.gateway.wait(), Some(0), "the old one ends");
         }
         until("the address is free", || {
             std::net::TcpListener::bind(address).is_ok()
@@ -580,5 +603,85 @@ fn clients_that_wait_at_an_address_that_goes_are_served() {
         until("the file is gone", || !socket.exists());
         Client::to(kept);
         UnixStream::connect(gateway.gateway.folder.0.join("other.sock")).expect("it listens");
+    }
+}
+
+/// An upgrade begins while addresses drain. Whether the file of the new process has them again or not: each client
+/// that came is served, and files of sockets stay or go.
+#[test]
+fn addresses_that_drain_are_offered_and_lose_no_client() {
+    const ADMIN: &str = "GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let origin = Origin::polite();
+    let keys = "\"rateLimit\": false, \"accessLog\": \"off\", \"limits\": { \"connectionsPerClient\": 4096 },";
+    for returns in [true, false] {
+        eprintln!("the file has the addresses again: {returns}");
+        let mut gateway = Upgraded::start(&origin.config(keys), &[]);
+        let address = gateway.gateway.address;
+        let folder = gateway.gateway.folder.0.clone();
+        let [file, gate, admin, go] =
+            ["tollgate.json", "gate.sock", "admin.sock", "go"].map(|name| folder.join(name));
+        gateway.replace(
+            &format!(
+                "#!/bin/sh\nwhile [ ! -e {} ]; do sleep 0.02; done\nexec {TOLLGATE} \"$@\"\n",
+                go.display()
+            ),
+            0o755,
+        );
+        let config = fs::read_to_string(&file).expect("a file");
+        let kept = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let other = config.replace(&address.to_string(), &kept.to_string());
+        let other = other.replace("gate.sock", "gate2.sock");
+        let other = other.replace("admin.sock", "admin2.sock");
+        // The reload ends when its text has come: then the upgrade begins, before any client is accepted.
+        fs::remove_file(&file).expect("a file");
+        let made = Command::new("mkfifo").arg(&file).status();
+        assert!(made.expect("mkfifo runs").success());
+        gateway.signal("HUP");
+        let pipe = fs::OpenOptions::new().write(true).open(&file);
+        gateway.signal("USR2");
+        let postponed = "the upgrade begins when the reload has ended";
+        gateway.gateway.stderr.expect(postponed);
+        fs::remove_file(&file).expect("a pipe");
+        fs::write(&file, if returns { &config } else { &other }).expect("written");
+        let written = pipe.expect("a reader").write_all(other.as_bytes());
+        written.expect("read");
+        gateway.gateway.stderr.expect("starting the new binary");
+        // Another process may keep the sockets, so that they serve.
+        for _ in 0..3 {
+            all_get(queue(address, 3).into_iter().map(|client| client.0), "hi");
+            all_get(queue_at(&gate, CLOSING, 3), "hi");
+            all_get(queue_at(&admin, ADMIN, 3), "ok");
+        }
+        gateway.signal("STOP");
+        let clients = queue(address, 200);
+        let clients = clients.into_iter().map(|client| client.0);
+        let locals = queue_at(&gate, CLOSING, 100);
+        let admins = queue_at(&admin, ADMIN, 100);
+        fs::write(&go, "").expect("a file");
+        until("the new process is ready", || {
+            gateway.gateway.stderr.text().matches("running on").count() >= 4
+        });
+        gateway.signal("CONT");
+        all_get(clients, "hi");
+        all_get(locals, "hi");
+        all_get(admins, "ok");
+        gateway.follow();
+        assert_eq!(gateway.gateway.wait(), Some(0), "the old one ends");
+        let (there, gone) = if returns {
+            ([address, kept], ["gate.sock", "gate2.sock"])
+        } else {
+            ([kept, address], ["gate2.sock", "gate.sock"])
+        };
+        all_get(queue(there[0], 1).into_iter().map(|client| client.0), "hi");
+        all_get(queue_at(&folder.join(gone[0]), CLOSING, 1), "hi");
+        let admin = gone[0].replace("gate", "admin");
+        all_get(queue_at(&folder.join(admin), ADMIN, 1), "ok");
+        until("the address is free", || {
+            std::net::TcpListener::bind(there[1]).is_ok()
+        });
+        let files = [gone[1].to_owned(), gone[1].replace("gate", "admin")];
+        until("the files are gone", || {
+            files.iter().all(|name| !folder.join(name).exists())
+        });
     }
 }

@@ -3,7 +3,7 @@
 
 use mio::Registry;
 
-use super::{Acceptor, State};
+use super::{Acceptor, Entry};
 use crate::config::ListenAddress;
 use crate::net::upgrade::state::CarriedTickets;
 
@@ -23,23 +23,36 @@ impl Acceptor {
         }
     }
 
+    /// Notes whether another process may keep the sockets. Those that are about to close stay open as
+    /// long as it may.
+    #[cold]
+    pub(in crate::net) fn set_offered(&mut self, offered: bool) {
+        self.offered = offered;
+        let entries = self.entries.iter_mut().flatten();
+        entries
+            .filter(|entry| entry.retired)
+            .for_each(Entry::retire);
+    }
+
     /// Leaves the listeners to another process, which has the same sockets, and closes them here.
     /// Listeners of the `unused` addresses close once the clients that wait there are accepted.
-    pub(in crate::net) fn leave(&mut self, unused: &[String], registry: &Registry) {
+    /// `None`: the other has all but those that are about to close.
+    pub(in crate::net) fn leave(&mut self, unused: Option<&[String]>, registry: &Registry) {
         for slot in &mut self.entries {
             let Some(entry) = slot else { continue };
-            if unused.contains(&entry.address.to_string()) {
-                entry.retired = true;
-                if entry.state == State::Idle {
-                    entry.state = State::Ready;
-                }
-            } else if !entry.retired {
+            let is_unused = unused.map_or(entry.retired, |unused| {
+                unused.contains(&entry.address.to_string())
+            });
+            if is_unused {
+                entry.retire();
+            } else {
                 // The other process keeps the socket open, and with it a place in the poll.
                 let _ = registry.deregister(&mut entry.listener);
                 entry.listener.disown();
                 *slot = None;
             }
         }
+        self.offered = false;
     }
 
     /// Returns the keys of the tickets of TLS listeners.

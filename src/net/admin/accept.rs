@@ -7,7 +7,7 @@ use mio::{Interest, Registry, Token};
 
 use super::connection::Connection;
 use super::request::Access;
-use super::{Accepting, Admin};
+use super::{Accepting, Admin, Entry};
 use crate::limits::{ACCEPT_RETRY, ADMIN_LISTENERS_MAX, ADMIN_TCP_CONNECTIONS};
 use crate::net::token::ADMIN;
 use crate::time::Instant;
@@ -23,7 +23,7 @@ impl Admin {
                     Ok(accepted) => accepted,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         entry.state = Accepting::Idle;
-                        if entry.retired {
+                        if entry.retired && !self.offered {
                             self.close(index);
                         }
                         break;
@@ -57,6 +57,32 @@ impl Admin {
                 }
             }
         }
+    }
+
+    /// Notes whether another process may keep the sockets. Those that are about to close stay open as
+    /// long as it may.
+    #[cold]
+    pub fn set_offered(&mut self, offered: bool) {
+        self.offered = offered;
+        for slot in 0..self.listeners.len() {
+            let entry = self.listeners.get(slot).and_then(Option::as_ref);
+            if entry.is_some_and(|entry| entry.retired) {
+                self.retire(slot);
+            }
+        }
+    }
+
+    /// Returns whether clients of a listener that closes, or is another process's now, wait for an
+    /// answer.
+    pub fn is_closing(&self) -> bool {
+        let is_kept = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| !entry.retired);
+        let mut listeners = self.listeners.iter().flatten();
+        let mut connections = self.connections.iter().flatten();
+        listeners.any(|entry| entry.retired)
+            || connections.any(|connection| {
+                let listener = self.listeners.get(connection.listener);
+                connection.is_awaited() && !listener.is_some_and(is_kept)
+            })
     }
 
     fn close(&mut self, index: usize) {

@@ -158,6 +158,11 @@ impl Connection {
         self.phase == Phase::Head && self.requests > 0 && self.inbox.is_empty()
     }
 
+    /// Returns `true` if the client has not got all of an answer, or may send its only request.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.phase != Phase::Closing && !self.is_idle()
+    }
+
     /// Returns `true` if the client waits for the end of this command.
     pub(super) fn waits_for(&self, awaited: AdminCommand) -> bool {
         matches!(self.phase, Phase::Waiting { command: Some(command), .. } if command == awaited)

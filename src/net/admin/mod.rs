@@ -85,6 +85,8 @@ pub struct Admin {
     log_level: CurrentLogLevel,
     /// Time of the next work; `None`: when an event comes.
     due: Option<Instant>,
+    /// Another process may keep the sockets: meanwhile none is closed.
+    offered: bool,
 }
 
 struct Entry {
@@ -124,6 +126,7 @@ impl Admin {
             wall: Wall::default(),
             log_level: CurrentLogLevel::new(log_level),
             due: None,
+            offered: false,
         };
         admin.set(access, listeners, registry)?;
         Ok(admin)
@@ -136,11 +139,10 @@ impl Admin {
         kept.map(|entry| entry.listener.address())
     }
 
-    /// Returns the sockets, each with its address.
+    /// Returns the sockets, those that are about to close included, each with its address.
     pub(super) fn sockets(&mut self) -> impl Iterator<Item = (&ListenAddress, &mut Listener)> {
         let entries = self.listeners.iter_mut().flatten();
-        let kept = entries.filter(|entry| !entry.retired);
-        kept.map(|entry| entry.listener.socket())
+        entries.map(|entry| entry.listener.socket())
     }
 
     /// Makes the listeners those of a configuration. The ones with its addresses stay, the others
@@ -233,12 +235,7 @@ impl Admin {
                 *place = None;
             }
         }
-    }
-
-    /// Returns whether a listener is about to close: clients may wait there.
-    pub fn is_closing(&self) -> bool {
-        let mut entries = self.listeners.iter().flatten();
-        entries.any(|entry| entry.retired)
+        self.offered = false;
     }
 
     /// Sets the log level of a new configuration.

@@ -801,6 +801,123 @@ fn clients_that_wait_at_an_address_that_goes_are_answered() {
     assert!(!driven.admin.is_closing());
 }
 
+/// A listener that closes, and the one that takes its place, have one limit between them.
+#[test]
+fn a_closing_listener_has_the_limits_of_the_others() {
+    let mut driven = Driven::new("closing");
+    let closing = driven.path.clone();
+    let mut slow: Vec<UnixStream> = (0..ADMIN_CONNECTIONS).map(|_| driven.connect()).collect();
+    for client in &mut slow {
+        client.write_all(b"GET").expect("open");
+    }
+    driven.run(at(1));
+    let client = |driven: &Driven| {
+        let mut client = driven.connect();
+        client.write_all(LIVE).expect("open");
+        client
+    };
+    let mut queued = [(); 3].map(|()| client(&driven));
+    let other = driven.path.with_extension("other");
+    let access = AdminAccess {
+        addresses: vec![ListenAddress::Unix(other.clone())],
+        hosts: Vec::new(),
+    };
+    let bound = vec![AdminListener::bind(&access.addresses[0]).expect("a fresh path")];
+    let registry = driven.poll.registry();
+    driven.admin.set(&access, bound, registry).expect("room");
+    driven.path = other;
+    let mut late = client(&driven);
+    driven.run(at(2));
+    assert_eq!(driven.connections(), ADMIN_CONNECTIONS);
+    assert!(driven.admin.is_closing() && closing.exists());
+    for waiting in queued.iter_mut().chain([&mut late]) {
+        waiting.set_nonblocking(true).expect("an option");
+        assert!(waiting.read(&mut [0]).is_err(), "no answer yet");
+        waiting.set_nonblocking(false).expect("an option");
+    }
+    // A connection that has its answer makes room for one that waits.
+    for (slow, waiting) in slow.iter_mut().zip(&mut queued[..2]) {
+        slow.write_all(&LIVE[3..]).expect("open");
+        driven.run(at(3));
+        let answer = read_until(slow, "ok");
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        slow.shutdown(std::net::Shutdown::Both).expect("open");
+        driven.run(at(3));
+        let answer = read_until(waiting, "ok");
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        assert!(driven.connections() <= ADMIN_CONNECTIONS);
+    }
+    assert!(driven.admin.is_closing() && closing.exists());
+    // Those that send no whole head lose their places at the end of their time.
+    driven.run(at(1).after(ADMIN_TIMEOUT));
+    assert!(is_closed(&mut slow[2]));
+    let answer = read_until(&mut queued[2], "ok");
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    assert!(!read_until(&mut late, "ok").contains("Connection: close"));
+    assert!(!driven.admin.is_closing() && !closing.exists());
+    assert!(!is_closed(&mut late), "its listener stays");
+}
+
+/// Sockets that another process may keep are not closed, and what becomes of them is its choice.
+#[test]
+fn a_closing_listener_stays_open_while_it_is_offered() {
+    for kept in [Some(true), Some(false), None] {
+        let mut driven = Driven::new(&format!("offered-{kept:?}"));
+        let path = driven.path.clone();
+        let registry = driven.poll.registry();
+        let nowhere = AdminAccess::default();
+        driven
+            .admin
+            .set(&nowhere, Vec::new(), registry)
+            .expect("room");
+        driven.admin.set_offered(true);
+        assert_eq!(driven.admin.sockets().count(), 1, "it is offered");
+        driven.run(at(1));
+        let mut client = driven.connect();
+        client.write_all(LIVE).expect("open");
+        driven.run(at(1));
+        let answer = read_until(&mut client, "ok");
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        let mut waiting = driven.connect();
+        waiting.write_all(LIVE).expect("open");
+        let unused = [ListenAddress::Unix(path.clone()).to_string()];
+        let registry = driven.poll.registry();
+        match kept {
+            Some(true) => driven.admin.leave(&[], registry),
+            Some(false) => driven.admin.leave(&unused, registry),
+            None => driven.admin.set_offered(false),
+        }
+        driven.run(at(2));
+        assert_eq!(driven.admin.sockets().count(), 0);
+        assert_eq!(path.exists(), kept == Some(true), "{kept:?}");
+        if kept == Some(true) {
+            std::fs::remove_file(path).expect("its file stays");
+        } else {
+            read_until(&mut waiting, "ok");
+        }
+        assert!(!driven.admin.is_closing());
+    }
+}
+
+/// A process does not end before a client of a listener that it left has its answer.
+#[test]
+fn who_was_accepted_before_a_listener_closed_is_awaited() {
+    let mut driven = Driven::new("awaited");
+    let mut client = driven.connect();
+    client.write_all(&LIVE[..9]).expect("open");
+    driven.run(at(1));
+    assert!(!driven.admin.is_closing(), "its listener stays");
+    let registry = driven.poll.registry();
+    driven.admin.leave(&[], registry);
+    driven.run(at(2));
+    assert!(driven.admin.is_closing());
+    client.write_all(&LIVE[9..]).expect("open");
+    driven.run(at(3));
+    assert!(!driven.admin.is_closing());
+    read_until(&mut client, "ok");
+    std::fs::remove_file(&driven.path).expect("its file stays");
+}
+
 /// The whole answer to a GET on a connection that closes.
 fn got(driven: &mut Driven, state_of: &GatewayState<'_>, head: &str) -> String {
     let mut client = driven.connect();

@@ -42,8 +42,9 @@ impl EventLoop {
             .offers()
             .map_err(|error| error.to_string())
             .and_then(|offers| self.upgrader.begin(offers, Arc::clone(&self.waker)));
-        if let Err(reason) = begun {
-            self.upgrade_failed(reason, now);
+        match begun {
+            Ok(()) => self.set_offered(true),
+            Err(reason) => self.upgrade_failed(reason, now),
         }
     }
 
@@ -63,6 +64,11 @@ impl EventLoop {
             })
         });
         offers.collect()
+    }
+
+    fn set_offered(&mut self, offered: bool) {
+        self.executor.acceptor.set_offered(offered);
+        self.admin.set_offered(offered);
     }
 
     /// Goes on with an upgrade: the new process wants a piece of the state, has all, or failed.
@@ -93,8 +99,9 @@ impl EventLoop {
         self.notifier.hand_over(successor.pid);
         self.executor.end_orders();
         let registry = self.executor.poll.registry();
-        self.executor.acceptor.leave(&successor.unused, registry);
-        self.admin.leave(&successor.unused, registry);
+        let unused = &successor.unused;
+        self.executor.acceptor.leave(Some(unused), registry);
+        self.admin.leave(unused, registry);
         successor.go(reload);
         if self.shutdown.signal("upgrade", now) {
             retire(&mut self.executor.proxy);
@@ -108,7 +115,7 @@ impl EventLoop {
         self.admin
             .upgrade_finished(&Ok(std::process::id().to_string()), now);
         let registry = self.executor.poll.registry();
-        self.executor.acceptor.leave(&[], registry);
+        self.executor.acceptor.leave(None, registry);
         if self.shutdown.signal("upgrade", now) {
             retire(&mut self.executor.proxy);
             self.executor.run_commands(now);
@@ -117,6 +124,7 @@ impl EventLoop {
 
     fn upgrade_failed(&mut self, reason: String, now: Instant) {
         warn!("no upgrade: {reason}; this process goes on");
+        self.set_offered(false);
         self.admin.upgrade_finished(&Err(reason), now);
         if self.postponed.take().is_some() {
             self.begin_reload(now);
@@ -129,6 +137,7 @@ impl EventLoop {
     /// Ends an upgrade, and work that waits: the gateway stops.
     pub(super) fn cancel_upgrade(&mut self, now: Instant) {
         self.upgrader.cancel();
+        self.set_offered(false);
         self.admin
             .upgrade_finished(&Err("the gateway stops".to_owned()), now);
         if self.postponed.take() == Some(Postponed::Reload) {
