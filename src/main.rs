@@ -3,7 +3,6 @@
 
 mod remote;
 
-use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,6 +17,7 @@ use tollgate::diff;
 use tollgate::explain::{self, Asked};
 use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::admin::client;
+use tollgate::net::config_files::ConfigFiles;
 use tollgate::net::doctor::{Examined, Subject};
 use tollgate::net::inherited::{self, Inherited};
 use tollgate::net::upgrade::Program;
@@ -30,9 +30,6 @@ use tollgate::prompt::{self, Answer};
 use tollgate::record;
 
 use self::remote::{answered, log_level, reload, top, upgrade};
-
-/// Function that reads a file.
-type ReadFile<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 /// Text of `--version`: version, commit and target. `build.rs` sets the last two.
 const VERSION: &str = concat!(
@@ -64,7 +61,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => say(cli::HELP),
         Ok(Command::Version) => say(VERSION),
         Ok(Command::Check { config }) => source(config, None).and_then(|source| {
-            let config = read(&source)?;
+            let config = read(&source, &ConfigFiles::on_disk())?;
             say(&config::check::describe(&config))?;
             say(&net::doctor::key_warnings(&config))?;
             say(&net::memory::describe(&config))?;
@@ -72,10 +69,7 @@ fn main() -> ExitCode {
             let file = source.path.display().to_string();
             say(&config::check::verdict(&config, &file))
         }),
-        Ok(Command::Run { config, admin }) => source(config, admin).and_then(|source| {
-            let config = read(&source)?;
-            run(config, Some(source))
-        }),
+        Ok(Command::Run { config, admin }) => run_file(config, admin),
         Ok(Command::Doctor { config, json }) => doctor(config, json),
         Ok(Command::Reload { at }) => reload(at),
         Ok(Command::Upgrade { at }) => upgrade(at),
@@ -104,22 +98,20 @@ fn main() -> ExitCode {
 
 /// Reads and checks the configuration. All errors go to stderr.
 fn load(given: Option<PathBuf>) -> Result<Config, u8> {
-    read(&source(given, None)?)
+    read(&source(given, None)?, &ConfigFiles::on_disk())
 }
 
 /// Compares the configuration with the machine and the network, and prints what is wrong.
 fn doctor(given: Option<PathBuf>, json: bool) -> Result<(), u8> {
     let file = find(given)?;
-    let files = RefCell::new(Vec::new());
-    let read = |path: &Path| {
-        files.borrow_mut().push(path.to_owned());
-        std::fs::read(path)
-    };
-    let loaded = read_file_with(&file, &read).and_then(Loaded::new);
+    let files = ConfigFiles::on_disk();
+    let loaded = files
+        .load(&file)
+        .and_then(|config| Loaded::new(config, &files));
     let examined = match &loaded {
         Ok(loaded) => Examined::of(&Subject {
             file: &file,
-            files: &files.borrow(),
+            files: &files.paths(),
             loaded,
         }),
         Err(errors) => Examined::invalid(errors.clone()),
@@ -138,7 +130,8 @@ fn doctor(given: Option<PathBuf>, json: bool) -> Result<(), u8> {
 /// Prints what differs between two configurations. The exit code says whether something does.
 fn compare(old: &Path, new: &Path, log: Option<PathBuf>) -> Result<(), u8> {
     // The errors of both files, not only those of the first.
-    let (old, new) = (read_file(old), read_file(new));
+    let read = |path| ConfigFiles::on_disk().load(path);
+    let (old, new) = (read(old), read(new));
     let (old, new) = match (old, new) {
         (Ok(old), Ok(new)) => (old, new),
         (old, new) => {
@@ -173,13 +166,17 @@ fn find(given: Option<PathBuf>) -> Result<PathBuf, u8> {
     })
 }
 
-/// Finds the configuration file. Its reader is used at the start and by each reload. `admin`: the
-/// address of the command line, in place of those in the file.
+/// Finds the configuration file.
 fn source(given: Option<PathBuf>, admin: Option<ListenAddress>) -> Result<ConfigSource, u8> {
-    let path = find(given)?;
+    Ok(source_of(find(given)?, admin))
+}
+
+/// Names the configuration file. Its reader is used at the start and by each reload. `admin`: the
+/// address of the command line, in place of those in the file.
+fn source_of(path: PathBuf, admin: Option<ListenAddress>) -> ConfigSource {
     let named = path.clone();
-    let read = move || {
-        let mut config = read_file(&named)?;
+    let read = move |files: &ConfigFiles| {
+        let mut config = files.load(&named)?;
         if let Some(workers) = inherited::workers() {
             config.become_worker(workers);
             return Ok(config);
@@ -191,32 +188,11 @@ fn source(given: Option<PathBuf>, admin: Option<ListenAddress>) -> Result<Config
         }
         Ok(config)
     };
-    Ok(ConfigSource::new(path, Box::new(read)))
+    ConfigSource::new(path, Box::new(read))
 }
 
-fn read(source: &ConfigSource) -> Result<Config, u8> {
-    (source.read)().map_err(complain_of)
-}
-
-fn read_file(path: &Path) -> Result<Config, Vec<String>> {
-    read_file_with(path, &|path| std::fs::read(path))
-}
-
-/// Reads a configuration; `read` reads the files that it names.
-fn read_file_with(path: &Path, read: ReadFile<'_>) -> Result<Config, Vec<String>> {
-    let text = std::fs::read(path)
-        .map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])?;
-    check(&text, &path.display().to_string(), read)
-}
-
-fn check(text: &[u8], name: &str, read: ReadFile<'_>) -> Result<Config, Vec<String>> {
-    let env = |variable: &str| std::env::var(variable).ok();
-    let list = |folder: &Path| {
-        let entries = std::fs::read_dir(folder)?;
-        entries.map(|entry| Ok(entry?.file_name())).collect()
-    };
-    config::load_with_folder(text, name, &env, read, &list)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+fn read(source: &ConfigSource, files: &ConfigFiles) -> Result<Config, u8> {
+    (source.read)(files).map_err(complain_of)
 }
 
 fn complain_of(errors: Vec<String>) -> u8 {
@@ -226,14 +202,34 @@ fn complain_of(errors: Vec<String>) -> u8 {
     INVALID
 }
 
-fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
-    // Errors are printed before the logger starts, which then owns stderr.
-    let loaded = Loaded::new(config).map_err(complain_of)?;
-    let config = &loaded.config;
-    let inherited = Inherited::from_environment().map_err(|error| {
+/// Runs the gateway with the configuration in a file. A worker runs the one that its supervisor has
+/// accepted, whatever has become of the file.
+fn run_file(given: Option<PathBuf>, admin: Option<ListenAddress>) -> Result<(), u8> {
+    let mut inherited = inherited()?;
+    let files = inherited.config_files();
+    let source = match files.paths().into_iter().next() {
+        Some(path) => source_of(path, admin),
+        None => source(given, admin)?,
+    };
+    run(read(&source, &files)?, files, Some(source), inherited)
+}
+
+fn inherited() -> Result<Inherited, u8> {
+    Inherited::from_environment().map_err(|error| {
         complain(&error);
         CANNOT_BIND
-    })?;
+    })
+}
+
+fn run(
+    config: Config,
+    files: ConfigFiles,
+    source: Option<ConfigSource>,
+    inherited: Inherited,
+) -> Result<(), u8> {
+    // Errors are printed before the logger starts, which then owns stderr.
+    let loaded = Loaded::new(config, &files).map_err(complain_of)?;
+    let config = &loaded.config;
     let program = Program::of_process().map_err(|error| {
         complain(&format!("cannot tell the name of the program: {error}"));
         CANNOT_BIND
@@ -251,17 +247,21 @@ fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    let runs = match net::worker_count(config) {
-        1 => net::run,
-        _ => supervisor::run,
-    };
+    let count = net::worker_count(config);
     let setup = Setup {
         loaded,
         source,
         inherited,
         program,
     };
-    let outcome = match runs(setup) {
+    let ended = match count {
+        1 => {
+            drop(files);
+            net::run(setup)
+        }
+        _ => supervisor::run(setup, files),
+    };
+    let outcome = match ended {
         Ok(Stopped::Clean) => Ok(()),
         Ok(Stopped::Now) => Err(STOPPED_NOW),
         Err(RunError::Bind(reason)) => {
@@ -377,10 +377,10 @@ fn run_demo() -> Result<(), u8> {
         CANNOT_BIND
     })?;
     let text = demo::configuration(echo);
-    let read = |path: &Path| std::fs::read(path);
-    let config = check(text.as_bytes(), "demo", &read).map_err(complain_of)?;
+    let files = ConfigFiles::on_disk();
+    let config = files.check(text.as_bytes(), "demo").map_err(complain_of)?;
     complain(&demo::hints(demo::port(&config)));
-    run(config, None)
+    run(config, files, None, inherited()?)
 }
 
 /// Prints to stdout. A reader that has closed the pipe is no error.

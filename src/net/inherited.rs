@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
 
+use super::config_files::ConfigFiles;
 use super::link::{Link, Voice};
 use super::listener::Listener;
 use super::upgrade::handover::Offer;
@@ -36,6 +37,8 @@ pub struct Inherited {
     predecessor: Option<Predecessor>,
     /// Link to the supervisor of a worker.
     link: Option<Link>,
+    /// Files of the configuration that the supervisor has accepted.
+    files: Option<ConfigFiles>,
 }
 
 struct Socket {
@@ -66,8 +69,11 @@ impl Inherited {
             let explain = |error| {
                 format!("{WORKER} is set, and the input is no supervisor: {error}; unset it")
             };
-            let (link, offers) = Link::of_process().map_err(explain)?;
-            return Inherited::handed_over(None, Some(link), offers);
+            let (mut link, offers) = Link::of_process().map_err(explain)?;
+            let accepted = link.take_files().map(ConfigFiles::accepted);
+            let files = accepted.transpose().map_err(explain)?;
+            let inherited = Inherited::handed_over(None, Some(link), offers)?;
+            return Ok(Inherited { files, ..inherited });
         }
         match Predecessor::of_process()? {
             Some((predecessor, offers)) => Inherited::handed_over(Some(predecessor), None, offers),
@@ -103,6 +109,7 @@ impl Inherited {
             sockets,
             predecessor,
             link,
+            files: None,
         })
     }
 
@@ -141,6 +148,7 @@ impl Inherited {
             sockets,
             predecessor: None,
             link: None,
+            files: None,
         })
     }
 
@@ -197,6 +205,13 @@ impl Inherited {
             |socket: &Socket| socket.handed_over == Some(Purpose::Admin) && socket.name == name;
         let index = self.sockets.iter().position(fits)?;
         Some(self.sockets.swap_remove(index).listener)
+    }
+
+    /// Returns the files that a configuration is read from: those that the supervisor has accepted, or
+    /// those on the disk.
+    pub fn config_files(&mut self) -> ConfigFiles {
+        let accepted = self.files.take();
+        accepted.unwrap_or_else(ConfigFiles::on_disk)
     }
 
     /// Returns true if there is an old process of an upgrade.
@@ -290,6 +305,7 @@ mod tests {
             sockets: sockets.collect(),
             predecessor: None,
             link: None,
+            files: None,
         }
     }
 

@@ -1,10 +1,11 @@
-//! Link of a worker to its supervisor: over it come listening sockets of a new configuration,
-//! connections on which the supervisor asks what an admin listener answers, and the connection on
-//! which it counts for all workers.
+//! Link of a worker to its supervisor: over it come listening sockets and the files of a new
+//! configuration, connections on which the supervisor asks what an admin listener answers, and the
+//! connection on which it counts for all workers.
 //!
 //! Each message is a list of sockets ([`Offer`]). The end of the link is the end of the supervisor.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use mio::event::Source;
@@ -13,6 +14,9 @@ use rustix::net::RecvFlags;
 use super::upgrade::handover::{self, Offer, READY};
 use crate::limits::{LISTENERS_MAX, UPGRADE_TIMEOUT};
 use crate::proxy::settings::SUPERVISOR;
+
+/// Name of the files of the configuration, in a list of sockets.
+pub(super) const FILES: &str = "@files";
 
 /// Worker's end of the link.
 pub struct Link {
@@ -23,6 +27,8 @@ pub struct Link {
     passed: Vec<Offer>,
     /// Connection for counts that is not used yet.
     counts: Option<UnixStream>,
+    /// Files of the configuration that was accepted last, if they were not read yet.
+    files: Option<OwnedFd>,
     is_over: bool,
 }
 
@@ -37,14 +43,18 @@ impl Link {
         let time = core::time::Duration::from_millis(UPGRADE_TIMEOUT.as_millis());
         stream.set_read_timeout(Some(time))?;
         let mut offers = handover::receive(&stream)?;
-        let counts = offers.iter().position(|offer| offer.name == SUPERVISOR);
-        let counts = counts.map(|place| offers.swap_remove(place).socket);
+        let mut take = |name| {
+            let place = offers.iter().position(|offer| offer.name == name)?;
+            Some(offers.swap_remove(place).socket)
+        };
+        let (counts, files) = (take(SUPERVISOR), take(FILES));
         let watched = mio::net::UnixStream::from_std(stream.try_clone()?);
         let link = Link {
             stream,
             watched,
             passed: Vec::new(),
             counts: counts.map(UnixStream::from),
+            files,
             is_over: false,
         };
         Ok((link, offers))
@@ -83,6 +93,10 @@ impl Link {
                     self.counts = Some(UnixStream::from(offer.socket));
                     continue;
                 }
+                if offer.name == FILES {
+                    self.files = Some(offer.socket);
+                    continue;
+                }
                 self.passed.retain(|known| known.name != offer.name);
                 if self.passed.len() < LISTENERS_MAX {
                     self.passed.push(offer);
@@ -100,6 +114,11 @@ impl Link {
     /// Takes the connection on which the supervisor counts for all workers.
     pub(super) fn take_counts(&mut self) -> Option<UnixStream> {
         self.counts.take()
+    }
+
+    /// Takes the files of the configuration that was accepted last.
+    pub(super) fn take_files(&mut self) -> Option<OwnedFd> {
+        self.files.take()
     }
 
     /// Returns true once, after the end of the supervisor.

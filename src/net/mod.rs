@@ -16,6 +16,7 @@ mod answer;
 pub mod certificates;
 pub mod clock;
 mod commands;
+pub mod config_files;
 mod descriptors;
 pub mod doctor;
 pub mod event_loop;

@@ -10,6 +10,7 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,8 @@ class Gateway:
 
     def all_serve(self):
         deadline = time.time() + 30
-        while len(self.state().get("workers", [])) < WORKERS:
+        # While no worker serves, the answer is a 503 without JSON.
+        while self.ask("GET", "/ready")[0] != 200 or len(self.state().get("workers", [])) < WORKERS:
             assert time.time() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.05)
 
@@ -246,6 +248,102 @@ def reloads(gateway):
     print(f"workers: reloads under load: {load.good} answered, 0 refused, 0 broken; ports come and go; a bad file changes nothing")
 
 
+def broken_files(folder):
+    """A worker that is started again runs what was accepted, whatever has become of the files since."""
+    name, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", str(name), "-keyout", str(key)],
+        check=True, capture_output=True,
+    )
+    more, page, tls = folder / "more", folder / "page.html", next(PORTS)
+    more.mkdir()
+    page.write_text("a page")
+    (more / "one.json").write_text(json.dumps({"route": "/page", "respond": {"status": 200, "file": str(page)}}))
+    root = {"route": "/", "respond": {"status": 200, "body": "one"}}
+    gateway = Gateway(folder, "accepted", services=[root, f"{more}/*.json"])
+    pair = {"address": f"127.0.0.1:{tls}", "tls": {"certificates": [{"cert": str(name), "key": str(key)}]}}
+    file = json.loads(gateway.file.read_text())
+    file["listen"].append(pair)
+    gateway.file.write_text(json.dumps(file))
+    assert gateway.ask("POST", "/reload")[0] == 200, gateway.log.read_text()[-3000:]
+    good = {path: path.read_bytes() for path in [gateway.file, name, key, page, more / "one.json"]}
+
+    def answers(path, body, port=gateway.port, context=None):
+        for _ in range(100):
+            kind = http.client.HTTPSConnection if context else http.client.HTTPConnection
+            client = kind("localhost", port, timeout=20, **({"context": context} if context else {}))
+            client.request("GET", path, headers={"Connection": "close"})
+            assert client.getresponse().read().decode() == body
+            client.close()
+
+    def killed():
+        before = set(gateway.workers())
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        gateway.all_serve()
+        assert not before & set(gateway.workers())
+        context = ssl.create_default_context(cadata=good[name].decode())
+        answers("/", "one")
+        answers("/page", "a page")
+        answers("/", "one", tls, context)
+
+    for path in good:
+        path.write_text("{")
+    status, answer = gateway.ask("POST", "/reload")
+    assert status == 422, (status, answer)
+    killed()
+    for path in good:
+        path.unlink()
+    killed()
+    for path, content in good.items():
+        path.write_bytes(content)
+    page.write_text("another page")
+    assert gateway.ask("POST", "/reload")[0] == 200, gateway.log.read_text()[-3000:]
+    answers("/page", "another page")
+    # A file that changes while the workers are asked: all have what the supervisor has read.
+    gateway.write(body="two")
+    assert gateway.ask("POST", "/reload")[0] == 200
+    gateway.write(body="three")
+    for pid in gateway.workers():
+        os.kill(pid, signal.SIGKILL)
+    gateway.all_serve()
+    answers("/", "two")
+    gateway.stop()
+    print("workers: all killed twice while the files are broken, then gone: 700 of 700 requests answered as accepted")
+
+
+def watched(folder):
+    """With `watch` the supervisor sees that a file has changed, an included one, too."""
+    more = folder / "watched.d"
+    more.mkdir()
+    (more / "one.json").write_text(json.dumps({"route": "/more", "respond": {"status": 200, "body": "one"}}))
+    services = [{"route": "/", "respond": {"status": 200, "body": "one"}}, f"{more}/*.json"]
+    gateway = Gateway(folder, "watched", watch=True, services=services)
+
+    def changes(path, body):
+        deadline = time.time() + 30
+        while True:
+            client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+            client.request("GET", path, headers={"Connection": "close"})
+            if client.getresponse().read().decode() == body:
+                return
+            assert time.time() < deadline, f"{path} does not change: {gateway.log.read_text()[-3000:]}"
+            time.sleep(0.05)
+
+    services[0]["respond"]["body"] = "two"
+    gateway.write(watch=True, services=services)
+    changes("/", "two")
+    (more / "one.json").write_text(json.dumps({"route": "/more", "respond": {"status": 200, "body": "three"}}))
+    changes("/more", "three")
+    gateway.file.write_text("{")
+    gateway.saw("the running configuration is still the one of")
+    gateway.write(services=services[:1])
+    gateway.saw("configuration read", 3)
+    gateway.stop()
+    print("workers: with watch, changes of the file and of an included one are read without a signal")
+
+
 def upgrade(gateway):
     load = Load(gateway.port)
     time.sleep(0.5)
@@ -325,11 +423,15 @@ def private_bytes(folder):
 def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
+        if os.environ.get("ONLY"):
+            return globals()[os.environ["ONLY"]](folder)
         metrics_are_exact(folder)
         why(folder)
         ends(folder)
         backs_off(folder)
         private_bytes(folder)
+        broken_files(folder)
+        watched(folder)
         gateway = Gateway(folder)
         killed_each_second(gateway)
         gateway.all_serve()

@@ -1,6 +1,7 @@
 //! The admin listener of a worker: connections and sockets come over the link to the supervisor.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use super::Admin;
@@ -26,6 +27,11 @@ impl Admin {
     /// Takes the connection on which the supervisor counts for all workers, if a new one has come.
     pub(in crate::net) fn take_counts(&mut self) -> Option<UnixStream> {
         self.link()?.take_counts()
+    }
+
+    /// Takes the files of the configuration that the supervisor has accepted.
+    pub(in crate::net) fn take_files(&mut self) -> Option<OwnedFd> {
+        self.link()?.take_files()
     }
 
     /// Takes the socket of an address that the supervisor has passed on; `None`: there is no

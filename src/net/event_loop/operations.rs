@@ -128,7 +128,7 @@ impl EventLoop {
             self.postponed = Some(Postponed::Reload);
             return;
         }
-        if let Err(errors) = self.reload.begin() {
+        if let Err(errors) = self.reload.begin(self.admin.take_files()) {
             self.reload_failed(errors, now);
         }
     }

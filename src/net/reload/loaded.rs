@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, Listen, ListenKind};
+use crate::net::config_files::ConfigFiles;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
 
@@ -17,13 +18,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads certificates and keys.
+    /// Reads certificates and keys. `files`: those that the configuration was read from.
     ///
     /// # Errors
     /// All faults found, a line for each.
-    pub fn new(config: Config) -> Result<Loaded, Vec<String>> {
+    pub fn new(config: Config, files: &ConfigFiles) -> Result<Loaded, Vec<String>> {
         let mut faults = Vec::new();
-        let server_tls = config.listeners.iter().map(server_tls);
+        let listeners = config.listeners.iter();
+        let server_tls = listeners.map(|listen| server_tls(listen, files));
         let server_tls = server_tls.map(|tls| or_faults(tls, &mut faults)).collect();
         let client_tls = client_tls(&config).map(|tls| or_faults(tls, &mut faults));
         let client_tls = client_tls.collect();
@@ -46,12 +48,17 @@ fn or_faults<T>(result: Result<Option<T>, Vec<String>>, faults: &mut Vec<String>
     })
 }
 
-fn server_tls(listen: &Listen) -> Result<Option<ServerTls>, Vec<String>> {
-    let ListenKind::Tls(files) = &listen.kind else {
+fn server_tls(listen: &Listen, files: &ConfigFiles) -> Result<Option<ServerTls>, Vec<String>> {
+    let ListenKind::Tls(named) = &listen.kind else {
         return Ok(None);
     };
-    let read = |path: &std::path::Path| std::fs::read(path);
-    ServerTls::load(files, &read)
+    // Certificates are renewed without a reload: those on the disk are at least as new.
+    if files.are_accepted()
+        && let Ok(tls) = ServerTls::load(named, &|path| std::fs::read(path))
+    {
+        return Ok(Some(tls));
+    }
+    ServerTls::load(named, &|path| files.read(path))
         .map(Some)
         .map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }

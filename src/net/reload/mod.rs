@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `loaded` | a configuration with its certificates |
 //! | `reader` | the thread that reads the file |
+//! | `watch` | changes of the file |
 //! | `apply` | sockets, TLS settings and helper threads of a new configuration |
 //!
 //! Out of scope: what of the engine's state survives (`proxy/editions.rs`).
@@ -20,9 +21,11 @@
 mod apply;
 mod loaded;
 mod reader;
+mod watch;
 
 use std::cell::OnceCell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use log::{error, info, warn};
@@ -33,6 +36,7 @@ pub use self::loaded::Loaded;
 pub(super) use self::reader::Candidate;
 use self::reader::{ConfigReader, ReadResult};
 pub use self::reader::{ConfigSource, ReadConfig};
+pub(super) use self::watch::Watch;
 use super::admin::ConfigFacts;
 use super::memory;
 use crate::config::Config;
@@ -46,6 +50,8 @@ pub(super) struct Reload {
     /// File of the configuration; `None`: there is none, or the thread has it.
     source: Option<ConfigSource>,
     reader: Option<ConfigReader>,
+    /// Files that a supervisor has accepted, and the thread has not read yet.
+    accepted: Option<OwnedFd>,
     waker: Arc<Waker>,
     /// Configuration of the moment.
     current: Arc<Config>,
@@ -119,6 +125,7 @@ impl Reload {
             memory_bound: OnceCell::new(),
             source,
             reader: None,
+            accepted: None,
             waker,
             current,
             read_at,
@@ -138,8 +145,10 @@ impl Reload {
         Ok(())
     }
 
-    /// Begins to read the file. Returns why that cannot be.
-    pub(super) fn begin(&mut self) -> Result<(), Vec<String>> {
+    /// Begins to read the file. `accepted`: what a supervisor has accepted, in place of the disk.
+    /// Returns why that cannot be.
+    pub(super) fn begin(&mut self, accepted: Option<OwnedFd>) -> Result<(), Vec<String>> {
+        self.accepted = accepted.or(self.accepted.take());
         if let State::Reading { again } = &mut self.state {
             *again = true;
             return Ok(());
@@ -153,7 +162,7 @@ impl Reload {
             let why = "this configuration has no file to read again";
             return Err(vec![why.to_owned()]);
         };
-        reader.read();
+        reader.read(self.accepted.take());
         // What waited for earlier requests is older than the file.
         self.state = State::Reading { again: false };
         Ok(())
@@ -190,7 +199,7 @@ impl Reload {
         if let State::Reading { again: true } = self.state {
             // The file may have changed while it was read.
             self.state = State::Idle;
-            if self.begin().is_ok() {
+            if self.begin(None).is_ok() {
                 return ReloadStep::Wait;
             }
         }

@@ -2,23 +2,27 @@
 //! disk nor thousands of services stop the event loop. With `watch` the thread looks for changes of
 //! the file.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Waker;
 
+use super::super::config_files::ConfigFiles;
 use super::super::workers::file_stamp::{FileStamp, stamp};
 use super::super::workers::queue::{Empty, Receiver, Sender, unbounded};
 use super::super::workers::spawn;
 use super::loaded::Loaded;
+use super::watch::Watch;
 use crate::config::Config;
 use crate::config::changes::{Changes, Summary};
 use crate::limits::CONFIG_LOOK;
 use crate::proxy::Prepared;
 
-/// Function that reads and checks the configuration. Its errors are lines for the operator.
-pub type ReadConfig = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
+/// Function that reads and checks the configuration in these files. Its errors are lines for the
+/// operator.
+pub type ReadConfig = Box<dyn Fn(&ConfigFiles) -> Result<Config, Vec<String>> + Send>;
 
 /// Result of reading the configuration. Its errors are lines for the operator.
 pub(super) type ReadResult = Result<Box<Candidate>, Vec<String>>;
@@ -39,13 +43,14 @@ pub struct ConfigSource {
     pub path: PathBuf,
     /// Function that reads it.
     pub read: ReadConfig,
+    /// Stamp before it was read for the first time.
     stamp: FileStamp,
 }
 
 /// Order to the thread.
 enum Order {
-    /// Read the file.
-    Read,
+    /// Read the file, or what a supervisor has accepted.
+    Read(Option<OwnedFd>),
     /// Use this as the configuration of the moment.
     Use(Arc<Config>),
 }
@@ -62,6 +67,11 @@ impl ConfigSource {
     pub fn new(path: PathBuf, read: ReadConfig) -> ConfigSource {
         let stamp = stamp(&path);
         ConfigSource { path, read, stamp }
+    }
+
+    /// Begins to watch the file. `config`: the configuration of the moment.
+    pub(in crate::net) fn watch(&self, config: &Config) -> Watch {
+        Watch::new(self.path.clone(), self.stamp, config)
     }
 }
 
@@ -87,9 +97,10 @@ impl ConfigReader {
         })
     }
 
-    /// Has the file read. The thread lives as long as the loop does.
-    pub(super) fn read(&self) {
-        let _ = self.orders.send(Order::Read);
+    /// Has the file read. `accepted`: what a supervisor has accepted, in place of the disk. The thread
+    /// lives as long as the loop does.
+    pub(super) fn read(&self, accepted: Option<OwnedFd>) {
+        let _ = self.orders.send(Order::Read(accepted));
     }
 
     /// Tells the thread which configuration is the one of the moment. The thread gives the storage
@@ -104,12 +115,6 @@ impl ConfigReader {
     }
 }
 
-/// Returns the stamps of the file, and of the files and folders that it includes.
-fn stamps(path: &Path, config: &Config) -> Vec<FileStamp> {
-    let included = config.included.iter().map(|path| stamp(path));
-    core::iter::once(stamp(path)).chain(included).collect()
-}
-
 fn work(
     source: ConfigSource,
     mut current: Arc<Config>,
@@ -117,39 +122,30 @@ fn work(
     tell: &dyn Fn(ReadResult) -> bool,
 ) {
     let look = Duration::from_millis(CONFIG_LOOK.as_millis());
-    // The file was looked at before it was read for the first time.
-    let mut seen = stamps(&source.path, &current);
-    if let Some(first) = seen.first_mut() {
-        *first = source.stamp;
-    }
-    let mut last = seen.clone();
+    let mut watch = source.watch(&current);
     loop {
+        let mut files = Ok(ConfigFiles::on_disk());
         match orders.receive(current.watch.then_some(look)) {
-            Ok(Order::Read) => {}
+            Ok(Order::Read(None)) => {}
+            Ok(Order::Read(Some(accepted))) => files = ConfigFiles::accepted(accepted),
             Ok(Order::Use(config)) => {
                 // Files that only one of the two reads are no change.
                 if config.included != current.included {
-                    seen = stamps(&source.path, &config);
-                    last.clone_from(&seen);
+                    watch.is_read(&config);
                 }
                 current = config;
                 continue;
             }
             Err(Empty::Closed) => return,
             Err(Empty::TimedOut) => {
-                // Two equal looks in a row: the file is complete.
-                let now = stamps(&source.path, &current);
-                let settled = now == last && now != seen;
-                last = now;
-                if !settled {
+                if !watch.look(&current) {
                     continue;
                 }
             }
         }
-        // What changes while the files are read is seen by the next look.
-        seen = stamps(&source.path, &current);
-        last.clone_from(&seen);
-        let result = (source.read)().and_then(Loaded::new);
+        watch.is_read(&current);
+        let files = files.map_err(|error| vec![format!("what came cannot be read: {error}")]);
+        let result = files.and_then(|files| Loaded::new((source.read)(&files)?, &files));
         let result = result.map(|loaded| Box::new(Candidate::new(loaded, &current)));
         if !tell(result) {
             return;

@@ -35,6 +35,7 @@ mod upgrade;
 mod worker;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use log::info;
@@ -49,9 +50,10 @@ use self::sockets::Sockets;
 use self::worker::Worker;
 use super::admin::{Front, Part};
 use super::clock::Clock;
+use super::config_files::ConfigFiles;
 use super::inherited::Inherited;
 use super::notify::{Environment, Notifier};
-use super::reload::{ConfigSource, Loaded};
+use super::reload::{ConfigSource, Loaded, Watch};
 use super::shutdown::{Shutdown, Stopped};
 use super::signals::{Children, Request, Signals};
 use super::upgrade::Upgrader;
@@ -92,6 +94,11 @@ struct Supervisor {
     clock: Clock,
     source: ConfigSource,
     config: Arc<Config>,
+    /// Files of the configuration, for each worker that starts.
+    files: OwnedFd,
+    watch: Watch,
+    /// Time of the next look at the files.
+    look_at: Instant,
     read_at: UnixTime,
     reloads: u64,
     /// Lines about the last reload, if it failed.
@@ -117,12 +124,14 @@ struct Supervisor {
     failure: Option<String>,
 }
 
-/// Supervises `config.workers` workers until a signal ends them.
+/// Supervises `config.workers` workers until a signal ends them. `files`: those that the configuration
+/// was read from.
 ///
 /// # Errors
 /// A listener cannot be bound, no worker starts, or the kernel has no descriptor left.
-pub fn run(setup: Setup) -> Result<Stopped, RunError> {
-    let mut supervisor = Supervisor::new(setup)?;
+pub fn run(setup: Setup, files: ConfigFiles) -> Result<Stopped, RunError> {
+    let mut supervisor = Supervisor::new(setup, &files)?;
+    drop(files);
     let stopped = supervisor.run().map_err(RunError::Io)?;
     match supervisor.failure {
         Some(reason) => Err(RunError::Bind(reason)),
@@ -131,7 +140,7 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
 }
 
 impl Supervisor {
-    fn new(setup: Setup) -> Result<Supervisor, RunError> {
+    fn new(setup: Setup, files: &ConfigFiles) -> Result<Supervisor, RunError> {
         let Setup {
             loaded: Loaded { config, .. },
             source,
@@ -164,7 +173,10 @@ impl Supervisor {
             poll,
             read_at: clock.wall(),
             clock,
+            watch: source.watch(&config),
+            look_at: Instant::ZERO,
             source,
+            files: files.to_memory().map_err(RunError::Io)?,
             reloads: 0,
             errors: None,
             sockets,
@@ -205,6 +217,7 @@ impl Supervisor {
             }
             self.front.expire(now);
             self.start_workers(now);
+            self.look(now);
             self.tend(now);
             if let Some(stopped) = self.stopped(now) {
                 return Ok(stopped);
@@ -217,6 +230,7 @@ impl Supervisor {
         let starts = self.workers.iter().filter_map(|worker| worker.start_at);
         let pulse = self.notifier.is_open().then_some(self.pulse.0);
         let others = [
+            self.config.watch.then_some(self.look_at),
             self.questions.due(),
             self.front.due(),
             self.shutdown.deadline().map(|at| at.after(SLACK)),

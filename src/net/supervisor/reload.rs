@@ -1,22 +1,32 @@
 //! A new configuration: the supervisor reads it and binds what is new, then the workers take it.
 
+use std::os::fd::OwnedFd;
+
 use log::{error, info, warn};
 
 use super::questions::Said;
 use super::sockets::{self, Kept};
+use super::worker::Worker;
 use super::{Kind, Supervisor};
 use crate::config::Config;
+use crate::limits::CONFIG_LOOK;
 use crate::net::admin::{AdminCommand, AdminListener};
+use crate::net::config_files::ConfigFiles;
 use crate::net::inherited::Inherited;
+use crate::net::link::FILES;
 use crate::net::reload::{Loaded, time_of_day};
+use crate::net::upgrade::handover::Offer;
 use crate::policy::auth::json::Json;
 use crate::time::Instant;
 
 /// Configuration that was read and whose sockets are bound.
 pub(super) struct Candidate {
+    files: OwnedFd,
     config: std::sync::Arc<Config>,
     bound: Vec<Kept>,
     admin: Vec<AdminListener>,
+    /// Processes of the workers when they were asked.
+    asked: Vec<Option<u32>>,
 }
 
 impl Supervisor {
@@ -32,15 +42,19 @@ impl Supervisor {
             let why = "an upgrade is under way; read the file again when it has ended";
             return self.reload_failed(vec![why.to_owned()], now);
         }
+        self.watch.is_read(&self.config);
         match self.candidate() {
             Ok(candidate) => {
                 for (index, worker) in self.workers.iter().enumerate() {
-                    let passed = sockets::offers(&candidate.bound, index);
-                    if candidate.bound.is_empty() || !worker.is_ready {
+                    if !worker.is_ready {
                         continue;
                     }
-                    if let Err(error) = passed.and_then(|offers| worker.pass(&offers)) {
-                        warn!("worker {index} got no sockets: {error}");
+                    let passed = sockets::offers(&candidate.bound, index).and_then(|mut offers| {
+                        offers.push(files_offer(&candidate.files)?);
+                        worker.pass(&offers)
+                    });
+                    if let Err(error) = passed {
+                        warn!("worker {index} got no files: {error}");
                     }
                 }
                 let kind = Kind::Reload(Box::new(candidate));
@@ -50,9 +64,22 @@ impl Supervisor {
         }
     }
 
+    /// Looks at the files, with `watch`, and reads them again after a change.
+    pub(super) fn look(&mut self, now: Instant) {
+        if !self.config.watch || now < self.look_at {
+            return;
+        }
+        self.look_at = now.after(CONFIG_LOOK);
+        let is_busy = self.reloading.is_some() || self.shutdown.is_stopping();
+        if !is_busy && self.watch.look(&self.config) {
+            self.begin_reload(None, now);
+        }
+    }
+
     fn candidate(&self) -> Result<Candidate, Vec<String>> {
-        let config = (self.source.read)()?;
-        let config = Loaded::new(config)?.config;
+        let files = ConfigFiles::on_disk();
+        let config = (self.source.read)(&files)?;
+        let config = Loaded::new(config, &files)?.config;
         if config.workers != self.config.workers {
             warn!("\"workers\" has changed: that holds from the next start or upgrade on");
         }
@@ -61,7 +88,10 @@ impl Supervisor {
         let bound = self.sockets.bind(&config, self.workers.len(), &mut none);
         let bound = bound.map_err(explain)?;
         let admin = self.front.bind(&config.admin, &mut none).map_err(explain)?;
+        let asked = self.workers.iter().map(Worker::pid).collect();
         Ok(Candidate {
+            files: files.to_memory().map_err(explain)?,
+            asked,
             config,
             bound,
             admin,
@@ -75,9 +105,10 @@ impl Supervisor {
         said: Vec<(usize, Option<Said>)>,
         now: Instant,
     ) {
-        let is_good = |said: &Option<Said>| said.as_ref().is_some_and(|(status, _)| *status == 200);
-        let summary = said.iter().find(|(_, said)| is_good(said));
-        let summary = summary.and_then(|(_, said)| Some(member(&said.as_ref()?.1)));
+        let is_taken = |(status, _): &Said| *status == 200;
+        let answers = || said.iter().filter_map(|(_, said)| said.as_ref());
+        let summary = answers().find(|said| is_taken(said));
+        let summary = summary.map(|(_, body)| member(body));
         let Some(summary) = summary else {
             let mut errors = Vec::new();
             for (index, said) in &said {
@@ -91,16 +122,19 @@ impl Supervisor {
             }
             return self.reload_failed(errors, now);
         };
-        for (index, said) in said.iter().filter(|(_, said)| !is_good(said)) {
-            let why = said
-                .as_ref()
-                .map_or("it gave no answer", |(_, body)| body.trim());
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            let said = said.iter().find(|(asked, _)| *asked == index);
+            let said = said.and_then(|(_, said)| said.as_ref());
+            // A worker that has started meanwhile has the configuration of before.
+            let is_same = candidate.asked.get(index) == Some(&worker.pid());
+            if worker.pid().is_none() || (is_same && said.is_some_and(is_taken)) {
+                continue;
+            }
+            let why = said.map_or("it gave no answer", |(_, body)| body.trim());
             warn!(
                 "worker {index} has not taken the configuration, and is started again with it: {why}"
             );
-            if let Some(worker) = self.workers.get_mut(*index) {
-                worker.kill();
-            }
+            worker.kill();
         }
         self.sockets.set(candidate.bound, &candidate.config);
         let registry = self.poll.registry();
@@ -109,7 +143,11 @@ impl Supervisor {
         self.shutdown
             .set_grace(candidate.config.settings.timeouts.shutdown);
         self.counts.set_clients(candidate.config.shared_clients());
+        if candidate.config.included != self.config.included {
+            self.watch.is_read(&candidate.config);
+        }
         self.config = candidate.config;
+        self.files = candidate.files;
         self.read_at = self.clock.wall();
         self.errors = None;
         info!("{summary}");
@@ -134,6 +172,16 @@ impl Supervisor {
         let waiting = self.reloading.take().unwrap_or_default();
         self.respond_all(waiting, AdminCommand::Reload, result, now);
     }
+}
+
+/// Returns the files of a configuration, as they travel to a worker.
+pub(super) fn files_offer(files: &OwnedFd) -> std::io::Result<Offer> {
+    Ok(Offer {
+        name: FILES.to_owned(),
+        is_admin: false,
+        owns_file: false,
+        socket: files.try_clone()?,
+    })
 }
 
 /// Returns the summary of a reload, as a worker has written it.

@@ -3,6 +3,7 @@
 use log::{debug, info, warn};
 use mio::Token;
 
+use super::reload::files_offer;
 use super::worker::Worker;
 use super::{LINKS, Supervisor, metrics};
 use crate::net::upgrade::Program;
@@ -26,6 +27,7 @@ impl Supervisor {
             let counts = self.counts.open(index, self.poll.registry());
             let offers = self.sockets.offers(index).and_then(|mut offers| {
                 offers.push(counts?);
+                offers.push(files_offer(&self.files)?);
                 Ok(offers)
             });
             let started = offers.and_then(|offers| worker.start(program, count, &offers, place));
