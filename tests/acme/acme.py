@@ -1,9 +1,11 @@
-"""The gateway orders certificates from pebble: by http-01, by tls-alpn-01, for an address; it renews, reloads and restarts.
+"""The gateway orders certificates from pebble: by http-01, by tls-alpn-01, for an address; it reloads, restarts and
+is upgraded.
 
 Every wait ends with an event; only its bound is a time.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -171,12 +173,59 @@ def by_tls(world):
     gateway.end()
 
 
+PIDFD_GETFD = 438
+
+
+def copy_of_lock(pid, folder):
+    """Returns a descriptor of the same lock: the folder stays locked until it is closed, too."""
+    folder_of = f"/proc/{pid}/fd"
+    path = os.path.realpath(os.path.join(folder, "lock"))
+    number = next(int(name) for name in os.listdir(folder_of) if os.path.realpath(os.path.join(folder_of, name)) == path)
+    process = os.pidfd_open(pid)
+    copy = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, number, 0)
+    must(copy >= 0, os.strerror(ctypes.get_errno()))
+    os.close(process)
+    return copy
+
+
+def over_an_upgrade(world):
+    """The new process serves while the old one still has the folder, orders nothing, and goes on with the orders afterwards."""
+    port = next(PORTS)
+    config = world.configure([tls(world.tls, "e.test"), port], challenge="tls-alpn-01", state="state-upgrade")
+    gateway = world.gateway(config)
+    world.awaits(world.tls, "e.test")
+    stream, serial = client(world, world.tls, "e.test")
+    stream.close()
+    lock = copy_of_lock(gateway.process.pid, world.path("state-upgrade"))
+    gateway.process.send_signal(signal.SIGUSR2)
+    said = gateway.expect("serves new clients")[0]
+    new = int(said.split("process ")[1].split()[0])
+    try:
+        must(gateway.process.wait(20) == 0, "the old process ended otherwise")
+        stream, after = client(world, world.tls, "e.test")
+        must(after == serial, "another certificate behind the upgrade")
+        # Nothing is ordered, whatever a reload asks for, and clients are served.
+        world.write(config, [tls(world.tls, "e.test", "f.test"), port], challenge="tls-alpn-01", state="state-upgrade")
+        os.kill(new, signal.SIGHUP)
+        gateway.expect("configuration read")
+        gateway.expect("no certificate is ordered yet: another gateway")
+        ask(stream, "e.test")
+        must(client(world, world.tls, "e.test")[1] == serial, "another certificate behind the reload")
+        must(not gateway.said("no certificate for f.test"), gateway.lines)
+        os.close(lock)
+        gateway.expect("no certificate for f.test yet")
+        world.awaits(world.tls, "f.test")
+        ask(stream, "e.test")
+    finally:
+        os.kill(new, signal.SIGKILL)
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="tollgate-acme-") as folder:
         world = World(folder)
         try:
             world.begin()
-            for case in (by_http, by_tls):
+            for case in (by_http, by_tls, over_an_upgrade):
                 case(world)
                 print(f"acme: {case.__name__}: ok", flush=True)
         except BaseException:

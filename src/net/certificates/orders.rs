@@ -17,15 +17,25 @@ use crate::net::workers::queue::Receiver;
 use crate::proxy::Proxy;
 use crate::proxy::challenges::{self, Challenges};
 use crate::proxy::command::Answered;
-use crate::time::{Instant, UnixTime};
+use crate::time::{Duration, Instant, UnixTime};
 use crate::transport::server::ServerTls;
 
+/// Time between the first tries to take the folder from another process, and between the later ones.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// Tries with the shorter pause. Then the operator is told.
+const QUICK_TRIES: u32 = 40;
+
 /// Orders under way, the folder of their files, and the certificates that are there.
+///
+/// While another process has the folder nothing is ordered, and its certificates are served.
 pub(in crate::net) struct Orders {
     driver: Driver,
     wishes: Rc<RefCell<Wishes>>,
     done: Receiver<Done>,
     store: Arc<Store>,
+    /// Next try to take the folder, and the tries before, while another process has it.
+    next_try: (Instant, u32),
 }
 
 impl Orders {
@@ -52,6 +62,7 @@ impl Orders {
             wishes,
             done,
             store,
+            next_try: (now, 0),
         };
         orders.wishes.borrow_mut().is_started = true;
         orders.tell_awaited(acme);
@@ -73,7 +84,26 @@ impl Orders {
 
     /// Returns the time of the next step; `None`: behind a result.
     pub(in crate::net) fn due(&self) -> Option<Instant> {
-        self.driver.due()
+        match self.is_waiting() {
+            true => Some(self.next_try.0),
+            false => self.driver.due(),
+        }
+    }
+
+    /// Returns whether another process has the folder.
+    pub(in crate::net) fn is_waiting(&self) -> bool {
+        !self.store.is_own()
+    }
+
+    /// Waits for another try to take the folder. `reason`: why it could not be taken.
+    pub(in crate::net) fn wait(&mut self, reason: &str, now: Instant) {
+        let (_, tries) = self.next_try;
+        if tries == QUICK_TRIES {
+            warn!("no certificate is ordered yet: {reason}; it is tried again each second");
+        }
+        let [quick, slow] = PAUSES;
+        let pause = if tries < QUICK_TRIES { quick } else { slow };
+        self.next_try = (now.after(pause), tries.saturating_add(1));
     }
 
     /// Returns the state of each certificate.
@@ -151,6 +181,9 @@ impl Orders {
 
     /// Says once which names have no certificate yet.
     fn tell_awaited(&self, acme: &Acme) {
+        if self.is_waiting() {
+            return;
+        }
         let wishes = self.wishes.borrow();
         let has = |name: &String| {
             let mut there = wishes.certificates.iter();

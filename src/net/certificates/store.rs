@@ -25,8 +25,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Folder of the orders, locked for this process.
 pub struct Store {
     folder: PathBuf,
-    /// Holds the lock.
-    _lock: DiskFile,
+    /// Holds the lock; `None`: another process has it, and files are only read.
+    lock: Option<DiskFile>,
 }
 
 /// Function that is called before each change of the disk. Tests fail there.
@@ -55,10 +55,23 @@ impl Store {
         let lock = lock(folder)?;
         let store = Store {
             folder: folder.to_owned(),
-            _lock: lock,
+            lock: Some(lock),
         };
         store.remove_leftovers();
         Ok(store)
+    }
+
+    /// Returns the folder of another process, whose certificates can be served.
+    pub fn of_another(folder: &Path) -> Store {
+        Store {
+            folder: folder.to_owned(),
+            lock: None,
+        }
+    }
+
+    /// Returns whether the folder is this process's, and may be written.
+    pub fn is_own(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// Returns the folder.

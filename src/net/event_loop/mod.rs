@@ -152,8 +152,7 @@ impl EventLoop {
             self.step_reload(now);
         }
         if self.executor.orders_due().is_some_and(|due| due <= now) {
-            let wall = self.clock.wall();
-            self.executor.step_orders(now, wall);
+            self.step_orders(now);
         }
         if self.admin.due().is_some_and(|due| due <= now) {
             self.serve_admin(now);

@@ -14,10 +14,6 @@ use crate::proxy::retire;
 use crate::proxy::upgrade::import;
 use crate::time::Instant;
 
-/// Tries of a new process to take the folder of the orders, and the time between them.
-const STORE_TRIES: usize = 50;
-const STORE_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
-
 impl EventLoop {
     /// Starts the binary again, which takes the sockets over. A worker leaves them to others instead.
     /// `name`: what asked for it.
@@ -187,28 +183,33 @@ impl EventLoop {
             );
         }
         self.adopt_files();
-        self.take_store();
+        self.take_store(now);
         true
     }
 
-    /// Takes the folder of the orders, which the old process of an upgrade gives back.
-    fn take_store(&mut self) {
+    /// Goes on with the orders, or tries again to take their folder.
+    #[cold]
+    pub(super) fn step_orders(&mut self, now: Instant) {
+        let orders = self.executor.orders.as_ref();
+        if orders.is_some_and(|orders| orders.is_waiting()) {
+            self.take_store(now);
+        } else {
+            let wall = self.clock.wall();
+            self.executor.step_orders(now, wall);
+        }
+    }
+
+    /// Takes the folder of the orders, which the old process of an upgrade gives back. The thread that
+    /// writes files there ends at once, when it has written; until then its certificates are served.
+    fn take_store(&mut self, now: Instant) {
         let config = self.reload.config();
         let Some(acme) = config.acme.as_ref() else {
             return;
         };
-        let mut result = Store::open(&acme.state);
-        // The thread that writes files there ends at once, when it has written.
-        for _ in 0..STORE_TRIES {
-            if result.is_ok() {
-                break;
-            }
-            std::thread::sleep(STORE_PAUSE);
-            result = Store::open(&acme.state);
-        }
-        match result {
-            Ok(store) => self.start_orders(store),
-            Err(reason) => warn!("no certificate is ordered: {reason}; a reload tries again"),
+        match (Store::open(&acme.state), &mut self.executor.orders) {
+            (Ok(store), _) => self.start_orders(store),
+            (Err(reason), Some(orders)) => orders.wait(&reason, now),
+            (Err(_), None) => self.start_orders(Store::of_another(&acme.state)),
         }
     }
 
