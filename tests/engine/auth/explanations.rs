@@ -1,4 +1,5 @@
-//! Explanations: for each kind of 401 a scripted cause, the line that an operator reads, and what the client is told.
+//! Explanations: for each fault of a credential (401, and 403 where a scope is missing) a scripted cause, the line that an
+//! operator reads, and what the client is told.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +29,7 @@ enum Act {
 use Act::{Answer, Nothing, Verify};
 
 #[test]
-fn each_kind_of_401_has_a_line() {
+fn each_fault_of_a_credential_has_a_line() {
     let claims = |more: &str| token(&format!(r#"{{"iss":"idp","aud":"api"{more}}}"#));
     let until = NOW + 60;
     let good = claims(&format!(r#","exp":{until}"#));
@@ -99,6 +100,7 @@ fn each_kind_of_401_has_a_line() {
             Nothing,
         ),
         (F::NoEnd, "main", bearer(&claims("")), Nothing),
+        (F::Scope, "main", bearer(&good), Nothing),
         (
             F::Inactive,
             "asked",
@@ -127,10 +129,19 @@ fn each_kind_of_401_has_a_line() {
     ];
     let mut seen = BTreeSet::new();
     for (fault, provider, request, act) in rows {
+        // RFC 6750 3.1: a token that is good, and not for this, is a 403.
+        let (status, scopes, error) = match fault {
+            F::Scope => (
+                403,
+                r#", "scopes": ["read"]"#,
+                r#"error="insufficient_scope""#,
+            ),
+            _ => (401, "", r#"error="invalid_token""#),
+        };
         let config = format!(
             r#"{{ "requestId": false, "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
                 "auth": {{ {PROVIDERS} }},
-                "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "{provider}" }} ] }}"#
+                "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "{provider}"{scopes} }} ] }}"#
         );
         // No other provider is there, whose questions would be in the way.
         let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
@@ -147,11 +158,13 @@ fn each_kind_of_401_has_a_line() {
                 world.reply(server, text);
             }
         }
-        let answer = refused(&mut world, client, 401);
+        let answer = refused(&mut world, client, status);
         let why = fault.as_str();
         assert_eq!(
             lines(&mut world),
-            [format!("INFO /auth: {why}; 401 to 192.0.2.1, GET /auth")],
+            [format!(
+                "INFO /auth: {why}; {status} to 192.0.2.1, GET /auth"
+            )],
             "{fault:?}"
         );
         let logged = last_logged(&mut world);
@@ -162,10 +175,12 @@ fn each_kind_of_401_has_a_line() {
         // scheme has the parameter.
         let is_told = request.contains("Bearer");
         let described = format!(r#"error_description="{why}""#);
-        assert_eq!(answer.contains(&described), is_told, "{answer}");
+        assert_eq!(answer.contains(error), is_told, "{answer}");
+        if status == 401 {
+            assert_eq!(answer.contains(&described), is_told, "{answer}");
+        }
         assert_eq!(answer.contains("error"), is_told, "{answer}");
         seen.insert(why);
     }
-    let all = F::ALL.iter().filter(|fault| **fault != F::Scope);
-    assert_eq!(seen, all.map(|fault| fault.as_str()).collect());
+    assert_eq!(seen, F::ALL.iter().map(|fault| fault.as_str()).collect());
 }
