@@ -78,6 +78,14 @@ pub enum What {
     Stall,
 }
 
+impl What {
+    /// Returns whether the client did this.
+    fn is_of_client(&self) -> bool {
+        use What::{Bytes, End, Fault, Hangup, Stall};
+        matches!(self, Bytes(0, ..) | End(0) | Fault(0, ..) | Hangup | Stall)
+    }
+}
+
 /// End of a recorded request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ending {
@@ -194,9 +202,11 @@ impl Recorder {
         if !self.rule.picks(outcome, status) || is_refused || is_outside(outcome, status) {
             return None;
         }
-        if outcome == Outcome::ClientTimeout && entry.reason.as_deref() == Some(&Reason::ClientIdle)
-        {
-            recording.stall();
+        let is_idle = outcome == Outcome::ClientTimeout
+            && entry.reason.as_deref() == Some(&Reason::ClientIdle);
+        // A client that leaves may have left bytes untaken, and a replay must not end before it leaves.
+        if is_idle || outcome == Outcome::ClientClosed && status.is_some() {
+            recording.stall(is_idle);
         }
         let reason = match &entry.reason {
             Some(reason) => Some(reason.as_str()),
@@ -292,13 +302,17 @@ impl Recording {
         number
     }
 
-    /// Notes that the client took nothing after it took bytes for the last time.
-    fn stall(&mut self) {
+    /// Notes that the client took nothing after it took bytes for the last time. Unless `always`, this
+    /// is left out where nothing came for it later.
+    fn stall(&mut self, always: bool) {
         let at = self.took;
         let place = self.inputs.iter().position(|input| input.at > at);
         let place = place.unwrap_or(self.inputs.len());
-        let what = What::Stall;
-        self.inputs.insert(place, Input { at, what });
+        let mut later = self.inputs.iter().skip(place);
+        if always || later.any(|input| !input.what.is_of_client()) {
+            let what = What::Stall;
+            self.inputs.insert(place, Input { at, what });
+        }
     }
 
     /// Upper bound of the bytes of a recording with `bytes` of the peers.

@@ -178,13 +178,17 @@ fn blank_head(head: &mut [u8], is_response: bool) {
     }
 }
 
+/// Blanks the reason phrase. A line that ends before it stays as far as it has the form of one: the
+/// parser waits for its rest, and would refuse blanks.
 fn blank_status_line(line: &mut [u8]) {
-    let is_status = |start: &[u8]| {
-        matches!(start, [b'H', b'T', b'T', b'P', b'/', a, b'.', b, b' ', rest @ ..]
-            if [a, b].into_iter().chain(rest).all(u8::is_ascii_digit))
-    };
-    match line.split_at_mut_checked(12) {
-        Some((start, phrase)) if is_status(start) => blank(phrase),
+    const FORM: &[u8] = b"HTTP/0.0 000";
+    let is_status = line.iter().zip(FORM).all(|(byte, form)| match form {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == form,
+    });
+    match line.get_mut(FORM.len()..) {
+        Some(phrase) if is_status => blank(phrase),
+        None if is_status => {}
         _ => blank(line),
     }
 }

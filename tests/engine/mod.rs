@@ -10,6 +10,7 @@ mod balance;
 mod bodies;
 mod carried;
 mod challenges;
+mod chance;
 mod cors;
 mod deadlines;
 mod edits;

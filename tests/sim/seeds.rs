@@ -30,7 +30,7 @@ const CREDENTIALS: [Credential; 8] = [
 ];
 
 /// Returns a number from an environment variable.
-fn env_number(name: &str) -> Option<u64> {
+pub fn env_number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
         text.parse()
