@@ -2,10 +2,10 @@
 
 use core::fmt::Write;
 
-pub(crate) use super::changed_service::service_keys;
-use super::changed_service::{edit_keys, names_of};
+use super::compared::service::Of;
+use super::compared::{service, top};
 use super::{Config, ListenAddress};
-use crate::proxy::settings::{Provider, Service, Settings, Store, Target, TargetIdentity};
+use crate::proxy::settings::{Service, Settings, Target};
 use crate::sort::Index;
 
 /// Changes from one configuration to another.
@@ -45,7 +45,7 @@ impl Changes {
             services: services(&old.settings, &new.settings),
             listeners: listeners(old, new),
             targets: targets(&old.settings, &new.settings),
-            keys: keys(old, new),
+            keys: top::changed(old, new),
         }
     }
 
@@ -158,18 +158,18 @@ fn services(old: &Settings, new: &Settings) -> Changed {
     let known = Index::new(old.services.iter().map(Service::identity).collect());
     let mut goes = vec![true; old.services.len()];
     let mut changed = Changed::default();
-    for (guess, service) in new.services.iter().enumerate() {
-        let place = known.place_near(guess, &service.identity());
+    for (guess, one) in new.services.iter().enumerate() {
+        let place = known.place_near(guess, &one.identity());
         if let Some(goes) = place.and_then(|place| goes.get_mut(place)) {
             *goes = false;
         }
         match place.and_then(|place| old.services.get(place)) {
-            None => changed.added.push(name(service)),
+            None => changed.added.push(name(one)),
             Some(before) => {
                 changed.kept = changed.kept.saturating_add(1);
-                let keys = service_keys((before, old), (service, new));
+                let keys = service::changed(Of::new(before, old), Of::new(one, new));
                 if !keys.is_empty() {
-                    changed.changed.push((name(service), keys));
+                    changed.changed.push((name(one), keys));
                 }
             }
         }
@@ -234,113 +234,6 @@ fn targets(old: &Settings, new: &Settings) -> Changed {
     }
 }
 
-/// Returns where a provider is asked, if it is asked over the network.
-fn endpoint<'a>(settings: &'a Settings, provider: &Provider) -> Option<TargetIdentity<'a>> {
-    let endpoint = provider.kind.endpoint()?;
-    settings.targets.get(endpoint.target).map(Target::identity)
-}
-
-fn is_provider_changed(before: &Settings, after: &Settings) -> bool {
-    before.auth.len() != after.auth.len()
-        || before.auth.iter().zip(&after.auth).any(|(one, other)| {
-            !one.as_written().is_like(&other.as_written())
-                || endpoint(before, one) != endpoint(after, other)
-        })
-}
-
-/// Returns true if a listener that stays changes. One that was added or removed is counted
-/// elsewhere.
-fn is_listener_changed(old: &Config, new: &Config) -> bool {
-    let mut stays = new.listeners.iter().filter_map(|listen| {
-        let mut before = old.listeners.iter();
-        let before = before.find(|known| known.address == listen.address)?;
-        Some((before, listen))
-    });
-    stays.any(|(before, after)| before != after)
-}
-
-/// Returns true if a store changed.
-fn is_store_changed(before: &Settings, after: &Settings) -> bool {
-    // The place of a store's target is no part of it.
-    let stores = |settings: &Settings| {
-        let stores = settings.stores.iter();
-        let stores = stores.map(|store| Store {
-            target: 0,
-            ..store.clone()
-        });
-        stores.collect::<Vec<_>>()
-    };
-    let mut both = before.stores.iter().zip(&after.stores);
-    stores(before) != stores(after)
-        || both.any(|(one, other)| one.identity(&before.targets) != other.identity(&after.targets))
-}
-
-/// Returns the top-level keys that changed.
-fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (before, after) = (&old.settings, &new.settings);
-    // Every field has a line below, or is compared as a list elsewhere.
-    let Settings {
-        services: _,
-        targets: _,
-        auth: _,
-        stores: _,
-        rate_limit: _,
-        auth_failures: _,
-        timeouts: _,
-        limits: _,
-        half_close: _,
-        cors: _,
-        security_headers: _,
-        edits: _,
-        trusted_proxies: _,
-        allow: _,
-        deny: _,
-        maintenance: _,
-        listener_names: _,
-        error_pages: _,
-        https_port: _,
-        access_log: _,
-        request_id: _,
-        record: _,
-    } = before;
-    let [request_edits, response_edits] =
-        edit_keys(before.edits.as_deref(), after.edits.as_deref());
-    let is_port_changed = before.https_port != after.https_port;
-    names_of(&[
-        (is_listener_changed(old, new) || is_port_changed, "listen"),
-        (old.acme != new.acme, "acme"),
-        (is_provider_changed(before, after), "auth"),
-        (is_store_changed(before, after), "stores"),
-        (before.rate_limit != after.rate_limit, "rateLimit"),
-        (before.auth_failures != after.auth_failures, "authFailures"),
-        (before.timeouts != after.timeouts, "timeouts"),
-        (before.limits != after.limits, "limits"),
-        (before.half_close != after.half_close, "halfClose"),
-        (before.cors != after.cors, "cors"),
-        (
-            before.security_headers != after.security_headers,
-            "securityHeaders",
-        ),
-        request_edits,
-        response_edits,
-        (
-            before.trusted_proxies != after.trusted_proxies,
-            "trustedProxies",
-        ),
-        (before.allow != after.allow, "allow"),
-        (before.deny != after.deny, "deny"),
-        (before.maintenance != after.maintenance, "maintenance"),
-        (before.error_pages != after.error_pages, "errorPages"),
-        (before.access_log != after.access_log, "accessLog"),
-        (before.request_id != after.request_id, "requestId"),
-        (before.record != after.record, "record"),
-        (old.log_level != new.log_level, "logLevel"),
-        (old.admin != new.admin, "admin"),
-        (old.watch != new.watch, "watch"),
-        (old.workers != new.workers, "workers"),
-    ])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,29 +242,6 @@ mod tests {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         crate::config::load(text.as_bytes(), "test.json", &|_| None, &read)
             .unwrap_or_else(|errors| panic!("{errors:?}"))
-    }
-
-    #[test]
-    fn a_provider_that_moves_is_a_change() {
-        let at = |host: &str, tls: &str| {
-            config(&format!(
-                r#"{{ "auth": {{ "f": {{ "type": "forward", "url": "https://{host}/x"{tls} }} }}, "services": [
-                    {{ "route": "/a", "target": "https://a.test" }}, {{ "route": "/b", "target": "https://b.test" }} ] }}"#
-            ))
-        };
-        let here = at("a.test", "");
-        assert_eq!(
-            here.settings.targets.len(),
-            2,
-            "the provider has the target of a service"
-        );
-        assert_eq!(keys(&here, &at("a.test", "")), [""; 0]);
-        assert_eq!(keys(&here, &at("b.test", "")), ["auth"]);
-        let named = at("a.test", r#", "tls": { "serverName": "Idp.test" }"#);
-        assert_eq!(named.settings.targets.len(), 3, "its TLS settings differ");
-        assert_eq!(keys(&here, &named), ["auth"]);
-        let again = at("a.test", r#", "tls": { "serverName": "idp.test" }"#);
-        assert_eq!(keys(&named, &again), [""; 0], "names of hosts have no case");
     }
 
     #[test]

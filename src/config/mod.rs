@@ -11,16 +11,16 @@
 //! * `included`: services from other files.
 //! * `keys`: a file for each top-level key.
 //! * `check` and `advice`: the report of `tollgate check`.
+//! * `compared`: the keys that a reload compares, and `changes`: what it finds.
 //! * `shown`: values of the keys, as text.
 //!
 //! Nothing here reads a file or the environment: both come in as functions. A [`Config`] that
 //! exists is valid.
 
 mod advice;
-mod changed_headers;
-mod changed_service;
 pub mod changes;
 pub mod check;
+pub(crate) mod compared;
 pub mod format;
 mod included;
 mod keys;

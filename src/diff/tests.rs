@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::config::compared::service::{Of, parts};
 
 fn config(keys: &str, services: &str) -> Config {
     let separator = if keys.is_empty() { "" } else { "," };
@@ -40,11 +41,12 @@ fn each_key_of_a_service_has_a_text() {
         if matches!(key.name, "route" | "hosts" | "methods" | "match" | "tls") {
             continue;
         }
-        let parts = crate::config::shown::service::parts(key.name, service, &config.settings);
+        let of = Of::new(service, &config.settings);
+        let parts = parts(key.name, of);
         let is_shown = parts.iter().all(|(_, text)| !text.is_empty());
         assert!(
             is_shown && !parts.is_empty(),
-            "{} has no text: add it to `parts` in src/config/shown/service.rs ({parts:?})",
+            "{} has no text: give it a row in src/config/compared/service.rs ({parts:?})",
             key.name
         );
     }

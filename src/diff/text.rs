@@ -3,8 +3,10 @@
 use core::fmt::Write;
 
 use crate::config::Config;
-use crate::config::changes::{Changed, Changes, name, service_keys};
-use crate::config::shown::{service, top};
+use crate::config::changes::{Changed, Changes, name};
+use crate::config::compared::service::Of;
+use crate::config::compared::{service, top};
+use crate::config::shown::service::{Parts, destinations};
 use crate::proxy::settings::Service;
 use crate::sort::Index;
 
@@ -36,12 +38,12 @@ fn services(old: &Config, new: &Config, out: &mut String) {
     let stays = Index::new(after.services.iter().map(Service::identity).collect());
     let removed = before.services.iter();
     for service in removed.filter(|service| !stays.contains(&service.identity())) {
-        let to = service::destinations(service, before);
+        let to = destinations(service, before);
         let _ = writeln!(out, "- {} -> {to}", name(service));
     }
     let added = after.services.iter();
     for service in added.filter(|service| !known.contains(&service.identity())) {
-        let to = service::destinations(service, after);
+        let to = destinations(service, after);
         let _ = writeln!(out, "+ {} -> {to}", name(service));
     }
     for service in &after.services {
@@ -49,19 +51,20 @@ fn services(old: &Config, new: &Config, out: &mut String) {
         let Some(earlier) = place.and_then(|place| before.services.get(place)) else {
             continue;
         };
-        let keys = service_keys((earlier, before), (service, after));
+        let (old, new) = (Of::new(earlier, before), Of::new(service, after));
+        let keys = service::changed(old, new);
         if keys.is_empty() {
             continue;
         }
         let _ = writeln!(out, "~ {}", name(service));
         for key in keys {
-            let owned = |parts: service::Parts| {
+            let owned = |parts: Parts| {
                 let parts = parts.into_iter();
                 let parts = parts.map(|(name, text)| (name.to_owned(), text));
                 parts.collect::<Vec<_>>()
             };
-            let one = owned(service::parts(key, earlier, before));
-            let other = owned(service::parts(key, service, after));
+            let one = owned(service::parts(key, old));
+            let other = owned(service::parts(key, new));
             values("    ", key, (&one, &other), out);
         }
     }

@@ -7,7 +7,7 @@ use super::policies;
 use super::request::Arrival;
 use crate::config::schema::units::show_size;
 use crate::config::shown;
-use crate::config::shown::service::parts;
+use crate::config::shown::service::exchange_timeouts;
 use crate::config::{Config, ListenKind, check};
 use crate::http::error::RequestError;
 use crate::policy::admission::{Answer, Decision, Refusal};
@@ -298,7 +298,7 @@ impl Order<'_> {
             return self.put(name, Verdict::Stopped, self.reason.to_owned());
         }
         if let Some(service) = self.service {
-            let timeouts = parts("timeouts", service, settings).into_iter();
+            let timeouts = exchange_timeouts(&service.timeouts).into_iter();
             let timeouts = timeouts.map(|(name, value)| format!("{name} {value}"));
             let timeouts = timeouts.collect::<Vec<_>>().join(", ");
             self.pass("timeouts", timeouts);

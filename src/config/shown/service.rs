@@ -1,89 +1,18 @@
 //! Values of a service's keys, as text.
 
-use super::limit::rates;
 use crate::config::schema::units::{show_duration, show_size};
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::{Edits, HeaderEdits};
-use crate::policy::of_service::OfService;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{
     BodyLimit, Destination, ErrorPages, ExchangeTimeouts, FixedReply, HealthCheck, Maintenance,
-    OwnMaintenance, PassiveHealth, PeerSet, Role, Service, ServiceRateLimit, Settings, Strategy,
+    PassiveHealth, PeerSet, Role, Service, Settings, Strategy,
 };
 use crate::time::Duration;
 
 /// Parts of a key's value: the name of the part, empty for a value without parts, and its text.
 pub(crate) type Parts = Vec<(&'static str, String)>;
-
-/// Returns the value of a key by the name that [`changes`](crate::config::changes) has for it.
-pub(crate) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts {
-    match key {
-        "timeouts" => return exchange_timeouts(&service.timeouts),
-        "limits" => return limits(service),
-        "healthCheck" => return service.health_check.as_ref().map_or_else(off, health_check),
-        "cors" if service.headers.cors.is_inherited() => {
-            return one("that of the top level".to_owned());
-        }
-        "cors" => return service.headers.cors.if_own().map_or_else(off, cors),
-        "passiveHealth" => return service.passive_health.map_or_else(off, passive_health),
-        _ => {}
-    }
-    let gate = service.gate.as_deref();
-    let top = "that of the top level".to_owned();
-    one(match key {
-        "target" | "targets" if service.destinations.is_empty() => "none".to_owned(),
-        "target" | "targets" => destinations(service, settings),
-        "redirect" | "respond" => {
-            let reply = service.reply.as_deref().filter(|reply| reply.key() == key);
-            reply.map_or("none".to_owned(), fixed)
-        }
-        "balance" => strategy(service.balance).to_owned(),
-        "retries" => service.retries.to_string(),
-        "stripPrefix" => service.strip_prefix.to_string(),
-        "sticky" => match service.sticky.as_deref() {
-            Some(sticky) => format!("cookie {}", sticky.cookie.shown()),
-            None => "off".to_owned(),
-        },
-        "preserveHost" => service.preserve_host.to_string(),
-        "listeners" if service.listeners().is_empty() => "all".to_owned(),
-        "listeners" => list(service.listeners()),
-        "clientCertificate" if service.needs_certificate() => "required".to_owned(),
-        "clientCertificate" => "not needed".to_owned(),
-        "encodedSlashes" if service.keeps_encoded_slashes => "keep".to_owned(),
-        "encodedSlashes" => "reject".to_owned(),
-        "requestHeaders" => edits(service.edits.as_deref(), |edits| &edits.request),
-        "responseHeaders" => edits(service.edits.as_deref(), |edits| &edits.response),
-        "rewriteLocation" => service.headers.rewrites.location.to_string(),
-        "rewriteCookiePath" => service.headers.rewrites.cookie_path.to_string(),
-        "securityHeaders" => match &service.headers.security_headers {
-            OfService::Inherited => "those of the top level".to_owned(),
-            OfService::Off => "off".to_owned(),
-            OfService::Own(headers) => security_headers(headers),
-        },
-        "rateLimit" => match &service.rate_limit {
-            ServiceRateLimit::Inherited => top,
-            ServiceRateLimit::Off => "off".to_owned(),
-            ServiceRateLimit::Own(limits) => rates(limits),
-        },
-        "auth" => list(providers(service, settings)),
-        "allow" => allowed(gate.map_or(&PeerSet::default(), |gate| &gate.allow)),
-        "deny" => gate.map_or("none".to_owned(), |gate| peers(&gate.deny)),
-        "maintenance" => match gate.map(|gate| &gate.maintenance) {
-            None | Some(OwnMaintenance::Inherited) => top,
-            Some(OwnMaintenance::Off) => "off".to_owned(),
-            Some(OwnMaintenance::On(own)) => maintenance(own),
-        },
-        "errorPages" => error_pages(service.error_pages.as_deref()),
-        "accessLog" => service
-            .access_log
-            .map_or(top, |format| format.word().to_owned()),
-        "scopes" => list(&service.auth.scopes),
-        "forwardConsumer" => service.auth.forwards_consumer.to_string(),
-        "forwardCredentials" => (!service.auth.strips_credentials).to_string(),
-        _ => String::new(),
-    })
-}
 
 /// Returns where requests go, such as `http://a.test/users or http://b.test/users (backup)`.
 pub(crate) fn destinations(service: &Service, settings: &Settings) -> String {
@@ -213,12 +142,12 @@ pub(crate) fn span(duration: Option<Duration>) -> String {
     duration.map_or_else(|| "off".to_owned(), show_duration)
 }
 
-fn exchange_timeouts(timeouts: &ExchangeTimeouts) -> Parts {
+pub(crate) fn exchange_timeouts(timeouts: &ExchangeTimeouts) -> Parts {
     let all = timeouts.by_key();
     all.map(|(name, time)| (name, span(time))).into()
 }
 
-fn limits(service: &Service) -> Parts {
+pub(crate) fn limits(service: &Service) -> Parts {
     let in_flight = service.in_flight.map(|most| most.to_string());
     let body = match service.gate.as_ref().map(|gate| gate.body) {
         None | Some(BodyLimit::Inherited) => "that of the top level".to_owned(),
@@ -231,7 +160,7 @@ fn limits(service: &Service) -> Parts {
     ]
 }
 
-fn health_check(check: &HealthCheck) -> Parts {
+pub(crate) fn health_check(check: &HealthCheck) -> Parts {
     let HealthCheck {
         path,
         interval,
@@ -249,7 +178,7 @@ fn health_check(check: &HealthCheck) -> Parts {
     ]
 }
 
-fn passive_health(health: PassiveHealth) -> Parts {
+pub(crate) fn passive_health(health: PassiveHealth) -> Parts {
     let PassiveHealth {
         failures,
         window,
@@ -262,7 +191,7 @@ fn passive_health(health: PassiveHealth) -> Parts {
     ]
 }
 
-pub(super) fn cors(policy: &CorsPolicy) -> Parts {
+pub(crate) fn cors(policy: &CorsPolicy) -> Parts {
     let CorsPolicy {
         origins,
         methods,
@@ -286,13 +215,13 @@ pub(super) fn cors(policy: &CorsPolicy) -> Parts {
     ]
 }
 
-fn security_headers(headers: &SecurityHeaders) -> String {
+pub(crate) fn security_headers(headers: &SecurityHeaders) -> String {
     let fields = headers.fields.iter();
     let lines = fields.map(|(name, value)| format!("{name}: {value}"));
     let lines = lines.collect::<Vec<_>>();
     list(&lines)
 }
 
-fn strategy(strategy: Strategy) -> &'static str {
+pub(crate) fn strategy(strategy: Strategy) -> &'static str {
     crate::config::check::strategy(strategy)
 }

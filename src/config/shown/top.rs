@@ -1,94 +1,19 @@
 //! Values of the top-level keys, as text. No text has a secret in it.
 
 use super::limit::{join, rate, whole};
-use super::service::{
-    Parts, allowed, cors, edits, error_pages, maintenance, off, one, peers, span,
-};
+use super::service::{Parts, one, peers, span};
 use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::{Config, ListenKind};
+use crate::policy::rate::RateLimit;
 use crate::policy::security::SecurityHeaders;
-use crate::proxy::settings::Limits;
+use crate::proxy::settings::{ConnectionTimeouts, Limits};
 
-/// Returns the value of a key by the name that [`changes`](crate::config::changes) has for it. A
-/// part may occur several times.
-pub(crate) fn parts(key: &str, config: &Config) -> Vec<(String, String)> {
-    let settings = &config.settings;
-    let named = |parts: Parts| {
-        let parts = parts.into_iter();
-        parts.map(|(name, text)| (name.to_owned(), text)).collect()
-    };
-    match key {
-        "listen" => listeners(config),
-        "auth" => {
-            let providers = settings.auth.iter();
-            let providers = providers.map(|one| (one.name.clone(), one.kind.name().to_owned()));
-            providers.collect()
-        }
-        "stores" => stores(config),
-        "securityHeaders" => security_headers(settings.security_headers.as_ref()),
-        "rateLimit" => named(match &settings.rate_limit[..] {
-            [limit] => vec![
-                ("", rate(limit)),
-                ("ipv6Prefix", limit.ipv6_prefix.to_string()),
-                ("maxClients", limit.max_clients.to_string()),
-            ],
-            limits => one(join(limits, whole)),
-        }),
-        "authFailures" => {
-            let limit = settings.auth_failures.as_ref();
-            named(limit.map_or_else(off, |limit| one(rate(limit))))
-        }
-        "timeouts" => {
-            let timeouts = &settings.timeouts;
-            named(vec![
-                ("head", span(timeouts.head)),
-                ("keepAlive", span(timeouts.keep_alive)),
-                ("shutdown", span(timeouts.shutdown)),
-            ])
-        }
-        "limits" => named(limits(&settings.limits)),
-        "cors" => named(settings.cors.as_ref().map_or_else(off, cors)),
-        _ => named(one(word(key, config))),
-    }
-}
-
-/// Returns the value of a key without parts.
-fn word(key: &str, config: &Config) -> String {
-    let settings = &config.settings;
-    match key {
-        "halfClose" => settings.half_close.to_string(),
-        "trustedProxies" => peers(&settings.trusted_proxies),
-        "allow" => allowed(&settings.allow),
-        "deny" => peers(&settings.deny),
-        "requestHeaders" => edits(settings.edits.as_deref(), |edits| &edits.request),
-        "responseHeaders" => edits(settings.edits.as_deref(), |edits| &edits.response),
-        "accessLog" => settings.access_log.word().to_owned(),
-        "errorPages" => error_pages(settings.error_pages.as_deref()),
-        "maintenance" => {
-            let on = settings.maintenance.as_deref();
-            on.map_or("off".to_owned(), maintenance)
-        }
-        "requestId" => settings.request_id.clone().unwrap_or("off".to_owned()),
-        "record" => match &settings.record {
-            None => "off".to_owned(),
-            Some(rule) => format!("{} files in {}", rule.keep, rule.dir),
-        },
-        "acme" => config
-            .acme
-            .as_ref()
-            .map_or("off".to_owned(), |acme| acme.shown()),
-        "logLevel" => config.log_level.as_str().to_owned(),
-        "admin" if config.admin.addresses.is_empty() => "off".to_owned(),
-        "admin" => check::admin(&config.admin),
-        "watch" => config.watch.to_string(),
-        "workers" => config.workers.to_string(),
-        _ => String::new(),
-    }
-}
+/// Parts of a value, each with its name; several may have the same.
+pub(crate) type Named = Vec<(String, String)>;
 
 /// Returns each listener, and the port of redirects to https.
-fn listeners(config: &Config) -> Vec<(String, String)> {
+pub(crate) fn listeners(config: &Config) -> Named {
     let shown = config.listeners.iter().map(|listen| {
         let mut text = check::listener(listen);
         if let ListenKind::Tls(files) = &listen.kind {
@@ -107,7 +32,7 @@ fn listeners(config: &Config) -> Vec<(String, String)> {
 }
 
 /// Returns each store, without its user and password.
-pub(crate) fn stores(config: &Config) -> Vec<(String, String)> {
+pub(crate) fn stores(config: &Config) -> Named {
     let settings = &config.settings;
     let stores = settings.stores.iter();
     let stores = stores.map(|store| {
@@ -123,12 +48,32 @@ pub(crate) fn stores(config: &Config) -> Vec<(String, String)> {
     stores.collect()
 }
 
-fn security_headers(headers: Option<&SecurityHeaders>) -> Vec<(String, String)> {
+/// Returns the rate limits of the top level.
+pub(crate) fn rate_limits(limits: &[RateLimit]) -> Parts {
+    match limits {
+        [limit] => vec![
+            ("", rate(limit)),
+            ("ipv6Prefix", limit.ipv6_prefix.to_string()),
+            ("maxClients", limit.max_clients.to_string()),
+        ],
+        limits => one(join(limits, whole)),
+    }
+}
+
+pub(crate) fn timeouts(timeouts: &ConnectionTimeouts) -> Parts {
+    vec![
+        ("head", span(timeouts.head)),
+        ("keepAlive", span(timeouts.keep_alive)),
+        ("shutdown", span(timeouts.shutdown)),
+    ]
+}
+
+pub(crate) fn security_headers(headers: Option<&SecurityHeaders>) -> Named {
     let off = || vec![(String::new(), "off".to_owned())];
     headers.map_or_else(off, |headers| headers.fields.clone())
 }
 
-fn limits(limits: &Limits) -> Parts {
+pub(crate) fn limits(limits: &Limits) -> Parts {
     let Limits {
         head_bytes,
         request_line_bytes,

@@ -1,0 +1,385 @@
+//! Keys of a service that may change in a reload. Each has one row: how two values are compared, and
+//! the value as text.
+
+use super::differs;
+use crate::config::shown::limit::rates;
+use crate::config::shown::service as shown;
+use crate::config::shown::service::{Parts, list, off, one};
+use crate::policy::edits::{Edits, HeaderEdits};
+use crate::policy::of_service::{HeaderPolicies, OfService};
+use crate::policy::own_url::Rewrites;
+use crate::proxy::settings::{
+    Gate, OwnMaintenance, Role, Service, ServiceAuth, ServiceRateLimit, Settings, Target,
+};
+
+/// A service, and the settings that it is part of.
+#[derive(Clone, Copy)]
+pub(crate) struct Of<'a> {
+    service: &'a Service,
+    settings: &'a Settings,
+}
+
+impl<'a> Of<'a> {
+    pub(crate) fn new(service: &'a Service, settings: &'a Settings) -> Of<'a> {
+        Of { service, settings }
+    }
+}
+
+struct ServiceKey {
+    name: &'static str,
+    differs: fn(Of<'_>, Of<'_>) -> bool,
+    parts: fn(Of<'_>) -> Parts,
+}
+
+/// Returns the keys of a service that changed.
+pub(crate) fn changed(old: Of<'_>, new: Of<'_>) -> Vec<&'static str> {
+    let differing = KEYS.iter().filter(|key| (key.differs)(old, new));
+    differing.map(|key| key.name).collect()
+}
+
+/// Returns the value of a key, in parts; nothing for a name that is not in the table.
+pub(crate) fn parts(name: &str, of: Of<'_>) -> Parts {
+    let key = KEYS.iter().find(|key| key.name == name);
+    key.map_or_else(Vec::new, |key| (key.parts)(of))
+}
+
+const fn row(
+    name: &'static str,
+    differs: fn(Of<'_>, Of<'_>) -> bool,
+    parts: fn(Of<'_>) -> Parts,
+) -> ServiceKey {
+    ServiceKey {
+        name,
+        differs,
+        parts,
+    }
+}
+
+/// The rows, in the order in which changes are named.
+const KEYS: [ServiceKey; 32] = [
+    row(
+        "target",
+        |old, new| !is_several(old, new) && destinations(old) != destinations(new),
+        targets,
+    ),
+    row(
+        "targets",
+        |old, new| is_several(old, new) && destinations(old) != destinations(new),
+        targets,
+    ),
+    row(
+        "balance",
+        |old, new| old.service.balance != new.service.balance,
+        |of| one(shown::strategy(of.service.balance).to_owned()),
+    ),
+    row(
+        "healthCheck",
+        |old, new| old.service.health_check != new.service.health_check,
+        |of| {
+            let check = of.service.health_check.as_ref();
+            check.map_or_else(off, shown::health_check)
+        },
+    ),
+    row(
+        "passiveHealth",
+        |old, new| old.service.passive_health != new.service.passive_health,
+        |of| {
+            let health = of.service.passive_health;
+            health.map_or_else(off, shown::passive_health)
+        },
+    ),
+    row(
+        "retries",
+        |old, new| old.service.retries != new.service.retries,
+        |of| one(of.service.retries.to_string()),
+    ),
+    row(
+        "stripPrefix",
+        |old, new| old.service.strip_prefix != new.service.strip_prefix,
+        |of| one(of.service.strip_prefix.to_string()),
+    ),
+    row(
+        "preserveHost",
+        |old, new| old.service.preserve_host != new.service.preserve_host,
+        |of| one(of.service.preserve_host.to_string()),
+    ),
+    row(
+        "listeners",
+        |old, new| old.service.listeners() != new.service.listeners(),
+        |of| match of.service.listeners() {
+            [] => one("all".to_owned()),
+            names => one(list(names)),
+        },
+    ),
+    row(
+        "clientCertificate",
+        |old, new| old.service.needs_certificate() != new.service.needs_certificate(),
+        |of| chosen(of.service.needs_certificate(), "required", "not needed"),
+    ),
+    row(
+        "encodedSlashes",
+        |old, new| old.service.keeps_encoded_slashes != new.service.keeps_encoded_slashes,
+        |of| chosen(of.service.keeps_encoded_slashes, "keep", "reject"),
+    ),
+    row(
+        "rateLimit",
+        |old, new| old.service.rate_limit != new.service.rate_limit,
+        |of| match &of.service.rate_limit {
+            ServiceRateLimit::Inherited => inherited(),
+            ServiceRateLimit::Off => off(),
+            ServiceRateLimit::Own(limits) => one(rates(limits)),
+        },
+    ),
+    row(
+        "timeouts",
+        |old, new| old.service.timeouts != new.service.timeouts,
+        |of| shown::exchange_timeouts(&of.service.timeouts),
+    ),
+    row(
+        "auth",
+        |old, new| providers(old).ne(providers(new)),
+        |of| one(list(providers(of))),
+    ),
+    row(
+        "scopes",
+        |old, new| old.service.auth.scopes != new.service.auth.scopes,
+        |of| one(list(&of.service.auth.scopes)),
+    ),
+    row(
+        "forwardCredentials",
+        |old, new| old.service.auth.strips_credentials != new.service.auth.strips_credentials,
+        |of| one((!of.service.auth.strips_credentials).to_string()),
+    ),
+    row(
+        "requestHeaders",
+        // `X-Consumer` is one of the compiled edits.
+        |old, new| {
+            is_edit_changed(old, new, |edits| &edits.request) && !is_consumer_changed(old, new)
+        },
+        |of| {
+            one(shown::edits(of.service.edits.as_deref(), |edits| {
+                &edits.request
+            }))
+        },
+    ),
+    row(
+        "responseHeaders",
+        |old, new| is_edit_changed(old, new, |edits| &edits.response),
+        |of| {
+            one(shown::edits(of.service.edits.as_deref(), |edits| {
+                &edits.response
+            }))
+        },
+    ),
+    row("forwardConsumer", is_consumer_changed, |of| {
+        one(of.service.auth.forwards_consumer.to_string())
+    }),
+    row(
+        "cors",
+        |old, new| old.service.headers.cors != new.service.headers.cors,
+        |of| match &of.service.headers.cors {
+            OfService::Inherited => inherited(),
+            OfService::Off => off(),
+            OfService::Own(policy) => shown::cors(policy),
+        },
+    ),
+    row(
+        "securityHeaders",
+        |old, new| old.service.headers.security_headers != new.service.headers.security_headers,
+        |of| match &of.service.headers.security_headers {
+            OfService::Inherited => one("those of the top level".to_owned()),
+            OfService::Off => off(),
+            OfService::Own(headers) => one(shown::security_headers(headers)),
+        },
+    ),
+    row(
+        "rewriteLocation",
+        |old, new| rewrites(old).location != rewrites(new).location,
+        |of| one(rewrites(of).location.to_string()),
+    ),
+    row(
+        "rewriteCookiePath",
+        |old, new| rewrites(old).cookie_path != rewrites(new).cookie_path,
+        |of| one(rewrites(of).cookie_path.to_string()),
+    ),
+    row(
+        "redirect",
+        |old, new| is_reply_changed("redirect", old, new),
+        |of| reply("redirect", of),
+    ),
+    row(
+        "respond",
+        |old, new| is_reply_changed("respond", old, new),
+        |of| reply("respond", of),
+    ),
+    row(
+        "allow",
+        |old, new| is_gate_changed(old, new, |gate| &gate.allow),
+        |of| of_gate(of, |gate| shown::allowed(&gate.allow)),
+    ),
+    row(
+        "deny",
+        |old, new| is_gate_changed(old, new, |gate| &gate.deny),
+        |of| of_gate(of, |gate| shown::peers(&gate.deny)),
+    ),
+    row(
+        "maintenance",
+        |old, new| is_gate_changed(old, new, |gate| &gate.maintenance),
+        |of| match of.service.gate.as_deref().map(|gate| &gate.maintenance) {
+            None | Some(OwnMaintenance::Inherited) => inherited(),
+            Some(OwnMaintenance::Off) => off(),
+            Some(OwnMaintenance::On(own)) => one(shown::maintenance(own)),
+        },
+    ),
+    row(
+        "limits",
+        |old, new| {
+            old.service.in_flight != new.service.in_flight
+                || is_gate_changed(old, new, |gate| &gate.body)
+        },
+        |of| shown::limits(of.service),
+    ),
+    row(
+        "errorPages",
+        |old, new| old.service.error_pages != new.service.error_pages,
+        |of| one(shown::error_pages(of.service.error_pages.as_deref())),
+    ),
+    row(
+        "accessLog",
+        |old, new| old.service.access_log != new.service.access_log,
+        |of| match of.service.access_log {
+            Some(format) => one(format.word().to_owned()),
+            None => inherited(),
+        },
+    ),
+    row(
+        "sticky",
+        |old, new| old.service.sticky != new.service.sticky,
+        |of| match of.service.sticky.as_deref() {
+            Some(sticky) => one(format!("cookie {}", sticky.cookie.shown())),
+            None => off(),
+        },
+    ),
+];
+
+/// Names every field of a service, so that a new one is an error here: it needs a row, or it belongs
+/// to the identity of the service, which no row compares.
+const _: fn(Service) = |service| {
+    let Service {
+        route: _,
+        hosts: _,
+        methods: _,
+        conditions: _,
+        entrance: _,
+        destinations: _,
+        reply: _,
+        gate: _,
+        error_pages: _,
+        access_log: _,
+        balance: _,
+        health_check: _,
+        passive_health: _,
+        retries: _,
+        in_flight: _,
+        sticky: _,
+        strip_prefix: _,
+        preserve_host: _,
+        keeps_encoded_slashes: _,
+        edits: _,
+        headers:
+            HeaderPolicies {
+                cors: _,
+                security_headers: _,
+                rewrites:
+                    Rewrites {
+                        location: _,
+                        cookie_path: _,
+                    },
+            },
+        rate_limit: _,
+        timeouts: _,
+        auth:
+            ServiceAuth {
+                providers: _,
+                scopes: _,
+                strips_credentials: _,
+                forwards_consumer: _,
+            },
+    } = service;
+};
+
+fn inherited() -> Parts {
+    one("that of the top level".to_owned())
+}
+
+fn chosen(is_on: bool, on: &str, off: &str) -> Parts {
+    one(if is_on { on } else { off }.to_owned())
+}
+
+fn is_several(old: Of<'_>, new: Of<'_>) -> bool {
+    old.service.destinations.len() > 1 || new.service.destinations.len() > 1
+}
+
+/// Returns where the requests of a service go.
+fn destinations(of: Of<'_>) -> Vec<(Option<&Target>, &str, Role)> {
+    let destinations = of.service.destinations.iter();
+    let known = destinations.map(|to| {
+        let target = of.settings.targets.get(to.target);
+        (target, to.path.as_str(), to.role)
+    });
+    known.collect()
+}
+
+fn targets(of: Of<'_>) -> Parts {
+    one(match &of.service.destinations[..] {
+        [] => "none".to_owned(),
+        _ => shown::destinations(of.service, of.settings),
+    })
+}
+
+fn providers(of: Of<'_>) -> impl Iterator<Item = &String> {
+    shown::providers(of.service, of.settings)
+}
+
+fn rewrites(of: Of<'_>) -> Rewrites {
+    of.service.headers.rewrites
+}
+
+fn is_edit_changed(old: Of<'_>, new: Of<'_>, kind: fn(&Edits) -> &HeaderEdits) -> bool {
+    differs(
+        old.service.edits.as_deref(),
+        new.service.edits.as_deref(),
+        kind,
+    )
+}
+
+fn is_consumer_changed(old: Of<'_>, new: Of<'_>) -> bool {
+    old.service.auth.forwards_consumer != new.service.auth.forwards_consumer
+}
+
+/// Returns true if the fixed reply changed, and the key has the name of the new one, or of the old
+/// one where it goes.
+fn is_reply_changed(name: &str, old: Of<'_>, new: Of<'_>) -> bool {
+    let (old, new) = (&old.service.reply, &new.service.reply);
+    let named = new.as_ref().or(old.as_ref());
+    old != new && named.is_some_and(|reply| reply.key() == name)
+}
+
+fn reply(name: &str, of: Of<'_>) -> Parts {
+    let reply = of.service.reply.as_deref();
+    let reply = reply.filter(|reply| reply.key() == name);
+    one(reply.map_or("none".to_owned(), shown::fixed))
+}
+
+fn is_gate_changed<T: PartialEq>(old: Of<'_>, new: Of<'_>, part: fn(&Gate) -> &T) -> bool {
+    differs(
+        old.service.gate.as_deref(),
+        new.service.gate.as_deref(),
+        part,
+    )
+}
+
+fn of_gate(of: Of<'_>, text: fn(&Gate) -> String) -> Parts {
+    let gate = of.service.gate.as_deref();
+    one(gate.map_or_else(|| text(&Gate::default()), text))
+}
