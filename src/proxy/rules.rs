@@ -286,7 +286,8 @@ impl ServiceRules {
                 strip_prefix: service.strip_prefix,
                 preserve_host: service.preserve_host,
                 keeps_encoded_slashes: service.keeps_encoded_slashes,
-                rate_limit: service.rate_limit.clone(),
+                // The request was counted when it was admitted.
+                rate_limit: ServiceRateLimit::Off,
                 timeouts: service.timeouts,
             },
             route: Rc::clone(&self.route),
