@@ -2,6 +2,9 @@
 the old and one with the new file, before upstreams that can be told apart. What `tollgate diff OLD NEW --log` prints,
 group by group and count by count, must be what the two gateways did.
 
+The JSON log comes from two listeners, plain and TLS, on which not every service answers: each request is replayed on the
+one that its line names.
+
 The log has no fields, so the replay has the same as diff assumes: the host of the log or an unknown one, a body as long
 as the log says, and the fields of a preflight for OPTIONS. Each request is sent with and without the API key, so that
 it is seen whether a service asks for one."""
@@ -11,6 +14,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import subprocess
 import sys
 
@@ -24,11 +28,12 @@ QUICK = sys.argv[2:] == ["quick"]
 LINES = 400 if QUICK else 2400
 CHANCE = random.Random(15)
 KEY = "an-api-key"
+DENIED = "127.0.0.3"
 KEYS = {"keys": {"type": "apiKey", "keys": {"b": "sha256:a4d8a6e02ac1a7dc0a1aa0e1ab2ea0d2ad8d2a2a1f0fd4d7e9fb3b4b1f4f4f4f"}}}
 
 
-def files(ports):
-    """Returns services and other keys of the old and of the new file."""
+def files(ports, listeners):
+    """Returns services and other keys of the old and of the new file. `listeners`: some services answer on one listener alone."""
     at = [f"http://127.0.0.1:{port}" for port in ports]
     host = ["api.example.com"]
     old = [
@@ -50,27 +55,43 @@ def files(ports):
         {"route": "/reach", "target": f"{at[5]}/deep/reach"}, {"route": "/reach/deep", "target": f"{at[5]}/deep/reach/deep"},
         {"route": "/new", "target": f"{at[5]}/new"},
     ]
+    if listeners:
+        old += [{"route": "/inside", "target": f"{at[0]}/inside", "listeners": ["inside"]}, {"route": "/inner", "target": f"{at[1]}/inner"},
+                {"route": "/both", "target": f"{at[2]}/1", "listeners": ["inside"]}, {"route": "/both", "target": f"{at[3]}/2", "listeners": ["public"]}]
+        new += [{"route": "/inside", "target": f"{at[0]}/inside"}, {"route": "/inner", "target": f"{at[1]}/inner", "listeners": ["inside"]},
+                {"route": "/both", "target": f"{at[2]}/1", "listeners": ["inside"]}, {"route": "/both", "target": f"{at[4]}/2", "listeners": ["public"]}]
     plain = {"cors": {"forwardOptions": True}, "auth": KEYS, "authFailures": False}
-    return (old, plain), (new, {**plain, "deny": ["127.0.0.3"], "limits": {"bodyBytes": "1KB"}, "cors": False})
+    return (old, plain), (new, {**plain, "deny": [DENIED], "limits": {"bodyBytes": "1KB"}, "cors": False})
 
 
 PATHS = ["/users", "/users/7", "/users/7?x=1", "/users/admin", "/users/admin/x", "/auth", "/auth/login?a=b", "/moved/x", "/gone", "/gone/x/y", "/strip/a",
          "/strip", "/kept/1", "/open/1", "/open", "/named/x", "/same/1", "/same?q", "/slash/a%2Fb", "/slash/a", "/several/1", "/reach/a",
-         "/reach/deep/er", "/new/1", "/nowhere", "/users/../auth", "/users%2F7", "/users/%41", "/q\"uote\\", "/users/%zz", "*"]
+         "/reach/deep/er", "/new/1", "/nowhere", "/users/../auth", "/users%2F7", "/users/%41", "/q\"uote\\", "/users/%zz", "*",
+         "/inside/1", "/inner/1", "/both/1"]
 METHODS = ["GET"] * 6 + ["POST", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"]
 HOSTS = ["api.example.com", "www.example.com", "example.com", "other.test:81"]
 
 
 class Client:
-    """Connections of one address to one gateway."""
+    """Connections of one address to one listener of a gateway."""
 
-    def __init__(self, gateway, address):
-        self.gateway, self.address, self.peer = gateway, address, None
+    def __init__(self, port, address, is_secure):
+        self.port, self.address, self.is_secure, self.peer = port, address, is_secure, None
+
+    def connect(self):
+        peer = socket.create_connection(("127.0.0.1", self.port), world.PATIENCE, (self.address, 0))
+        if self.is_secure:
+            context = ssl.create_default_context(cafile=path("cert.pem"))
+            peer = context.wrap_socket(peer, server_hostname="localhost")
+        return peer
 
     def ask(self, bytes_, method):
-        """Sends a request. Returns the status; 0 if there is no response."""
+        """Sends a request. Returns the status; None where the gateway cuts the client before its handshake."""
         if self.peer is None:
-            self.peer = socket.create_connection(("127.0.0.1", self.gateway.port), world.PATIENCE, (self.address, 0))
+            try:
+                self.peer = self.connect()
+            except (ssl.SSLEOFError, ConnectionResetError):
+                return None
         self.peer.sendall(bytes_)
         answer = b""
         while b"\r\n\r\n" not in answer:
@@ -89,16 +110,38 @@ class Client:
 
 
 class Side:
-    """One gateway, and its clients by their addresses."""
+    """One gateway, and its clients by their addresses and listeners. `has_tls`: there is a second listener, with TLS."""
 
-    def __init__(self, services, more):
-        self.gateway = Gateway(services, **more)
+    def __init__(self, services, more, has_tls):
+        self.tls = next(PORTS) if has_tls else None
+        self.gateway = Gateway(services, **more, **({"listen": self.listen} if has_tls else {}))
         self.config = path(f"{self.gateway.name}.json")
         self.clients = {}
 
-    def ask(self, bytes_, method, address):
-        client = self.clients.setdefault(address, Client(self.gateway, address))
-        return client.ask(bytes_, method)
+    def listen(self, port):
+        secure = {"certificates": [{"cert": path("cert.pem"), "key": path("key.pem")}]}
+        return [{"address": f"127.0.0.1:{port}", "name": "public"}, {"address": f"127.0.0.1:{self.tls}", "name": "inside", "tls": secure}]
+
+    def ask(self, bytes_, method, address, is_secure):
+        port = self.tls if is_secure else self.gateway.port
+        client = self.clients.setdefault((address, port), Client(port, address, is_secure))
+        status = client.ask(bytes_, method)
+        if status is None:
+            # A denied client is cut before its handshake. Diff says what it would get over a plain connection.
+            must(is_secure and address == DENIED, f"{address} is cut")
+            status = self.ask(bytes_, method, address, False)
+            must(status in (400, 403), f"{address} gets {status}")
+        return status
+
+    def as_on(self, other):
+        """Returns the path of the same file with the addresses of another gateway, whose log is read."""
+        with open(self.config, encoding="ascii") as file:
+            config = json.load(file)
+        with open(other.config, encoding="ascii") as file:
+            config["listen"] = json.load(file)["listen"]
+        with open(self.config + ".log.json", "w", encoding="ascii") as file:
+            json.dump(config, file)
+        return file.name
 
     def log(self, lines):
         """Returns the lines of the access log, once there are so many."""
@@ -119,18 +162,19 @@ def generate(side):
         body = b"x" * CHANCE.choice([0, 3, 2000]) if method in ("POST", "PUT") else b""
         absolute = f"http://{host}" if CHANCE.random() < 0.1 and target != "*" else ""
         bytes_ = f"{method} {absolute}{target} {version}\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-        side.ask(bytes_, method.encode(), f"127.0.0.{CHANCE.randint(1, 4)}")
+        is_secure = side.tls is not None and CHANCE.random() < 0.5
+        side.ask(bytes_, method.encode(), f"127.0.0.{CHANCE.randint(1, 4)}", is_secure)
 
 
 def requests_of(log):
-    """Returns the requests of a log as diff reads them: number of the line, method, target, version, host, body and client."""
+    """Returns the requests of a log as diff reads them: number of the line, method, target, version, host, body, client and listener."""
     for number, line in enumerate(log, 1):
         if line.startswith(b"{"):
             members = json.loads(line)
             if not (members["method"] and members["path"] and members["proto"]):
                 continue
             parts = [members[name].encode("latin-1") for name in ("method", "path", "proto")]
-            host, size, client = members["host"], members["bytesIn"], members["client"]
+            host, size, client, listener = (members[name] for name in ("host", "bytesIn", "client", "listener"))
         else:
             found = re.match(rb'(\S+) \S+ .*? \[[^]]*\] "((?:[^"\\]|\\.)*)" ', line)
             if not found:
@@ -139,14 +183,14 @@ def requests_of(log):
             parts = text.split(b" ")
             if len(parts) != 3:
                 continue
-            host, size, client = None, 0, found[1].decode()
-        yield number, *parts, host, size, client
+            host, size, client, listener = None, 0, found[1].decode(), None
+        yield number, *parts, host, size, client, listener
 
 
-def replayed(side, upstreams, log):
+def replayed(side, upstreams, log, writer):
     """Returns what becomes of each request of the log, and how many have no host."""
     outcomes, without_host, sent = [], 0, 0
-    for number, method, target, version, host, size, client in requests_of(log):
+    for number, method, target, version, host, size, client, listener in requests_of(log):
         authority = re.match(rb"http://([^/?]*)", target)
         known = authority[1].decode() if authority else host
         without_host += known is None
@@ -159,7 +203,8 @@ def replayed(side, upstreams, log):
         seen = []
         for key in ("", f"X-Api-Key: {KEY}\r\n"):
             bytes_ = b"%s %s %s\r\n%s%s\r\n" % (method, target, version, fields.encode(), key.encode())
-            status = side.ask(bytes_ + b"x" * size, method, client)
+            is_secure = writer.tls is not None and listener == f"127.0.0.1:{writer.tls}"
+            status = side.ask(bytes_ + b"x" * size, method, client, is_secure)
             sent += 1
             up = [upstream.requests.get_nowait() for upstream in upstreams for _ in range(upstream.requests.qsize())]
             must(len(up) <= 1, f"{bytes_} went up {len(up)} times")
@@ -200,9 +245,9 @@ def read_group(text):
     return "status", int(re.match(r"\d+", text)[0])
 
 
-def says(before, after, log):
+def says(files_, log):
     """Returns what diff prints about a log."""
-    run = subprocess.run([Gateway.binary, "diff", before.config, after.config, "--log", "-"], input=b"\n".join(log) + b"\n",
+    run = subprocess.run([Gateway.binary, "diff", *files_, "--log", "-"], input=b"\n".join(log) + b"\n",
                          capture_output=True, check=False, timeout=60)
     must(run.returncode == 1, f"diff ends with {run.returncode}: {run.stderr.decode()}")
     return run.stdout.decode()
@@ -221,17 +266,19 @@ def groups_of(text):
     return said, further
 
 
-def check(old, new, upstreams, log, name):
+def check(old, new, upstreams, log, name, writer):
     """Compares what diff says of a log with what the two gateways do."""
-    before, after = Side(*old), Side(*new)
-    one, without_host = replayed(before, upstreams, log)
-    two, _ = replayed(after, upstreams, log)
+    has_tls = writer.tls is not None
+    before, after = Side(*old, has_tls), Side(*new, has_tls)
+    one, without_host = replayed(before, upstreams, log, writer)
+    two, _ = replayed(after, upstreams, log, writer)
+    of_both = [side.as_on(writer) for side in (before, after)]
     real, changed = collections.Counter(), 0
     for (_, method, was, of), (_, _, is_, to) in zip(one, two):
         if (was, of if was[0] == "up" else None) != (is_, to if is_[0] == "up" else None):
             changed += 1
             real[method.decode(), group_of(was, of, old[0]), group_of(is_, to, new[0])] += 1
-    text = says(before, after, log)
+    text = says(of_both, log)
     total = re.search(r"^([\d,]+) of ([\d,]+) requests? go elsewhere$", text, re.MULTILINE)
     must(total, f"diff counts nothing: {text}")
     counts = [int(count.replace(",", "")) for count in total.groups()]
@@ -242,7 +289,7 @@ def check(old, new, upstreams, log, name):
     said = collections.Counter()
     for method in set(methods.values()):
         part = [line for number, line in enumerate(log, 1) if methods.get(number) == method]
-        shown, further = groups_of(says(before, after, part))
+        shown, further = groups_of(says(of_both, part))
         must(further == 0, f"{method} has more groups than are shown")
         said += shown
     only_real = {key: (count, said.get(key)) for key, count in real.items() if said.get(key) != count}
@@ -261,15 +308,23 @@ def check(old, new, upstreams, log, name):
     print(f"{name}: {len(log)} lines, {counts[1]} requests, {counts[0]} go elsewhere, in {len(real)} groups")
 
 
+def make_certificate():
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-keyout", path("key.pem"), "-out", path("cert.pem")], check=True, capture_output=True)
+
+
 def main():
     Gateway.binary = sys.argv[1]
     hash_ = subprocess.run([Gateway.binary, "hash", "--api-key"], input=KEY.encode(), capture_output=True, check=True).stdout.decode().strip()
     KEYS["keys"]["keys"]["b"] = hash_
     ports = [next(PORTS) for _ in range(6)]
     upstreams = [Upstream(port) for port in ports]
-    old, new = files(ports)
+    make_certificate()
     for name in ("json", "combined"):
-        writer = Side(old[0], {**old[1], "accessLog": name})
+        # The combined log does not name the listener.
+        has_tls = name == "json"
+        old, new = files(ports, has_tls)
+        writer = Side(old[0], {**old[1], "accessLog": name}, has_tls)
         generate(writer)
         log = writer.log(LINES)
         writer.gateway.child.terminate()
@@ -280,7 +335,7 @@ def main():
         for _ in range(5):
             log.insert(CHANCE.randrange(len(log)), b"junk that a shell wrote")
         (services, more), (others, rest) = old, new
-        check((services, {**more, "accessLog": "json"}), (others, {**rest, "accessLog": "json"}), upstreams, log, name)
+        check((services, {**more, "accessLog": "json"}), (others, {**rest, "accessLog": "json"}), upstreams, log, name, writer)
 
 
 if __name__ == "__main__":
