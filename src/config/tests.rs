@@ -354,6 +354,7 @@ fn the_documented_defaults_are_the_defaults() {
         key: RateKey::Ip,
         exempt: PeerSet::default(),
         store: None,
+        exact: false,
     };
     assert_eq!(settings.rate_limit, [rate]);
     assert_eq!(settings.services[0].rate_limit, ServiceRateLimit::Inherited);
@@ -883,6 +884,7 @@ fn services_override_the_top() {
         key: RateKey::Ip,
         exempt: PeerSet::default(),
         store: None,
+        exact: false,
     };
     assert_eq!(
         (a.route.as_str(), &a.rate_limit),
@@ -921,6 +923,7 @@ fn services_override_the_top() {
         key: RateKey::Ip,
         exempt: PeerSet::default(),
         store: None,
+        exact: false,
     };
     assert_eq!(
         off.settings.services[0].rate_limit,
@@ -1356,6 +1359,7 @@ fn failures_are_counted_for_each_client() {
         key: RateKey::Ip,
         exempt: PeerSet::default(),
         store: None,
+        exact: false,
     };
     assert_eq!(limit(""), Some(sixty.clone()));
     assert_eq!(limit(r#","authFailures":false"#), None);

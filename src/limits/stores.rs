@@ -24,6 +24,8 @@ pub const STORE_WHY_CHARS_MAX: usize = 240;
 pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without an answer after which the connection is closed.
 pub const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for which a request of an `exact` limit waits for the answer of the store.
+pub const STORE_EXACT_WAIT: Duration = Duration::from_millis(50);
 /// First pause before a connection is made again. It doubles.
 pub const STORE_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause.

@@ -52,6 +52,8 @@ pub struct RateLimit {
     pub exempt: PeerSet,
     /// `store`: store of the counts that gateways share; `None`: each counts by itself.
     pub store: Option<SharedCount>,
+    /// `exact`: a request waits until the store has counted it.
+    pub exact: bool,
 }
 
 /// Store of a limit's counts.
@@ -391,6 +393,7 @@ mod tests {
             key: RateKey::Ip,
             exempt: PeerSet::default(),
             store: None,
+            exact: false,
         }
     }
 

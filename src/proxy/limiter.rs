@@ -5,12 +5,13 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use super::carried::{CarriedTable, OF_ALL, service_identity};
-use super::ids::{OfRateTable, RateTableId, ServiceId, StoreId};
+use super::ids::{ClientId, OfRateTable, RateTableId, ServiceId, StoreId};
+use super::rate_held::{Counted, Waits};
 use super::rate_owners::{owned, owned_tables, shared_rules};
 use super::rate_queue::StoreQueues;
 use super::rate_rules::{Asked, LISTED, Limited, RateRules, RateState, Stage};
 use super::rules::Rules;
-use super::settings::{ServiceRateLimit, Settings};
+use super::settings::{ServiceRateLimit, Settings, Store};
 use super::state_keys::StateKeys;
 use crate::limits::{RATE_EVICTED_PER_TURN, RATE_LIMITS_MAX};
 use crate::policy::rate::{RateLimit, RateTable, Walk, client_key};
@@ -84,9 +85,10 @@ impl Limiter {
                 owned(&rules.rate, rules.service.own_limits())
             })
         };
-        let stores = keys.stores.clone();
+        let ids = keys.stores.clone();
+        let stores = (&settings.stores[..], &ids[..]);
         let all = (OF_ALL, &settings.rate_limit[..]);
-        keys.rate = self.keep_or_add_all(all, default, &stores);
+        keys.rate = self.keep_or_add_all(all, default, stores);
         let limit = settings.counted_failures();
         keys.failures =
             limit.map(|limit| self.keep_or_add(limit, &mut failures.into_iter().collect()));
@@ -96,7 +98,7 @@ impl Limiter {
                 ServiceRateLimit::Off => RateState::default(),
                 ServiceRateLimit::Own(limits) => {
                     let owner = service_identity(service);
-                    self.keep_or_add_all((&owner, limits), own_of(of_service.id), &stores)
+                    self.keep_or_add_all((&owner, limits), own_of(of_service.id), stores)
                 }
             };
         }
@@ -114,13 +116,13 @@ impl Limiter {
     }
 
     /// Returns the tables of a list of limits: those that there are, with the new limits, or new
-    /// ones. `owner`: identity of the owner. `known`: tables of the same owner. `stores`: keys of the
-    /// stores of the settings.
+    /// ones. `owner`: identity of the owner. `known`: tables of the same owner. `stores`: the stores of
+    /// the settings, and their keys.
     fn keep_or_add_all(
         &mut self,
         (owner, limits): (&[u8], &[RateLimit]),
         mut known: Vec<(RateTableId, &RateLimit)>,
-        stores: &[StoreId],
+        stores: (&[Store], &[StoreId]),
     ) -> RateState {
         let tables = limits
             .iter()
@@ -256,8 +258,7 @@ impl Limiter {
         }
     }
 
-    /// Counts a request by the limits of a stage, if none of them is reached. Returns the quota that a
-    /// response tells of; `None`: no limit counts the request.
+    /// Counts a request of a connection by the limits of a stage, if none of them is reached.
     ///
     /// # Errors
     /// The first limit of the list that is reached, and its place. The request counts in none.
@@ -266,9 +267,9 @@ impl Limiter {
         &mut self,
         rules: &RateRules,
         stage: Stage,
-        asked: &Asked<'_>,
+        (client, asked): (ClientId, &Asked<'_>),
         now: Instant,
-    ) -> Result<Option<Quota>, Limited> {
+    ) -> Result<Counted, Limited> {
         let keys = self.keys(rules, stage, asked);
         for ((place, limit), key) in rules.limits.iter().enumerate().zip(keys) {
             if let (Some(key), Some(table)) = (key, self.tables.get(limit.table)) {
@@ -280,20 +281,29 @@ impl Limiter {
                 judged.map_err(|full| Limited::Full(place, full))?;
             }
         }
-        let mut tightest = None;
+        let (mut tightest, mut waits) = (None, Waits::begin(client, &mut self.queues));
         for ((place, limit), key) in rules.limits.iter().enumerate().zip(keys) {
             if let (Some(key), Some(table)) = (key, self.tables.get_mut(limit.table)) {
                 let quota = match &limit.shared {
                     None => table.count_key(key, now),
-                    Some(rule) => self
-                        .queues
-                        .count(rule.store, (limit.table, table), key, now),
+                    Some(rule) => {
+                        let waiter = rule.is_exact.then(|| waits.at(place));
+                        let table = (limit.table, table);
+                        let counted = self.queues.count(rule.store, table, key, waiter, now);
+                        counted.map(|(quota, waits_here)| {
+                            waits.note(place, waits_here);
+                            quota
+                        })
+                    }
                 };
                 let quota = quota.map_err(|full| Limited::Full(place, full))?;
                 tightest = rules.tighter(tightest, Some(quota.of_limit(place)));
             }
         }
-        Ok(tightest)
+        Ok(Counted {
+            quota: tightest,
+            waits: waits.some(),
+        })
     }
 
     /// Takes back what the limits of a stage have counted for a request.

@@ -52,6 +52,7 @@ mod open_challenges;
 mod outbox;
 pub mod overview;
 mod prepared;
+mod rate_held;
 mod rate_owners;
 mod rate_queue;
 mod rate_rules;

@@ -4,6 +4,7 @@ use super::carried::{OF_ALL, OF_FAILURES, service_identity};
 use super::ids::{RateTableId, StoreId};
 use super::rate_rules::{RateState, SharedRule};
 use super::rules::Rules;
+use super::settings::Store;
 use crate::policy::meter::Algorithm;
 use crate::policy::rate::RateLimit;
 use crate::policy::store::keys::StoreKeys;
@@ -75,19 +76,23 @@ pub(super) fn identity(owner: &[u8], limits: &[&RateLimit], place: usize) -> Vec
     identity
 }
 
-/// Returns what the limits of an owner share. `stores`: keys of the stores of the settings.
+/// Returns what the limits of an owner share. `stores`: the stores of the settings, and their keys.
 pub(super) fn shared_rules(
     owner: &[u8],
     limits: &[RateLimit],
-    stores: &[StoreId],
+    (stores, ids): (&[Store], &[StoreId]),
 ) -> Vec<Option<SharedRule>> {
     let all = limits.iter().collect::<Vec<_>>();
     let limits = limits.iter().enumerate();
     let rules = limits.map(|(place, limit)| {
-        let store = *stores.get(limit.store?.store)?;
+        let number = limit.store?.store;
         let owner = identity(owner, &all, place);
-        let keys = StoreKeys::new(&owner, limit.window, limit.ipv6_prefix);
-        Some(SharedRule { store, keys })
+        Some(SharedRule {
+            store: *ids.get(number)?,
+            keys: StoreKeys::new(&owner, limit.window, limit.ipv6_prefix),
+            is_exact: limit.exact,
+            is_closed: stores.get(number)?.is_closed,
+        })
     });
     rules.collect()
 }

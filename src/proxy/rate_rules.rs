@@ -54,6 +54,10 @@ pub(super) struct SharedRule {
     pub(super) store: StoreId,
     /// Keys of the clients, in the store and in the table.
     pub(super) keys: StoreKeys,
+    /// A request waits until the store has counted it.
+    pub(super) is_exact: bool,
+    /// While the store is down, requests are refused.
+    pub(super) is_closed: bool,
 }
 
 /// Reason why a limit refuses a request.

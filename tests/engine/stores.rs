@@ -683,3 +683,306 @@ proptest! {
         }
     }
 }
+
+// --- exact ---
+
+/// Returns a configuration with an `exact` limit of this many requests. `keys`: further ones of the
+/// store.
+fn exact(requests: u32, keys: &str) -> String {
+    config(requests, keys).replace(r#""window": "60s""#, r#""window": "60s", "exact": true"#)
+}
+
+/// Sends a request over a connection of its own.
+fn begin(world: &mut World) -> Client {
+    let client = world.connect();
+    world.send(client, "GET /a HTTP/1.1\r\nHost: gate\r\n\r\n");
+    client
+}
+
+/// Returns the status of the response that has come; `None`: none has.
+fn status(world: &mut World, client: Client) -> Option<u16> {
+    let text = world.received(client);
+    let status = text.get(9..12)?;
+    Some(status.parse().expect("a number"))
+}
+
+impl Gateway {
+    fn begin(&mut self, count: usize) -> Vec<Client> {
+        (0..count).map(|_| begin(&mut self.world)).collect()
+    }
+
+    fn statuses(&mut self, clients: &[Client]) -> Vec<Option<u16>> {
+        let clients = clients.iter();
+        clients
+            .map(|client| status(&mut self.world, *client))
+            .collect()
+    }
+}
+
+#[test]
+fn an_exact_limit_waits_for_the_store_and_passes_as_many_as_it_says() {
+    let mut server = Server::default();
+    let [mut one, mut two] = [(), ()].map(|()| Gateway::new(&exact(5, ""), &mut server));
+    let (of_one, of_two) = (one.begin(4), two.begin(4));
+    assert_eq!(one.statuses(&of_one), [None; 4], "they wait");
+    one.exchange(&mut server);
+    assert_eq!(one.statuses(&of_one), [Some(204); 4]);
+    assert_eq!(two.statuses(&of_two), [None; 4]);
+    two.exchange(&mut server);
+    let limited = Some(429);
+    assert_eq!(
+        two.statuses(&of_two),
+        [Some(204), limited, limited, limited]
+    );
+    assert_eq!(server.counts(), [8]);
+    // What was refused is given back.
+    two.exchange(&mut server);
+    assert_eq!(server.counts(), [5]);
+    assert_eq!(two.ask(), 429, "known here: the store is not asked");
+    two.world.wait(0);
+    assert!(two.world.take_upstream(two.store).is_empty());
+    let last = one.begin(1);
+    one.exchange(&mut server);
+    assert_eq!(one.statuses(&last), [limited]);
+}
+
+#[test]
+fn an_exact_limit_waits_no_longer_than_the_store_may_take() {
+    for (keys, expected) in [("", 204), (r#", "onFailure": "closed""#, 503)] {
+        let mut server = Server::default();
+        let mut gateway = Gateway::new(&exact(3, keys), &mut server);
+        let clients = gateway.begin(2);
+        gateway.world.wait(0);
+        gateway.world.wait(49);
+        assert_eq!(gateway.statuses(&clients), [None; 2]);
+        // The wheel fires a slot late.
+        gateway.world.wait(130);
+        assert_eq!(gateway.statuses(&clients), [Some(expected); 2]);
+        // Late answers are those to other requests: the next one of the connection still waits.
+        let bytes = gateway.world.take_upstream(gateway.store);
+        gateway
+            .world
+            .send(clients[0], "GET /a HTTP/1.1\r\nHost: gate\r\n\r\n");
+        let late = server.answer(&bytes, gateway.world.now.as_millis());
+        gateway.world.reply(gateway.store, late);
+        assert_eq!(gateway.statuses(&clients), [None; 2], "{keys}");
+        gateway.exchange(&mut server);
+        assert_eq!(gateway.statuses(&clients)[0], Some(204));
+        let counted = if expected == 204 { 3 } else { 1 };
+        assert_eq!(server.counts(), [counted], "{keys}: refused is given back");
+    }
+}
+
+#[test]
+fn an_exact_limit_waits_for_no_store_that_is_down() {
+    for (keys, expected) in [("", 204), (r#", "onFailure": "closed""#, 503)] {
+        let mut server = Server::default();
+        let mut gateway = Gateway::new(&exact(9, keys), &mut server);
+        let clients = gateway.begin(2);
+        gateway.world.wait(0);
+        let more = gateway.begin(1);
+        // Some are on the way, one is in the queue.
+        gateway.world.finish_upstream(gateway.store);
+        gateway.world.wait(0);
+        assert_eq!(gateway.statuses(&clients), [Some(expected); 2]);
+        assert_eq!(gateway.statuses(&more), [Some(expected)]);
+        assert_eq!(gateway.ask(), expected);
+    }
+}
+
+#[test]
+fn an_exact_limit_of_a_list_counts_in_all_or_none() {
+    let config = r#"{ "stores": { "main": { "url": "redis://10.0.0.9" } },
+        "rateLimit": [ { "requests": 3, "window": "60s", "headers": "x" },
+            { "requests": 2, "window": "60s", "store": "main", "exact": true, "key": "header:X-T" } ],
+        "services": [ { "route": "/a", "respond": { "status": 204 } } ] }"#;
+    let mut server = Server::default();
+    let [mut one, mut two] = [(), ()].map(|()| Gateway::new(config, &mut server));
+    let mut ask = |gateway: &mut Gateway, tenant: &str| {
+        let client = gateway.world.connect();
+        let text = format!("GET /a HTTP/1.1\r\nHost: gate\r\nX-T: {tenant}\r\n\r\n");
+        gateway.world.send(client, text);
+        gateway.exchange(&mut server);
+        gateway.world.received(client)
+    };
+    for (tenant, of_one, of_two) in [
+        ("a", "204", "204"),
+        ("a", "429", "429"),
+        ("b", "204", "204"),
+        ("c", "204", "204"),
+    ] {
+        for (gateway, expected) in [(&mut one, of_one), (&mut two, of_two)] {
+            let text = ask(gateway, tenant);
+            assert_eq!(&text[9..12], expected, "{tenant}: {text}");
+        }
+    }
+    // The three that have passed are all that the first limit has counted.
+    assert_eq!(&ask(&mut one, "d")[9..12], "429");
+    assert_eq!(server.counts(), [2, 2, 2]);
+}
+
+/// Limits by a credential wait after authentication, and what the others have counted is given back.
+#[test]
+fn an_exact_limit_by_a_credential() {
+    let key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let config = format!(
+        r#"{{ "stores": {{ "main": {{ "url": "redis://10.0.0.9" }} }},
+            "auth": {{ "keys": {{ "type": "apiKey", "header": "X-API-Key", "keys": {{ "a": "sha256:{key}" }} }} }},
+            "rateLimit": [ {{ "requests": 9, "window": "60s" }},
+                {{ "requests": 2, "window": "60s", "store": "main", "exact": true, "key": "consumer" }} ],
+            "services": [ {{ "route": "/a", "auth": "keys", "respond": {{ "status": 204 }} }} ] }}"#
+    );
+    let mut server = Server::default();
+    let [mut one, mut two] = [(), ()].map(|()| Gateway::new(&config, &mut server));
+    let ask = |gateway: &mut Gateway, key: &str| {
+        let client = gateway.world.connect();
+        let text = format!("GET /a HTTP/1.1\r\nHost: gate\r\nX-API-Key: {key}\r\n\r\n");
+        gateway.world.send(client, text);
+        client
+    };
+    let refused = ask(&mut one, "wrong");
+    assert_eq!(one.statuses(&[refused]), [Some(401)]);
+    let good = [ask(&mut one, "test"), ask(&mut one, "test")];
+    assert_eq!(one.statuses(&good), [None; 2]);
+    one.exchange(&mut server);
+    assert_eq!(one.statuses(&good), [Some(204); 2]);
+    let late = ask(&mut two, "test");
+    two.exchange(&mut server);
+    assert_eq!(two.statuses(&[late]), [Some(429)]);
+    two.exchange(&mut server);
+    assert_eq!(server.counts(), [2]);
+}
+
+#[test]
+fn a_client_that_goes_while_it_waits() {
+    let mut server = Server::default();
+    let mut gateway = Gateway::new(&exact(2, ""), &mut server);
+    let clients = gateway.begin(2);
+    gateway.world.wait(0);
+    gateway.world.finish(clients[0]);
+    gateway.exchange(&mut server);
+    assert_eq!(status(&mut gateway.world, clients[1]), Some(204));
+    assert_eq!(gateway.ask(), 429, "it has counted");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Three gateways, an exact limit and a store that answers in time: whatever the order in which counts
+    /// and answers arrive, never one request too many passes, and never one too few (I15).
+    #[test]
+    fn an_exact_limit_is_exact(events in events(), limit in 3..20_usize) {
+        let mut server = Server::default();
+        let requests = u32::try_from(limit).expect("small");
+        let mut gateways = [(), (), ()].map(|()| Gateway::new(&exact(requests, ""), &mut server));
+        let mut wires = [const { String::new() }; 3];
+        let mut waiting = [const { Vec::new() }; 3];
+        let (mut asked, mut passed) = (0, 0);
+        let take = |waiting: &mut Vec<Client>, gateway: &mut Gateway| {
+            let mut passed = 0;
+            waiting.retain(|client| match status(&mut gateway.world, *client) {
+                None => true,
+                Some(status) => {
+                    assert!([204, 429].contains(&status));
+                    passed += usize::from(status == 204);
+                    false
+                }
+            });
+            passed
+        };
+        for event in events {
+            match event {
+                Event::Requests(at, count) => {
+                    asked += usize::from(count);
+                    waiting[at].extend(gateways[at].begin(count.into()));
+                    gateways[at].world.wait(0);
+                }
+                Event::Reads(at) => {
+                    let bytes = gateways[at].world.take_upstream(gateways[at].store);
+                    wires[at].push_str(&server.answer(&bytes, gateways[at].world.now.as_millis()));
+                }
+                Event::Arrives(at) => {
+                    let text = std::mem::take(&mut wires[at]);
+                    gateways[at].world.reply(gateways[at].store, text);
+                }
+                // Answers are in time.
+                Event::Passes(_) => {}
+            }
+            for (waiting, gateway) in waiting.iter_mut().zip(&mut gateways) {
+                passed += take(waiting, gateway);
+            }
+            prop_assert!(passed <= limit, "{passed} of {limit}");
+        }
+        for _ in 0..3 {
+            for (gateway, wire) in gateways.iter_mut().zip(&mut wires) {
+                let text = std::mem::take(wire);
+                gateway.world.reply(gateway.store, text);
+                gateway.exchange(&mut server);
+            }
+        }
+        for (waiting, gateway) in waiting.iter_mut().zip(&mut gateways) {
+            passed += take(waiting, gateway);
+            prop_assert!(waiting.is_empty(), "each has its answer");
+        }
+        prop_assert_eq!(passed, limit.min(asked));
+        prop_assert_eq!(server.counts().iter().sum::<i64>(), i64::try_from(passed).expect("small"));
+    }
+
+    /// An exact limit, and a store that answers late, twice, never or wrong, ends connections and loses its
+    /// counts (F22): each request has its answer in time, and no gateway passes more than its limit (I15).
+    #[test]
+    fn an_exact_limit_whatever_a_store_does(deeds in deeds(), limit in 3..40_u32) {
+        let mut server = Server::default();
+        let mut gateways = [(), (), ()].map(|()| Gateway::new(&exact(limit, ""), &mut server));
+        let mut wires = [const { String::new() }; 3];
+        // Clients that wait, each with the time of its request.
+        let mut waiting = [const { Vec::<(Client, u64)>::new() }; 3];
+        let (mut passed, mut spent) = ([0_u32; 3], 0);
+        for deed in deeds {
+            match deed {
+                Deed::Requests(at, count) => {
+                    let now = gateways[at].world.now.as_millis();
+                    let clients = gateways[at].begin(count.into());
+                    waiting[at].extend(clients.into_iter().map(|client| (client, now)));
+                    gateways[at].world.wait(0);
+                }
+                Deed::Reads(at) => {
+                    let bytes = gateways[at].world.take_upstream(gateways[at].store);
+                    wires[at].push_str(&server.answer(&bytes, gateways[at].world.now.as_millis()));
+                }
+                Deed::Arrives(at, times) => {
+                    let text = std::mem::take(&mut wires[at]);
+                    for _ in 0..times {
+                        gateways[at].world.reply(gateways[at].store, &text);
+                    }
+                }
+                Deed::Drops(at) => wires[at].clear(),
+                Deed::Wrong(at, which) => gateways[at].world.reply(gateways[at].store, WRONG[which]),
+                Deed::Ends(at) => gateways[at].world.finish_upstream(gateways[at].store),
+                Deed::Loses => server.keys.clear(),
+                Deed::Passes(millis) if spent + millis < 40_000 => {
+                    spent += millis;
+                    for (gateway, wire) in gateways.iter_mut().zip(&mut wires) {
+                        gateway.world.wait(millis);
+                        accept_again(gateway, wire);
+                    }
+                }
+                Deed::Passes(_) => {}
+            }
+            for ((waiting, gateway), passed) in waiting.iter_mut().zip(&mut gateways).zip(&mut passed) {
+                let now = gateway.world.now.as_millis();
+                waiting.retain(|(client, since)| match status(&mut gateway.world, *client) {
+                    None => {
+                        assert!(now < since + 300, "it waits for {} ms", now - since);
+                        true
+                    }
+                    Some(status) => {
+                        assert!([204, 429].contains(&status));
+                        *passed += u32::from(status == 204);
+                        false
+                    }
+                });
+            }
+            prop_assert!(passed.iter().all(|passed| *passed <= limit), "{passed:?} of {limit}");
+        }
+    }
+}

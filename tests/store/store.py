@@ -97,6 +97,21 @@ def counts_under_load(store):
     )
 
 
+def exactly(store):
+    """An exact limit under load: not one request too many, and not one too few unless an answer was late (503)."""
+    requests = 3_000 if QUICK else 30_000
+    limit = requests // GATEWAYS
+    gateways = three(store.port, limit, store={"onFailure": "closed"}, exact=True)
+    load = Load(gateways, 2, requests)
+    statuses = load.done()
+    passed, late = statuses[204], statuses.get(503, 0)
+    must(set(statuses) <= {204, 429, 503} and passed <= limit, statuses)
+    must(passed == limit or late, statuses)
+    until(lambda: store.counts() == [passed], lambda: f"the store has {store.counts()}, and {passed} passed")
+    stop(*gateways)
+    say(f"{load.sent} requests at once of an exact limit: {passed} pass of {limit}, {late} had a late answer")
+
+
 def many_clients(store):
     """Each client has a key, and the store has for each what passed."""
     clients, requests = 50, 3_000 if QUICK else 30_000
@@ -367,7 +382,7 @@ def main():
     secrets()
     tls()
     fake()
-    for row in (counts_under_load, many_clients, empty, stopped, slow, full, cut_at_each_byte):
+    for row in (counts_under_load, exactly, many_clients, empty, stopped, slow, full, cut_at_each_byte):
         store.client().flushall()
         row(store)
     if not QUICK:

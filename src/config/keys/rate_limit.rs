@@ -40,6 +40,7 @@ pub(crate) fn defaults(report: &mut Report<'_>) -> RateLimit {
         key: RateKey::Ip,
         exempt: PeerSet::default(),
         store: None,
+        exact: false,
     }
 }
 
@@ -179,7 +180,18 @@ fn rate_limit(
             .map_or(base.key, |place| key(place, report)),
         exempt: exempt.map_or(base.exempt, |place| networks::compile(place, report)),
         store,
+        exact: match object.get("exact") {
+            Some(_) => object.flag("exact", report),
+            None => base.exact,
+        },
     };
+    if limit.exact && limit.algorithm != Algorithm::Fixed {
+        let place = object.get("exact").unwrap_or(place);
+        place.fail_bare(
+            report,
+            "has a store count each request, which only \"fixed\" windows do; remove \"algorithm\", or write \"exact\": false",
+        );
+    }
     if limit.store.is_some() && limit.algorithm != Algorithm::Fixed {
         let place = object.get("store").unwrap_or(place);
         place.fail_bare(

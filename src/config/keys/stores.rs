@@ -187,6 +187,12 @@ mod tests {
             (valid, r#"{ "store": "x" }"#, "\"stores\" has no such name"),
             (
                 valid,
+                r#"{ "exact": true, "algorithm": "bucket" }"#,
+                "has a store count each request, which only \"fixed\" windows do",
+            ),
+            (valid, r#"{ "exact": 1 }"#, "must be true or false"),
+            (
+                valid,
                 r#"{ "store": "main", "algorithm": "sliding" }"#,
                 "only \"fixed\" windows",
             ),

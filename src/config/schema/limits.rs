@@ -119,6 +119,12 @@ pub static RATE_LIMIT: Table = Table {
             default: Fallback::Nothing,
             about: "Store through which gateways share the counts; without it each gateway counts by itself.",
         },
+        Key {
+            name: "exact",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether a request waits, at most 50 ms, until the store has counted it, so that none is too many.",
+        },
     ],
 };
 

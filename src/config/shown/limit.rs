@@ -49,7 +49,8 @@ pub(crate) fn whole(limit: &RateLimit) -> String {
     } else {
         ""
     };
-    described(limit, &clients) + shared
+    let exact = if limit.exact { ", exact" } else { "" };
+    described(limit, &clients) + shared + exact
 }
 
 fn described(limit: &RateLimit, clients: &str) -> String {

@@ -4,6 +4,7 @@
 //! ```text
 //! count:   passed + 1, unsent + 1       at once, as without a store
 //! send:    unsent --> in flight         at the end of the turn
+//! ask:     passed + 1, in flight + 1    a request that waits goes to the store by itself
 //! answer:  in flight - number; passed = max(passed, total + in flight + unsent); end = now + left
 //! ```
 
@@ -59,6 +60,51 @@ impl RateTable {
     ) -> Result<(Quota, Option<WindowId>), Full> {
         let quota = self.count_key(client, now)?;
         Ok((quota, self.note(client, 1, has_room)))
+    }
+
+    /// Counts a request that waits for the answer of the store. Returns what the client has left, and
+    /// the window, of which one request is to be sent.
+    ///
+    /// # Errors
+    /// The limit is reached.
+    #[cold]
+    pub fn ask_shared(
+        &mut self,
+        client: u128,
+        now: Instant,
+    ) -> Result<(Quota, Option<WindowId>), Full> {
+        let quota = self.count_key(client, now)?;
+        let key = self.index.get(&client).copied();
+        let share = key.and_then(|key| self.share(key));
+        if let Some(share) = share {
+            share.in_flight = share.in_flight.saturating_add(1);
+        }
+        Ok((quota, key.map(WindowId)))
+    }
+
+    /// Returns the client of a window; `None`: the window is over.
+    pub fn client_of(&self, window: WindowId) -> Option<u128> {
+        self.windows.get(window.0).map(|window| window.client)
+    }
+
+    /// Judges a request by its place among all requests of its window; `None`: the window is over.
+    /// Returns what the client has left.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub fn judge_place(
+        &self,
+        window: WindowId,
+        place: u64,
+        now: Instant,
+    ) -> Option<Result<Quota, Full>> {
+        let end = self.windows.get(window.0)?.end;
+        let left = u64::from(self.limit.requests).checked_sub(place);
+        let wait = end.since(now);
+        Some(match left {
+            Some(left) => Ok(Quota::new(u32::try_from(left).unwrap_or(u32::MAX), end)),
+            None => Err(Full { wait, end }),
+        })
     }
 
     /// Takes back what a request of a client was counted for, and returns the window if it has to be
@@ -158,6 +204,7 @@ mod tests {
             key: RateKey::Ip,
             exempt: PeerSet::default(),
             store: Some(SharedCount { store: 0 }),
+            exact: false,
         };
         RateTable::new(limit, 1)
     }

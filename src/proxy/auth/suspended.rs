@@ -1,9 +1,11 @@
-//! Requests that wait for a provider. The head stays in the client's inbox, and nothing more is
+//! Requests that wait for a provider, or for the store of a limit. The head stays in the client's inbox, and nothing more is
 //! read. When the result arrives, the head is processed again from the start, with the result
 //! known.
 
 use super::super::ids::{ClientId, LookupId};
 use super::super::log_entry::AccessLogEntry;
+use super::super::rate_held::RateHeld;
+use super::super::rate_queue::Judged;
 use super::super::rules::ServiceRules;
 use super::lookup::auth_timeout;
 use super::{AuthEnv, AuthProgress, Authenticator, LookupResult, Resolved};
@@ -22,6 +24,8 @@ pub(in crate::proxy) struct SuspendedRequest {
     /// the provider have changed: it has what is left of that one's time.
     keeps_deadline: bool,
     progress: AuthProgress,
+    /// Limits that wait for a store.
+    pub(in crate::proxy) rate: Option<Box<RateHeld>>,
 }
 
 impl SuspendedRequest {
@@ -45,6 +49,12 @@ impl SuspendedRequest {
         };
         self.deadline = now.after(span);
         span
+    }
+
+    /// Takes the answer of a store. Returns true if the request waits for no other.
+    pub(in crate::proxy) fn judge(&mut self, judged: Judged) -> bool {
+        let held = self.rate.as_mut();
+        held.is_some_and(|held| held.judge(judged))
     }
 
     /// Returns the lookup that the request waits for.
@@ -86,13 +96,16 @@ impl Authenticator {
         self.leave_lookup(id, lookup, env);
     }
 
-    /// Records that no result came in time (503).
+    /// Records that no result came in time (503), or no answer of a store.
     pub(in crate::proxy) fn timed_out(
         &mut self,
         id: ClientId,
         suspended: &mut SuspendedRequest,
         env: &mut AuthEnv<'_>,
     ) {
+        if let Some(held) = &mut suspended.rate {
+            held.time_out();
+        }
         if let Some((lookup, position)) = suspended.lookup.take() {
             self.leave_lookup(id, lookup, env);
             let late = LookupResult::Down(Outcome::UpstreamTimeout);

@@ -20,6 +20,7 @@ use super::super::auth::SuspendedRequest;
 use super::super::command::ListenerKind;
 use super::super::ids::ExchangeId;
 use super::super::outbox::Outbox;
+use super::super::rate_queue::Judged;
 use super::super::transfer::Transfer;
 use crate::buffer::Buffer;
 use crate::http::head::HeadScan;
@@ -77,7 +78,8 @@ pub(in crate::proxy) enum Phase {
         /// True if this request's first byte has come: from then on `timeouts.head` runs.
         started: bool,
     },
-    /// A request waits for a provider to say whether it is let in; its head stays in the inbox.
+    /// A request waits for a provider, or a store, to say whether it is let in; its head stays in the
+    /// inbox.
     Suspended(Box<SuspendedRequest>),
     /// An exchange with an upstream, or the tunnel that it became.
     Exchange(ExchangeId),
@@ -126,7 +128,20 @@ impl Client {
         }
     }
 
-    /// Takes the request out that waits for a provider.
+    /// Takes the request out that waits for a store, if this answer was the last for it.
+    #[cold]
+    pub(in crate::proxy) fn take_judged(
+        &mut self,
+        judged: Judged,
+    ) -> Option<Box<SuspendedRequest>> {
+        let is_over = match &mut self.phase {
+            Phase::Suspended(suspended) => suspended.judge(judged),
+            _ => false,
+        };
+        is_over.then(|| self.take_suspended())?
+    }
+
+    /// Takes the request out that waits for a provider or a store.
     pub(in crate::proxy) fn take_suspended(&mut self) -> Option<Box<SuspendedRequest>> {
         if !matches!(self.phase, Phase::Suspended(_)) {
             return None;

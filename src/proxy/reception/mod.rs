@@ -4,6 +4,7 @@
 //! The decision about a request is made in [`admission`], in a fixed order; this file
 //! carries the decision out. Authentication is the last: a request that is let in gets an exchange.
 
+mod authorize;
 mod forwarding;
 mod limits;
 mod replies;
@@ -12,11 +13,11 @@ use core::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::limits::Stopped;
 use self::replies::{
     certificate_reply, drainable, origin, rate_limited_reply, redirect_reply, refused_reply,
-    unauthorized_reply,
 };
-use super::auth::{Asking, AuthDecision, AuthEnv, Authenticator, SuspendedRequest};
+use super::auth::{Authenticator, SuspendedRequest};
 use super::challenges;
 use super::client::{Clients, LocalReply, Phase, Place, asks_for_head};
 use super::command::ListenerKind;
@@ -26,20 +27,21 @@ use super::heads::Content;
 use super::ids::{ClientId, ExchangeId};
 use super::limiter::Limiter;
 use super::log_entry::AccessLogEntry;
-use super::rules::{Rules, ServiceRules};
+use super::rules::Rules;
 use super::tries::Verdict;
 use super::upstream::Upstreams;
 use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::head::RequestHead;
 use crate::observe::access::{Entrance, Outcome};
-use crate::policy::admission::{self, Answer, Counted, Decision, Request, RouteMatch};
+use crate::policy::admission::{self, Admission, Answer, Counted, Decision, Request};
 use crate::policy::auth::grant::Grant;
 use crate::policy::entrance::ServiceEntrance;
 use crate::policy::forward::Peer;
 use crate::policy::rate_fields::Quota;
 use crate::policy::reply::Reply;
 use crate::policy::router::Router;
+use crate::time::Duration;
 
 /// Bytes of a malformed request's first line that are logged.
 const MALFORMED_LINE_BYTES: usize = 1024;
@@ -120,12 +122,12 @@ impl Reception<'_> {
             }
         };
         let admission = admission::decide(&rules.admission(routes), &request, client, redirects);
-        if let Counted::For(service) = admission.counted
-            && suspended.is_none()
-            && let Err(reply) =
-                self.count((service, admission.decision), client, &request, &mut entry)
-        {
-            return self.reply_and_drain(&request, reply, entry);
+        let counted = match &mut suspended {
+            Some(waited) => self.after_wait(waited, &request, &mut entry),
+            None => self.count(&admission, client, &request, &mut entry),
+        };
+        if let Err(stopped) = counted {
+            return self.stop(stopped, &request, entry, None);
         }
         let route = match admission.decision {
             Decision::Forward(route) => route,
@@ -192,27 +194,30 @@ impl Reception<'_> {
     /// Counts a request of a service for the rate limit.
     ///
     /// # Errors
-    /// The client has no request left; the value is the reply.
+    /// The client has no request left, or the request waits for a store.
     #[inline(always)]
     fn count(
         &mut self,
-        (service, decision): (Option<usize>, Decision),
+        admission: &Admission,
         client: Peer,
         request: &Request<'_>,
         entry: &mut AccessLogEntry,
-    ) -> Result<(), LocalReply<'static>> {
+    ) -> Result<(), Stopped> {
+        let Counted::For(service) = admission.counted else {
+            return Ok(());
+        };
         let rules = &self.ctx.rules;
         let table = rules.rate_table(service);
         match self.limiter.count(table, client.ip(), self.ctx.now) {
             Ok(None) if table.is_some() => {
-                return self.count_listed((service, decision), client, request, entry);
+                return self.count_listed((service, admission.decision), client, request, entry);
             }
             Ok(quota) => entry.numbers.quota = quota,
             Err(wait) => {
                 entry.numbers.quota = Some(Quota::new(0, self.ctx.now.after(wait)));
                 entry.service = service.and_then(|service| rules.service(service));
                 self.ctx.report_rate_limited(entry);
-                return Err(rate_limited_reply(wait));
+                return Err(Stopped::Reply(rate_limited_reply(wait)));
             }
         }
         Ok(())
@@ -314,76 +319,19 @@ impl Reception<'_> {
         self.reply(reply, entry, None);
     }
 
-    // --- authentication ---
-
-    /// Lets a request in to a service that does not take everybody, or refuses it, or lets it wait.
-    fn authorize(
+    /// Lets a request wait for so long. Its head stays.
+    fn suspend(
         &mut self,
-        request: &Request<'_>,
-        (route, service): (RouteMatch, Rc<ServiceRules>),
-        behind: usize,
-        mut entry: Box<AccessLogEntry>,
-        suspended: Option<Box<SuspendedRequest>>,
+        mut suspended: Box<SuspendedRequest>,
+        entry: Box<AccessLogEntry>,
+        span: Duration,
     ) -> Received {
-        let mut suspended = suspended.unwrap_or_default();
-        let Some(client) = self.clients.get(self.id) else {
-            return Received::Replied;
-        };
-        let asking = Asking {
-            id: self.id,
-            peer: client.peer,
-            listener: client.listener,
-            client: entry.numbers.client,
-            request,
-            service: &service,
-            id_field: entry.id_field(),
-        };
-        let mut env = AuthEnv {
-            ctx: self.ctx,
-            limiter: self.limiter,
-            accounts: self.clients.accounts(),
-            room: self.room,
-        };
-        let progress = suspended.progress();
-        let refusal = match self.auth.authenticate(asking, progress, &mut env) {
-            AuthDecision::Open {
-                grant,
-                by_authorization,
-            } => {
-                self.ctx.access_log.note_grant(&mut entry, &grant);
-                entry.numbers.verdict = match by_authorization {
-                    true => Verdict::Credential,
-                    false => Verdict::Key,
-                };
-                if let Some(limits) = &service.rate.rules
-                    && let Err(reply) = self.count_admitted(limits, request, &grant, &mut entry)
-                {
-                    return self.reply_and_drain(request, reply, entry);
-                }
-                let grants = Grants {
-                    grant: Some(grant),
-                    for_client: suspended.progress().take_for_client(),
-                    by_authorization,
-                };
-                return self.begin_exchange(request, (route, service), behind, grants, entry);
-            }
-            AuthDecision::Wait(lookup, position) => {
-                core::mem::swap(&mut suspended.log_entry, &mut entry);
-                let span = suspended.wait((lookup, position), &service, self.ctx.now);
-                if let Some(client) = self.clients.get_mut(self.id) {
-                    client.phase = Phase::Suspended(suspended);
-                    let key = TimerKey::Client(self.id);
-                    self.ctx.arm(&mut client.timer, key, Some(span));
-                }
-                return Received::Suspended;
-            }
-            AuthDecision::Refused(refusal) => refusal,
-        };
-        entry.numbers.verdict = Verdict::Refused;
-        let mut reply = unauthorized_reply(&refusal);
-        if let Some(grant) = suspended.progress().take_for_client() {
-            reply.lines.extend_from_slice(grant.client_lines());
+        suspended.log_entry = entry;
+        if let Some(client) = self.clients.get_mut(self.id) {
+            client.phase = Phase::Suspended(suspended);
+            let key = TimerKey::Client(self.id);
+            self.ctx.arm(&mut client.timer, key, Some(span));
         }
-        self.reply_and_drain(request, reply, entry)
+        Received::Suspended
     }
 }

@@ -62,10 +62,9 @@ impl Stores {
             let Some(store) = self.slab.get(id) else {
                 continue;
             };
-            let is_down = store.stage != Stage::Up;
-            env.limiter
-                .queues
-                .set_refuses(id, is_down && store.settings.is_closed);
+            let is_up = store.stage == Stage::Up;
+            let is_closed = store.settings.is_closed;
+            env.limiter.queues.set_state(id, is_up, is_closed);
             if store.stage == Stage::Pausing && store.timer.deadline().is_none() {
                 self.connect(id, env);
             }

@@ -4,9 +4,10 @@ use super::super::Proxy;
 use super::super::command::Fault;
 use super::super::ids::{StoreId, UpstreamId};
 use super::super::reason::Reason;
+use super::super::step::Step;
 use super::{StoreEnv, Stores};
 
-/// Has the stores act.
+/// Has the stores act. Requests that have waited for them go on.
 pub(in crate::proxy) fn act<R>(
     proxy: &mut Proxy,
     act: impl FnOnce(&mut Stores, &mut StoreEnv<'_>) -> R,
@@ -16,7 +17,23 @@ pub(in crate::proxy) fn act<R>(
         limiter: &mut proxy.limiter,
         ctx: &mut proxy.ctx,
     };
-    act(&mut proxy.stores, &mut env)
+    let result = act(&mut proxy.stores, &mut env);
+    if !proxy.limiter.queues.judged.is_empty() {
+        resume(proxy);
+    }
+    result
+}
+
+/// Has requests go on whose answers have come.
+#[cold]
+fn resume(proxy: &mut Proxy) {
+    for judged in core::mem::take(&mut proxy.limiter.queues.judged) {
+        let id = judged.waiter.client;
+        let client = proxy.clients.get_mut(id);
+        let suspended = client.and_then(|client| client.take_judged(judged));
+        let step = suspended.map(|suspended| Step::Resume(id, suspended));
+        proxy.steps.extend(step);
+    }
 }
 
 /// Has a store read what came on its connection.

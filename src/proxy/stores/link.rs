@@ -6,6 +6,7 @@ use super::super::command::{Fault, Report};
 use super::super::context::TimerKey;
 use super::super::ids::{StoreId, UpstreamId};
 use super::super::outbox::Outbox;
+use super::super::rate_queue::Verdict;
 use super::super::reason::Reason;
 use super::super::upstream::{Dialed, Dialing};
 use super::{Sent, Stage, StoreEnv, StoreState, Stores};
@@ -110,14 +111,14 @@ impl Stores {
         let mut room = STORE_PIPELINE_BYTES.saturating_sub(store.waiting(env));
         let (mut commands, mut key) = (Vec::new(), Vec::new());
         while store.in_flight.len() < STORE_COUNTS_MAX && room >= STORE_COUNT_BYTES_MAX {
-            let Some((table_id, window)) = env.limiter.queues.take(id) else {
+            let Some(queued) = env.limiter.queues.take(id) else {
                 break;
             };
-            let Some(table) = env.limiter.table(table_id) else {
-                continue;
-            };
-            let length = table.window();
-            let Some(Unsent { client, number }) = table.take_unsent(window) else {
+            let table = env.limiter.table(queued.table);
+            let unsent = table.and_then(|table| Some((table.window(), queued.unsent(table)?)));
+            let Some((length, Unsent { client, number })) = unsent else {
+                let queues = &mut env.limiter.queues;
+                queues.judge(queued.waiter, Verdict::Unknown);
                 continue;
             };
             key.clear();
@@ -132,10 +133,11 @@ impl Stores {
             store.session.count(count, &mut commands);
             room = room.saturating_sub(commands.len().saturating_sub(before));
             store.in_flight.push_back(Some(Sent {
-                table: table_id,
-                window,
+                table: queued.table,
+                window: queued.window,
                 number,
                 at: env.ctx.now,
+                waiter: queued.waiter,
             }));
         }
         if !commands.is_empty() {
@@ -204,9 +206,11 @@ impl StoreState {
         let total = match answer.result {
             Ok(total) => total,
             Err(text) => {
-                if let (Some(sent), Some(table)) = (sent, table) {
+                if let (Some(sent), Some(table)) = (&sent, table) {
                     table.settle(sent.window, sent.number, None, now);
                 }
+                let waiter = sent.and_then(|sent| sent.waiter);
+                env.limiter.queues.judge(waiter, Verdict::Unknown);
                 return Err(text);
             }
         };
@@ -215,6 +219,7 @@ impl StoreState {
             return Ok(());
         };
         self.duration.add(now.since(sent.at).as_millis());
+        let mut verdict = None;
         if let Some(table) = table {
             let window = table.window();
             let client = table.settle(
@@ -223,6 +228,7 @@ impl StoreState {
                 Some((total.count, total.left)),
                 now,
             );
+            verdict = table.judge_place(sent.window, total.count, now);
             let room = STORE_PIPELINE_BYTES.saturating_sub(self.waiting(env));
             // Without room the next count repairs the key.
             let has_room = repairs.len().saturating_add(STORE_COUNT_BYTES_MAX) <= room;
@@ -232,6 +238,12 @@ impl StoreState {
                 self.session.expire(&key, window, repairs);
             }
         }
+        let verdict = match verdict {
+            None => Verdict::Unknown,
+            Some(Ok(quota)) => Verdict::Passed(quota),
+            Some(Err(full)) => Verdict::Full(full),
+        };
+        env.limiter.queues.judge(sent.waiter, verdict);
         Ok(())
     }
 
@@ -241,7 +253,8 @@ impl StoreState {
         self.stage = Stage::Up;
         self.up_since = env.ctx.now.max(Instant::from_millis(1));
         self.since = Some(env.ctx.now);
-        env.limiter.queues.set_refuses(id, false);
+        let is_closed = self.settings.is_closed;
+        env.limiter.queues.set_state(id, true, is_closed);
         if core::mem::take(&mut self.is_told) {
             env.ctx.report(Report::Store {
                 store: Rc::clone(&self.settings),

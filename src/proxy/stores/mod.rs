@@ -6,9 +6,10 @@
 //!    `------ fault, refusal, no answer -----+------------------------+-------------------------'
 //! ```
 //!
-//! A request never waits for a store. It is counted in the table of its limit at once. At the end of
-//! the turn all windows that changed go to the store in one pipeline, and each answer corrects its
-//! window. What the store was sent and has not answered when the connection is lost is not sent
+//! A request never waits for a store, unless its limit is `exact`. It is counted in the table of its
+//! limit at once. At the end of the turn all windows that changed go to the store in one pipeline, and
+//! each answer corrects its window. A request of an `exact` limit goes to the store by itself; the sum
+//! in the answer is its place among all. What the store was sent and has not answered when the connection is lost is not sent
 //! again: it may have been counted.
 //!
 //! The probe is a count of nothing. Its answer shows that the store takes counts: it speaks RESP2,
@@ -30,6 +31,7 @@ use super::command::Report;
 use super::context::{Context, TimerKey};
 use super::ids::{OfStore, RateTableId, StoreId, TargetId};
 use super::limiter::Limiter;
+use super::rate_queue::{Verdict, Waiter};
 use super::settings::Store;
 use super::upstream::{Dialing, Owner, Search, Upstreams};
 use crate::limits::{STORE_PAUSE_MAX, STORE_PAUSE_MIN, STORE_WHY_CHARS_MAX};
@@ -88,6 +90,8 @@ struct Sent {
     window: WindowId,
     number: i32,
     at: Instant,
+    /// Request that waits for the answer.
+    waiter: Option<Waiter>,
 }
 
 /// Parts of the engine that a store works with.
@@ -219,20 +223,23 @@ impl Stores {
             if let Some(table) = env.limiter.table(sent.table) {
                 table.settle(sent.window, sent.number, None, env.ctx.now);
             }
+            env.limiter.queues.judge(sent.waiter, Verdict::Unknown);
         }
-        let refuses = store.settings.is_closed;
-        env.limiter.queues.set_refuses(id, refuses);
+        let is_closed = store.settings.is_closed;
+        env.limiter.queues.set_state(id, false, is_closed);
         forget_queued(id, env);
     }
 }
 
 /// Drops what a store that is down does not hear of: it was counted here, and that is all.
 fn forget_queued(id: StoreId, env: &mut StoreEnv<'_>) {
-    while let Some((table, window)) = env.limiter.queues.take(id) {
-        if let Some(table) = env.limiter.table(table)
-            && let Some(unsent) = table.take_unsent(window)
+    while let Some(queued) = env.limiter.queues.take(id) {
+        if let Some(table) = env.limiter.table(queued.table)
+            && let Some(unsent) = queued.unsent(table)
         {
-            table.settle(window, unsent.number, None, env.ctx.now);
+            table.settle(queued.window, unsent.number, None, env.ctx.now);
         }
+        let queues = &mut env.limiter.queues;
+        queues.judge(queued.waiter, Verdict::Unknown);
     }
 }
