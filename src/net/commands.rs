@@ -281,13 +281,17 @@ impl Executor {
     #[cold]
     pub(super) fn start_orders(
         &mut self,
-        acme: &Acme,
+        (acme, shares): (&Acme, bool),
         store: Store,
         waker: &Arc<Waker>,
         times: (Instant, UnixTime),
     ) {
-        match Orders::start(acme, store, waker, times) {
-            Ok(orders) => self.orders = Some(Box::new(orders)),
+        let before = self.orders.as_deref();
+        match Orders::start((acme, shares), (store, before), waker, times) {
+            Ok(mut orders) => {
+                orders.answer_shared((&mut self.proxy, &mut self.challenge));
+                self.orders = Some(Box::new(orders));
+            }
             Err(reason) => warn!("no certificate is ordered: {reason}"),
         }
     }

@@ -116,7 +116,8 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
         .map_err(|error| RunError::Bind(error.to_string()))?;
     let store = match &config.acme {
         Some(acme) if !inherited.has_predecessor() => {
-            Some(Store::open(&acme.state).map_err(RunError::Store)?)
+            let opened = Store::open_for(&acme.state, config.is_worker());
+            Some(opened.map_err(RunError::Store)?)
         }
         Some(_) | None => None,
     };

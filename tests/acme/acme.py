@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 
 from free_ports import free_ports
 from processes import Process, must, until
@@ -173,6 +174,101 @@ def by_tls(world):
     gateway.end()
 
 
+class Clients:
+    """Threads that each ask over a new TLS connection, again and again, and verify the certificate."""
+
+    def __init__(self, world, port, name):
+        self.world, self.port, self.name, self.good, self.faults = world, port, name, 0, []
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self.run) for _ in range(3)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                stream, _ = client(self.world, self.port, self.name)
+                ask(stream, self.name)
+                stream.close()
+                self.good += 1
+            except (OSError, AssertionError) as fault:
+                self.faults.append(repr(fault))
+
+    def end(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join(30)
+        must(self.good and not self.faults, (self.good, self.faults[:3]))
+        return self.good
+
+
+def serials(world, port, name):
+    """Returns the serial numbers that many connections are shown: all workers are among them."""
+    found = set()
+    for _ in range(60):
+        try:
+            stream, serial = client(world, port, name)
+        except OSError:
+            return None
+        stream.close()
+        found.add(serial)
+    return found
+
+
+def with_workers(world, challenge="http-01"):
+    """One worker orders, all answer the challenges and serve the certificate; another one goes on when it is killed."""
+    port, plain = (next(PORTS), world.http) if challenge == "http-01" else (world.tls, next(PORTS))
+    state = f"state-workers-{challenge}"
+
+    def listen(*names):
+        return [tls(port, *names), {"address": f"127.0.0.1:{plain}", "redirectToHttps": True}]
+
+    def write(config, *names):
+        world.write(config, listen(*names), challenge=challenge, state=state)
+        with open(config) as file:
+            written = json.load(file)
+        with open(config, "w") as file:
+            json.dump({**written, "workers": 4, "rateLimit": False}, file)
+
+    config = world.configure(listen("w.test"))
+    write(config, "w.test", "x.test")
+    gateway = world.gateway(config)
+    gateway.expect("with 4 workers")
+
+    def same():
+        found = serials(world, port, "w.test")
+        return found if found and len(found) == 1 else None
+
+    first = until(same, "all workers to serve one certificate")
+    must(len(gateway.said("a certificate for")) <= 1, gateway.lines)
+    # A second gateway is told why it cannot start.
+    other = world.configure([tls(next(PORTS), "w.test"), next(PORTS)], challenge=challenge, state=state)
+    second = world.gateway(other)
+    must(second.process.wait(20) == 1, "the second process ended otherwise")
+    # The worker that orders is killed; the next order is that of another one, and no client notices.
+    with open(os.path.join(world.path(state), "lock")) as file:
+        owner = int(file.read())
+    must(owner != gateway.process.pid, "the supervisor orders")
+    os.kill(owner, signal.SIGKILL)
+    gateway.expect("serves again")
+    clients = Clients(world, port, "w.test")
+    write(config, "w.test", "x.test", "y.test")
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.expect("configuration read")
+    until(lambda: (same() or first) != first, "all workers to serve the next certificate")
+    good = clients.end()
+    with open(os.path.join(world.path(state), "lock")) as file:
+        must(int(file.read()) != owner, "the worker that was killed has the folder")
+    names = os.listdir(world.path(state))
+    must("challenges" not in names and not [name for name in names if name.endswith(".new")], names)
+    gateway.end()
+    print(f"acme: {challenge} with 4 workers: one certificate on all, the next one by another worker under {good} requests, none lost", flush=True)
+
+
+def with_workers_by_tls(world):
+    with_workers(world, "tls-alpn-01")
+
+
 PIDFD_GETFD = 438
 
 
@@ -225,7 +321,7 @@ def main():
         world = World(folder)
         try:
             world.begin()
-            for case in (by_http, by_tls, over_an_upgrade):
+            for case in (by_http, by_tls, over_an_upgrade, with_workers, with_workers_by_tls):
                 case(world)
                 print(f"acme: {case.__name__}: ok", flush=True)
         except BaseException:

@@ -108,7 +108,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         settings,
         admin: admin::compile(object.get("admin"), &listeners, report),
         watch: object.flag("watch", report),
-        workers: workers::compile(object.get("workers"), (&listeners, acme.is_some()), report),
+        workers: workers::compile(object.get("workers"), &listeners, report),
         listeners,
         upstream_tls: targets.tls,
         acme,

@@ -6,10 +6,10 @@ use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::limits::WORKERS_MAX;
 
-/// Reads the number. `orders`: certificates are ordered from an authority.
+/// Reads the number.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
-    (listeners, orders): (&[Listen], bool),
+    listeners: &[Listen],
     report: &mut Report<'_>,
 ) -> Workers {
     let Some(place) = place.filter(|place| !place.is_null()) else {
@@ -31,13 +31,6 @@ pub(crate) fn compile(
             None => return Workers::Count(1),
         },
     };
-    if orders && workers != Workers::Count(1) {
-        place.fail_bare(
-            report,
-            "does not go with \"acme\": each worker would order the same certificates; \
-             have another program order them and name the files in tls.certificates, or remove \"workers\"",
-        );
-    }
     let mut addresses = listeners.iter().map(|listen| &listen.address);
     let systemd = addresses.find(|address| matches!(address, ListenAddress::Systemd(_)));
     if let Some(address) = systemd.filter(|_| workers != Workers::Count(1)) {
@@ -80,8 +73,6 @@ mod tests {
 
     #[test]
     fn every_mistake_has_its_line() {
-        let acme = r#""listen": [ "0.0.0.0:80", { "address": "0.0.0.0:443", "tls": { "acme": { "names": ["a.test"] } } } ],
-            "acme": { "state": "/var/lib/tollgate", "agree": true }"#;
         for (rest, message) in [
             (r#""workers": 0"#.to_owned(), "must be"),
             (r#""workers": 65"#.to_owned(), "must be"),
@@ -91,10 +82,6 @@ mod tests {
                 r#""workers": 2, "listen": "systemd:web""#.to_owned(),
                 "does not go with systemd:web",
             ),
-            (
-                format!(r#""workers": 2, {acme}"#),
-                "does not go with \"acme\"",
-            ),
         ] {
             let found = load(&rest).map(|_| ()).expect_err(&rest);
             assert_eq!(found.len(), 1, "{rest}: {found:?}");
@@ -103,6 +90,5 @@ mod tests {
                 "{rest}: {found:?}"
             );
         }
-        assert!(load(&format!(r#""workers": 1, {acme}"#)).is_ok());
     }
 }

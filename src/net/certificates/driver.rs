@@ -25,8 +25,9 @@ const JOSE: &str = "application/jose+json";
 pub trait Edge {
     /// Writes files. Returns `None` if the result comes later by [`Driver::saved`].
     fn save(&mut self, files: Vec<File>) -> Option<Result<(), String>>;
-    /// Answers a challenge from now on, beside those before.
-    fn offer(&mut self, challenge: Challenge);
+    /// Answers a challenge from now on, beside those before. Returns the time until other workers
+    /// answer it, too; `None`: there are none.
+    fn offer(&mut self, challenge: Challenge) -> Option<Duration>;
     /// Answers no challenge any more.
     fn withdraw(&mut self);
     /// Serves a certificate from now on.
@@ -133,7 +134,12 @@ impl Driver {
                         return;
                     }
                 },
-                Step::Offer(challenge) => self.edge.offer(challenge),
+                Step::Offer(challenge) => {
+                    if let Some(span) = self.edge.offer(challenge) {
+                        self.due = Some(now.after(span));
+                        return;
+                    }
+                }
                 Step::Withdraw => self.edge.withdraw(),
                 Step::Install(stored) => self.install(stored),
                 Step::Report(report) => match report.level {

@@ -12,10 +12,13 @@ use mio::Waker;
 
 use super::driver::Edge;
 use super::probe;
+use super::shared;
 use super::store::Store;
+use super::wishes::Wishes;
 use crate::acme::{Challenge, File, Identifier, Kind, Proof, Stored};
 use crate::net::workers::queue::{Receiver, Sender, unbounded};
 use crate::net::workers::spawn;
+use crate::time::Duration;
 use crate::transport::ordered::{ChallengeCertificate, OrderedCertificate};
 
 /// Result of a thread.
@@ -26,30 +29,13 @@ pub(super) enum Done {
     Probed(Result<(), String>),
 }
 
-/// Wishes that the event loop carries out.
-#[derive(Default)]
-pub(super) struct Wishes {
-    /// Files that plain listeners have, by name.
-    pub(super) files: Vec<(Box<str>, Box<str>)>,
-    /// File that the gateway asks itself for, while it does.
-    pub(super) probe: Option<(Box<str>, Box<str>)>,
-    /// Certificates of handshakes that prove names.
-    pub(super) proofs: Vec<ChallengeCertificate>,
-    /// True if the challenges changed.
-    pub(super) is_changed: bool,
-    /// True once the certificates of the folder are there.
-    pub(super) is_started: bool,
-    /// Certificates to serve, each with its names; of those with a name in common the last serves it.
-    pub(super) certificates: Vec<(Vec<String>, OrderedCertificate)>,
-    /// True if certificates came.
-    pub(super) has_new: bool,
-}
-
 /// Edge of the orders in a gateway.
 pub(super) struct Desk {
     pub(super) wishes: Rc<RefCell<Wishes>>,
-    /// Files for the thread that writes.
-    files: Sender<Vec<File>>,
+    /// Files for the thread that writes, and whether the orders wait for them.
+    files: Sender<(Vec<File>, bool)>,
+    /// Other workers answer the challenges, too.
+    shares: bool,
     done: Sender<Done>,
     waker: Arc<Waker>,
     /// Random bits of the file that the gateway asks itself for.
@@ -64,14 +50,17 @@ impl Desk {
     pub(super) fn new(
         store: Arc<Store>,
         waker: Arc<Waker>,
-        seed: u64,
+        (seed, shares): (u64, bool),
     ) -> io::Result<(Desk, Receiver<Done>)> {
-        let (files, jobs) = unbounded::<Vec<File>>();
+        let (files, jobs) = unbounded::<(Vec<File>, bool)>();
         let (done, results) = unbounded();
         let (tell, wake) = (done.clone(), Arc::clone(&waker));
         let run = move || {
-            while let Ok(files) = jobs.receive(None) {
+            while let Ok((files, is_awaited)) = jobs.receive(None) {
                 let result = store.write(&files);
+                if !is_awaited {
+                    continue;
+                }
                 if tell.send(Done::Saved(result)).is_err() || wake.wake().is_err() {
                     return;
                 }
@@ -81,6 +70,7 @@ impl Desk {
         let desk = Desk {
             wishes: Rc::default(),
             files,
+            shares,
             done,
             waker,
             seed,
@@ -89,15 +79,28 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Writes the open challenges for the other workers. Returns the time after which they answer them.
+    fn share(&self) -> Option<Duration> {
+        if !self.shares {
+            return None;
+        }
+        let file = shared::write(&self.wishes.borrow());
+        // Without the thread nothing is ordered either.
+        let _ = self.files.send((vec![file], false));
+        Some(shared::KNOWN)
+    }
+}
+
 impl Edge for Desk {
     fn save(&mut self, files: Vec<File>) -> Option<Result<(), String>> {
-        match self.files.send(files) {
+        match self.files.send((files, true)) {
             Ok(()) => None,
             Err(_) => Some(Err("the thread that writes files has ended".to_owned())),
         }
     }
 
-    fn offer(&mut self, challenge: Challenge) {
+    fn offer(&mut self, challenge: Challenge) -> Option<Duration> {
         let mut wishes = self.wishes.borrow_mut();
         match challenge.proof {
             Proof::Http01 { token, text } => wishes.files.push((token, text)),
@@ -108,6 +111,8 @@ impl Edge for Desk {
             }),
         }
         wishes.is_changed = true;
+        drop(wishes);
+        self.share()
     }
 
     fn withdraw(&mut self) {
@@ -115,6 +120,8 @@ impl Edge for Desk {
         wishes.files.clear();
         wishes.proofs.clear();
         wishes.is_changed = true;
+        drop(wishes);
+        self.share();
     }
 
     fn install(&mut self, stored: Stored) -> Result<(), String> {
@@ -142,7 +149,11 @@ impl Edge for Desk {
         let content = format!("tollgate {token}");
         let file = (token.as_str().into(), content.as_str().into());
         let (tell, wake) = (self.done.clone(), Arc::clone(&self.waker));
+        let pause = self.shares.then_some(shared::KNOWN);
         let run = move || {
+            if let Some(pause) = pause {
+                std::thread::sleep(core::time::Duration::from_millis(pause.as_millis()));
+            }
             let result = probe::ask(&names, probe::port(kind), (&token, &content));
             if tell.send(Done::Probed(result)).is_ok() {
                 // The loop takes the result with the next event in any case.
@@ -152,6 +163,8 @@ impl Edge for Desk {
         let mut wishes = self.wishes.borrow_mut();
         wishes.probe = Some(file);
         wishes.is_changed = true;
+        drop(wishes);
+        self.share();
         match spawn("probe", Box::new(run)) {
             Ok(()) => None,
             Err(error) => Some(Err(format!("no thread can be started: {error}"))),

@@ -5,4 +5,6 @@ mod edge;
 pub mod keys;
 pub(in crate::net) mod orders;
 mod probe;
+mod shared;
 pub mod store;
+mod wishes;

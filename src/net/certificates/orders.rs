@@ -8,11 +8,14 @@ use log::{info, warn};
 use mio::Waker;
 
 use super::driver::Driver;
-use super::edge::{Desk, Done, Wishes};
+use super::edge::{Desk, Done};
+use super::shared;
 use super::store::Store;
+use super::wishes::Wishes;
 use crate::acme::{Eab, Identifier, Kind, Machine, Plan, Row, Url, Wanted};
 use crate::config::{Acme, Challenge, Order};
 use crate::net::acceptor::Acceptor;
+use crate::net::workers::file_stamp::{FileStamp, stamp};
 use crate::net::workers::queue::Receiver;
 use crate::proxy::Proxy;
 use crate::proxy::challenges::{self, Challenges};
@@ -36,6 +39,11 @@ pub(in crate::net) struct Orders {
     store: Arc<Store>,
     /// Next try to take the folder, and the tries before, while another process has it.
     next_try: (Instant, u32),
+    /// True in one of several workers, of which one has the folder.
+    shares: bool,
+    /// Stamp of the folder when a worker that has not got it has read it for the second time; until
+    /// then `None`: what changes within one tick of the disk's clock has one stamp.
+    seen: FileStamp,
 }
 
 impl Orders {
@@ -44,16 +52,21 @@ impl Orders {
     /// # Errors
     /// The thread that writes files does not start, or the URL of the authority is none.
     pub(in crate::net) fn start(
-        acme: &Acme,
-        store: Store,
+        (acme, shares): (&Acme, bool),
+        (store, before): (Store, Option<&Orders>),
         waker: &Arc<Waker>,
         (now, wall): (Instant, UnixTime),
     ) -> Result<Orders, String> {
         use std::hash::{BuildHasher, RandomState};
         let plan = plan(acme).ok_or("\"acme.directory\" is no URL of an authority")?;
+        let is_second = before.is_some_and(|before| before.seen.is_none());
+        let seen = match is_second {
+            true => stamp(store.folder()),
+            false => None,
+        };
         let store = Arc::new(store);
         let seed = RandomState::new().hash_one(0_u8);
-        let (desk, done) = Desk::new(Arc::clone(&store), Arc::clone(waker), seed)
+        let (desk, done) = Desk::new(Arc::clone(&store), Arc::clone(waker), (seed, shares))
             .map_err(|error| format!("no thread can be started to write files: {error}"))?;
         let wishes = Rc::clone(&desk.wishes);
         let machine = Machine::new(plan, &|name| store.read(name), wall);
@@ -63,6 +76,8 @@ impl Orders {
             done,
             store,
             next_try: (now, 0),
+            shares,
+            seen,
         };
         orders.wishes.borrow_mut().is_started = true;
         orders.tell_awaited(acme);
@@ -95,9 +110,18 @@ impl Orders {
         !self.store.is_own()
     }
 
+    /// Returns whether the worker that has the folder has changed it.
+    pub(in crate::net) fn is_outdated(&self) -> bool {
+        self.shares && (self.seen.is_none() || stamp(self.store.folder()) != self.seen)
+    }
+
     /// Waits for another try to take the folder. `reason`: why it could not be taken.
     pub(in crate::net) fn wait(&mut self, reason: &str, now: Instant) {
         let (_, tries) = self.next_try;
+        if self.shares {
+            self.next_try.0 = now.after(shared::LOOK);
+            return;
+        }
         if tries == QUICK_TRIES {
             warn!("no certificate is ordered yet: {reason}; it is tried again each second");
         }
@@ -108,7 +132,11 @@ impl Orders {
 
     /// Returns the state of each certificate.
     pub(in crate::net) fn rows(&self, wall: UnixTime) -> Vec<Row> {
-        self.driver.rows(wall)
+        // The worker with the folder knows more.
+        match self.shares && self.is_waiting() {
+            true => Vec::new(),
+            false => self.driver.rows(wall),
+        }
     }
 
     /// Takes the answer of the authority.
@@ -145,6 +173,18 @@ impl Orders {
             self.install(acceptor);
         }
         if core::mem::take(&mut self.wishes.borrow_mut().is_changed) {
+            self.answer_challenges(proxy, challenge);
+        }
+    }
+
+    /// Answers the challenges that the worker with the folder has open.
+    pub(in crate::net) fn answer_shared(
+        &mut self,
+        (proxy, challenge): (&mut Proxy, &mut Option<ServerTls>),
+    ) {
+        if self.shares && self.is_waiting() {
+            let bytes = self.store.read(shared::NAME).unwrap_or_default();
+            shared::read(&bytes, &mut self.wishes.borrow_mut());
             self.answer_challenges(proxy, challenge);
         }
     }

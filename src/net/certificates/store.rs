@@ -61,6 +61,18 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens the folder. A worker that does not get it reads what the other one writes.
+    ///
+    /// # Errors
+    /// As [`Store::open`], where this is no worker.
+    pub fn open_for(folder: &Path, is_worker: bool) -> Result<Store, String> {
+        let opened = Store::open(folder);
+        opened.or_else(|reason| match is_worker {
+            true => Ok(Store::of_another(folder)),
+            false => Err(reason),
+        })
+    }
+
     /// Returns the folder of another process, whose certificates can be served.
     pub fn of_another(folder: &Path) -> Store {
         Store {

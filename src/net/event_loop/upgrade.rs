@@ -207,9 +207,12 @@ impl EventLoop {
             return;
         };
         match (Store::open(&acme.state), &mut self.executor.orders) {
-            (Ok(store), _) => self.start_orders(store),
-            (Err(reason), Some(orders)) => orders.wait(&reason, now),
-            (Err(_), None) => self.start_orders(Store::of_another(&acme.state)),
+            (Ok(store), _) => {
+                self.executor.end_orders();
+                self.start_orders(store);
+            }
+            (Err(reason), Some(orders)) if !orders.is_outdated() => orders.wait(&reason, now),
+            (Err(_), _) => self.start_orders(Store::of_another(&acme.state)),
         }
     }
 
@@ -218,6 +221,7 @@ impl EventLoop {
         let config = self.reload.config();
         if let Some(acme) = &config.acme {
             let times = (self.clock.now(), self.clock.wall());
+            let acme = (acme, config.is_worker());
             self.executor.start_orders(acme, store, &self.waker, times);
             self.executor.install_certificates();
         }

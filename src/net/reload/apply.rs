@@ -91,9 +91,10 @@ pub(in crate::net) fn bind(
         }
     }
     let store = match &config.acme {
-        Some(acme) if !orders.is_some_and(|orders| orders.is_of(acme)) => Store::open(&acme.state)
-            .map_err(|error| errors.push(error))
-            .ok(),
+        Some(acme) if !orders.is_some_and(|orders| orders.is_of(acme)) => {
+            let opened = Store::open_for(&acme.state, config.is_worker());
+            opened.map_err(|error| errors.push(error)).ok()
+        }
         Some(_) | None => None,
     };
     if errors.is_empty() {
@@ -173,6 +174,7 @@ fn swap_orders(swap: &mut Swap<'_>, config: &Config, store: Option<Store>, now: 
         (Some(acme), Some(orders), None) => orders.replan(acme, (now, swap.wall)),
         (Some(acme), _, Some(store)) => {
             executor.end_orders();
+            let acme = (acme, config.is_worker());
             executor.start_orders(acme, store, swap.waker, (now, swap.wall));
         }
         (Some(_), None, None) => {}

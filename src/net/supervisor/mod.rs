@@ -49,6 +49,7 @@ use self::reload::Candidate;
 use self::sockets::Sockets;
 use self::worker::Worker;
 use super::admin::{Front, Part};
+use super::certificates::store::Store;
 use super::clock::Clock;
 use super::config_files::ConfigFiles;
 use super::inherited::Inherited;
@@ -147,6 +148,14 @@ impl Supervisor {
             mut inherited,
             program,
         } = setup;
+        // A worker gets the folder when it starts. Another gateway that has it is told of now.
+        if let Some(acme) = config
+            .acme
+            .as_ref()
+            .filter(|_| !inherited.has_predecessor())
+        {
+            Store::open(&acme.state).map_err(RunError::Store)?;
+        }
         let explain = |error: io::Error| RunError::Bind(error.to_string());
         let count = worker_count(&config);
         let mut sockets = Sockets::default();

@@ -10,9 +10,9 @@ use crate::policy::auth::json::Json;
 /// Rows of `recent`, the newest at the front.
 const RECENT: usize = 20;
 /// Members that say which thing a row is about.
-const IDENTITY: [&str; 10] = [
+const IDENTITY: [&str; 11] = [
     "service", "hosts", "methods", "target", "address", "name", "listener", "provider", "type",
-    "store",
+    "store", "names",
 ];
 
 /// Facts that the supervisor knows itself.
