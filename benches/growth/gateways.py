@@ -1,4 +1,4 @@
-"""The gateways, each told the same: one process on one CPU, kept-alive upstreams, an access log, the fields that tollgate adds."""
+"""The gateways, each told the same: one process on one CPU (or as many as the setting says), kept-alive upstreams, an access log, the fields that tollgate adds."""
 
 import json
 import os
@@ -15,10 +15,11 @@ FIELDS = [
 
 
 class Setting:
-    """What a gateway is told: routes, targets of each, and certificates by name."""
+    """What a gateway is told: routes, targets of each, certificates by name, and processes (threads of HAProxy), each with a CPU."""
 
-    def __init__(self, folder, origin, routes=5, targets=1, certificates=1):
+    def __init__(self, folder, origin, routes=5, targets=1, certificates=1, processes=1):
         self.folder, self.origin, self.routes, self.certificates = folder, origin, routes, certificates
+        self.processes = processes
         self.targets = [f"127.{1 + n // 65000}.{n // 250 % 260}.{n % 250 + 1}" for n in range(targets)]
 
     def path(self, name):
@@ -33,7 +34,7 @@ def tollgate(setting, port, https):
     targets = [f"http://{address}:{setting.origin}" for address in setting.targets]
     config = {
         "listen": [{"address": f"127.0.0.1:{port}"}, {"address": f"127.0.0.1:{https}", "tls": {"certificates": certificates}}],
-        "rateLimit": {"requests": 1_000_000_000}, "limits": {"connections": 9400},
+        "workers": setting.processes, "rateLimit": {"requests": 1_000_000_000}, "limits": {"connections": 9400},
         "services": [{"route": f"/r{n}", "targets": targets} for n in range(setting.routes)],
     }
     return "tollgate.json", json.dumps(config), ["--config"]
@@ -49,7 +50,7 @@ limit_req zone=a burst=1000000 nodelay;\n{added}{locations}"""
         f"""server {{ listen 127.0.0.1:{https} ssl{' backlog=4096' if name == 'n0.test' else ''}; server_name {name}; ssl_certificate {setting.path(name + '.pem')};
 ssl_certificate_key {setting.path('key.pem')}; {common if name == 'n0.test' else 'return 204;'} }}\n""" for name in setting.names()
     )
-    return "nginx.conf", f"""daemon off; worker_processes 1; pid {setting.path('pid')}; error_log {setting.path('errors')};
+    return "nginx.conf", f"""daemon off; worker_processes {setting.processes}; pid {setting.path('pid')}; error_log {setting.path('errors')};
 events {{ worker_connections 19000; }}
 http {{ access_log {setting.path('nginx.log')} combined buffer=32k flush=1s; keepalive_requests 100000000; keepalive_timeout 75s;
 server_names_hash_max_size 8192; server_names_hash_bucket_size 128; limit_req_zone $binary_remote_addr zone=a:10m rate=1000000r/s;
@@ -68,7 +69,7 @@ def haproxy(setting, port, https):
         with open(setting.path(f"{name}.pem")) as one, open(setting.path("key.pem")) as key, open(setting.path(f"crt/{name}.pem"), "w") as file:
             file.write(one.read() + key.read())
     return "haproxy.cfg", f"""global
-  nbthread 1
+  nbthread {setting.processes}
   maxconn 9400
 ring lines
   format raw
@@ -95,7 +96,7 @@ backend origin
 
 
 class Gateway:
-    """A running gateway on CPU 0."""
+    """A running gateway on CPU 0, or on as many from there on as it has processes."""
 
     def __init__(self, kind, program, setting, port, https):
         name, text, option = kind(setting, port, https)
@@ -103,7 +104,7 @@ class Gateway:
             file.write(text)
         self.log = open(setting.path("output"), "wb")
         environment = {key: value for key, value in os.environ.items() if key != "PORT"}
-        command = ["taskset", "-c", "0", program, *option, setting.path(name)]
+        command = ["taskset", "-c", f"0-{setting.processes - 1}", program, *option, setting.path(name)]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, cwd=setting.folder, env=environment)
         self.port, self.https, self.setting = port, https, setting
 

@@ -127,6 +127,12 @@ def certificates(folder, origin, number):
     return setting, measure
 
 
+def workers(folder, origin, number):
+    def measure(gateway):
+        return [request(gateway, 64, "/r0/x"), gateway.private() / 1e6]
+    return Setting(folder, origin, processes=number), measure
+
+
 # Name in files, what grows, numbers, how, and what is measured.
 CASES = [
     ("busy", "busy connections", (1, 4, 16, 64, 256, 1024, 4096), busy, ["CPU a request, us"]),
@@ -134,6 +140,8 @@ CASES = [
     ("routes", "routes", (5, 50, 500, 5000, 50000), routes, ["CPU a request, us", "private MB"]),
     ("targets", "targets of a route", (1, 10, 100, 1000), targets, ["CPU a request, us"]),
     ("certificates", "certificates", (1, 10, 100, 1000), certificates, ["CPU a full handshake, us", "private MB"]),
+    # Load and upstream have CPU 1, too: the time that a gateway runs is counted, and not how much passes.
+    ("workers", "processes or threads, each with a CPU", (1, 2), workers, ["CPU a request, us", "private MB of all"]),
 ]
 
 
