@@ -39,7 +39,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the route is removed from the path, and the path of \"target\" is put before the rest; \"stripPrefix\": false keeps the route",
     ),
     bridge(
-        "secure rejectUnauthorized insecureSkipVerify sslVerify",
+        "secure rejectUnauthorized insecureSkipVerify sslVerify proxySslVerify tlsInsecureSkipVerify proxySslTrustedCertificate",
         "*",
         "certificates of https targets are always verified; name your own authority with \"tls\": { \"ca\": \"ca.pem\" }",
     ),
@@ -54,22 +54,22 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "X-Forwarded-For, -Host and -Proto are always sent; remove it",
     ),
     bridge(
-        "proxyTimeout timeout readTimeout proxyReadTimeout",
+        "proxyTimeout timeout readTimeout proxyReadTimeout timeoutServer",
         "*",
         "write \"timeouts\": { \"response\": \"15s\" }",
     ),
     bridge(
-        "autoRewrite hostRewrite protocolRewrite",
+        "autoRewrite hostRewrite protocolRewrite proxyRedirect",
         "*",
         "write \"rewriteLocation\": true",
     ),
     bridge(
-        "cookiePathRewrite cookieDomainRewrite",
+        "cookiePathRewrite cookieDomainRewrite proxyCookiePath",
         "*",
         "write \"rewriteCookiePath\": true; a Domain stays",
     ),
     bridge(
-        "logger morgan",
+        "logger morgan log logFormat errorLog accessLogs",
         "*",
         "the form of the access log is \"accessLog\", the level of messages \"logLevel\"",
     ),
@@ -85,6 +85,12 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "rateLimit",
         "requests",
         "the number is \"requests\" and its time \"window\", as in \"requests\": 20, \"window\": \"60s\"",
+    ),
+    renamed(
+        "keyGenerator keyBy zone",
+        "rateLimit",
+        "key",
+        "what makes a client is \"key\", as in \"key\": \"consumer\"",
     ),
     bridge(
         "delay nodelay",
@@ -103,13 +109,13 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the answer is 429 with JSON and Retry-After",
     ),
     bridge(
-        "rateLimiter rateLimiting throttle limitReq",
+        "rateLimiter rateLimiting throttle limitReq limitReqZone",
         "*",
         "write \"rateLimit\": { \"requests\": 20, \"window\": \"60s\" }",
     ),
     // express, helmet, cors.
     bridge(
-        "addHeaders setHeaders removeHeaders addHeader",
+        "addHeaders setHeaders removeHeaders addHeader proxySetHeader proxyHideHeader headerUp headerDown httpRequest httpResponse",
         "*",
         "write \"requestHeaders\" (to the target) or \"responseHeaders\" (to the client) with \"set\", \"add\" and \"remove\"",
     ),
@@ -139,7 +145,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the list is \"methods\"",
     ),
     bridge(
-        "trustProxy realIp setRealIpFrom",
+        "trustProxy realIp setRealIpFrom realIpHeader",
         "*",
         "write \"trustedProxies\": [\"10.0.0.0/8\"]",
     ),
@@ -155,13 +161,13 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "it is a part of the URL in \"target\", as in \"http://127.0.0.1:9000\"",
     ),
     bridge(
-        "ssl https tls certificate certificates cert key",
+        "ssl https tls certificate certificates cert key sslCertificate sslCertificateKey",
         "",
         "certificates belong to a listener: \"listen\": [{ \"address\": \"0.0.0.0:443\", \"tls\": { \"certificates\": [{ \"cert\": \"site.pem\", \
          \"key\": \"site.key\" }] } }]",
     ),
     bridge(
-        "ssl https certificates cert key",
+        "ssl https certificates cert key sslCertificate sslCertificateKey",
         "listen[]",
         "write \"tls\": { \"certificates\": [{ \"cert\": \"site.pem\", \"key\": \"site.key\" }] }",
     ),
@@ -207,7 +213,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the names are \"hosts\", as in \"hosts\": [\"api.example.com\"]",
     ),
     renamed(
-        "method verbs",
+        "method verbs limitExcept",
         "services[]",
         "methods",
         "the list is \"methods\", as in \"methods\": [\"GET\"]",
@@ -298,7 +304,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "write \"healthCheck\": { \"path\": \"/health\" }",
     ),
     bridge(
-        "keepaliveTimeout idleTimeout connectTimeout",
+        "keepaliveTimeout idleTimeout connectTimeout proxyConnectTimeout timeoutConnect",
         "*",
         "write \"timeouts\": { \"keepAlive\": \"72s\", \"idle\": \"60s\", \"connect\": \"5s\" }",
     ),
@@ -315,6 +321,57 @@ pub(super) static BRIDGES: &[Bridge] = &[
     bridge(
         "workers workerProcesses threads nbthread",
         "*",
-        "one process serves all; remove it",
+        "the number of processes is \"workers\" at the top level, as in \"workers\": \"auto\"",
+    ),
+    bridge(
+        "workerConnections workerRlimitNofile maxconn",
+        "*",
+        "write \"limits\": { \"connections\": 4096 } at the top level",
+    ),
+    bridge(
+        "limitConn limitConnZone maxConnPerIp",
+        "*",
+        "write \"limits\": { \"connectionsPerClient\": 20 } at the top level",
+    ),
+    bridge(
+        "largeClientHeaderBuffers clientHeaderBufferSize",
+        "*",
+        "write \"limits\": { \"headBytes\": \"16KB\", \"requestLine\": \"8KB\" } at the top level",
+    ),
+    bridge(
+        "authRequest forwardAuth authBasic basicAuth authJwt apiKey apiKeys jwt",
+        "*",
+        "write a provider into \"auth\" at the top level, such as { \"sso\": { \"type\": \"forward\", \"url\": \"http://127.0.0.1:4180/auth\" } } \
+         (or \"type\": \"apiKey\", \"basic\", \"jwt\"), and its name into the service: \"auth\": \"sso\"",
+    ),
+    bridge(
+        "return redir",
+        "*",
+        "write \"redirect\": { \"to\": \"/new\" }, or \"respond\": { \"status\": 200, \"body\": \"ok\" }, in a service without a target",
+    ),
+    bridge(
+        "proxyNextUpstream proxyNextUpstreamTries retry",
+        "*",
+        "write \"retries\": 1",
+    ),
+    bridge(
+        "maxFails failTimeout outlierDetection circuitBreaker",
+        "*",
+        "write \"passiveHealth\": { \"failures\": 5, \"eject\": \"30s\" } in the service",
+    ),
+    bridge(
+        "ipHash leastConn random lbPolicy",
+        "*",
+        "write \"balance\": \"ip-hash\", \"least-connections\" or \"random-two\"",
+    ),
+    bridge(
+        "resolver proxyBuffering proxyRequestBuffering proxyHttpVersion serverTokens sendfile tcpNodelay tcpNopush",
+        "*",
+        "this needs no key; remove it",
+    ),
+    bridge(
+        "gzip brotli encode compression proxyCache root alias tryFiles static fileServer autoindex expires fastcgiPass http2 http3",
+        "*",
+        "compression, caching, files, FastCGI, HTTP/2 and HTTP/3 are not in tollgate; leave them to the service, or to a server in front",
     ),
 ];
