@@ -4,6 +4,7 @@ use std::io;
 use std::time::UNIX_EPOCH;
 
 use crate::http::chunked::{ChunkDecoder, ChunkStep};
+use crate::http::error::ResponseError;
 use crate::http::field::Name;
 use crate::http::framing::{ResponseBody, response_body};
 use crate::http::head::{FieldTable, HeadLimits, HeadScan, ResponseHead, parse_response};
@@ -52,7 +53,7 @@ pub(super) fn read(source: &mut dyn Source, most: Option<usize>) -> io::Result<A
             return Ok(answer);
         }
     }
-    Err(malformed())
+    Err(malformed(ResponseError::TooManyInterim))
 }
 
 impl Rest<'_> {
@@ -69,8 +70,8 @@ impl Rest<'_> {
         let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
         let (answer, framing, len) = loop {
             let head = parse_response(&self.bytes, &mut scan, &mut table, &limits);
-            if let Some(head) = head.map_err(|_| malformed())? {
-                let framing = response_body(&head, false).map_err(|_| malformed())?.body;
+            if let Some(head) = head.map_err(malformed)? {
+                let framing = response_body(&head, false).map_err(malformed)?.body;
                 break (answer_of(&head), framing, head.len);
             }
             self.more()?;
@@ -117,7 +118,7 @@ impl Rest<'_> {
                     Ok(ChunkStep::Data { skip, len }) => (skip, len),
                     Ok(ChunkStep::Skip(skip) | ChunkStep::End { skip }) => (skip, 0),
                     Ok(ChunkStep::Need) => (rest.len(), 0),
-                    Err(_) => return Err(malformed()),
+                    Err(fault) => return Err(malformed(ResponseError::Body(fault))),
                 };
                 rest = rest.get(skip..).unwrap_or_default();
                 let (data, behind) = rest.split_at_checked(len).unwrap_or_default();
@@ -152,10 +153,13 @@ fn answer_of(head: &ResponseHead<'_>) -> Answer {
     }
 }
 
-fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the answer is malformed")
+fn malformed(fault: ResponseError) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("no HTTP/1.1 response: {fault}"),
+    )
 }
 
 fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the answer is too long")
+    io::Error::new(io::ErrorKind::InvalidData, "a response that is too long")
 }

@@ -187,7 +187,9 @@ def names_and_targets():
     expect("a name that nobody knows", write([service("http://nobody.invalid")]), [("name nobody.invalid (/a)", "does not resolve", "/etc/hosts")])
     expect("silence", write([service(silent.url)]), [("gives no answer in 3 s", "log of the service")])
     expect("no answer", write([service(Server(how="closes").url)]), hints=[("closes the connection without an answer",)])
-    expect("another protocol", write([service(Server(how="text", text=b"SSH-2.0-x\r\n").url)]), [("no HTTP/1.1 response", "https://")])
+    expect("another protocol", write([service(Server(how="text", text=b"SSH-2.0-x\r\n").url)]), [("no HTTP/1.1 response: start of the status line", "https://")])
+    folded = Server(how="text", text=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: 1\r\n 2\r\n\r\n")
+    expect("a folded line", write([service(folded.url)]), [("no HTTP/1.1 response: folded field line", "curl -si --raw")])
     users = [service(f"http://127.0.0.1:{dead}", f"/{n}") for n in range(5)]
     expect("one target of five services", write(users), [("(/0, /1, /2 and 2 more)",)])
     for status, findings in [(200, []), (503, [("GET /h is answered 503, not 200 to 399", "healthCheck")])]:

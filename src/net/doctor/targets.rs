@@ -260,11 +260,13 @@ fn description<'t>(trouble: &'t Trouble, probe: &Probe<'_>) -> (String, &'t str,
         },
         Trouble::Refused(text) => (text.clone(), stores::cure(text), true),
         Trouble::Answer(error) if error.kind() == io::ErrorKind::InvalidData => (
-            "what it sends is no HTTP/1.1 response".to_owned(),
+            format!("what it sends is {error}"),
             match probe.target.tls {
-                true => "correct the target in the file: something else listens there",
+                true => {
+                    "look at its bytes with curl -si --raw, and repair the service there; if something else listens there, correct the target in the file"
+                }
                 false => {
-                    "write https:// if it speaks TLS; otherwise something else listens there, and the target in the file must be corrected"
+                    "look at its bytes with curl -si --raw, and repair the service there; write https:// if it speaks TLS; if something else listens there, correct the target in the file"
                 }
             },
             true,

@@ -36,7 +36,9 @@ pub(super) fn describe_with_advice(error: &Error) -> String {
         }
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => ": the upstream does not speak TLS on this port; is the target http://?",
+        ) => {
+            ": the upstream does not speak TLS on this port; write http:// in the target if it speaks plain HTTP"
+        }
         Error::PeerMisbehaved(PeerMisbehaved::TooManyRenegotiationRequests) => {
             ": the gateway does not renegotiate TLS 1.2; turn renegotiation off at the upstream"
         }
