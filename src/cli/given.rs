@@ -150,6 +150,8 @@ impl Given {
                 self.files.push(PathBuf::from(given))
             }
             Some("why") if self.id.is_none() => self.id = Some(word),
+            // The help text has all commands.
+            Some("help") if COMMANDS.contains(&word.as_str()) => {}
             Some(first) => return Err(second_word(first, &word)),
             None if !COMMANDS.contains(&word.as_str()) => return Err(unknown_command(&word)),
             None => self.word = Some(word),

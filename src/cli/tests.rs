@@ -101,6 +101,8 @@ fn command_lines() {
         ),
         ("--help", Command::Help),
         ("check -h", Command::Help),
+        ("help", Command::Help),
+        ("help check", Command::Help),
         ("--version", Command::Version),
         ("-V", Command::Version),
     ] {
