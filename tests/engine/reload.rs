@@ -410,7 +410,111 @@ fn health_is_kept_with_service_target_and_address() {
     assert_eq!(ejections.count(), 1, "{:?}", world.reports);
 }
 
+/// Numbers of checks that a change of state takes are those of the new file, and the state is kept.
+#[test]
+fn health_is_kept_when_rise_and_fall_change() {
+    let checked = |rise: u8, fall: u8| {
+        auth(
+            1,
+            &format!(
+                r#", "healthCheck": {{ "path": "/", "interval": "1s", "rise": {rise}, "fall": {fall} }}"#
+            ),
+        )
+    };
+    let mut world = World::with(&config("", &checked(1, 1)));
+    let client = world.connect();
+    let status = |world: &mut World| {
+        world.send(client, get("/auth/1"));
+        let text = world.received(client);
+        text.get(9..12).map(str::to_owned).unwrap_or_default()
+    };
+    for _ in 0..30 {
+        world.wait(100);
+        while !world.dials.is_empty() {
+            world.refuse(Fault::Refused);
+        }
+    }
+    assert_eq!(status(&mut world), "503");
+    world.reload(&config("", &checked(2, 3)));
+    assert_eq!(status(&mut world), "503", "it is down still");
+    for expected in ["503", ""] {
+        while world.dials.is_empty() {
+            world.wait(100);
+        }
+        let origin = world.accept();
+        world.reply(origin, OK);
+        assert_eq!(status(&mut world), expected, "two good checks are needed");
+    }
+}
+
+// --- tunnels ---
+
+#[test]
+fn a_tunnel_goes_on_with_the_time_of_its_start() {
+    let timed = |host, time: &str| {
+        config(
+            "",
+            &auth(host, &format!(r#", "timeouts": {{ "tunnel": {time} }}"#)),
+        )
+    };
+    for after in ["\"10s\"", "\"1000s\"", "false"] {
+        let mut world = World::with(&timed(1, "\"100s\""));
+        let client = world.connect();
+        world.send(
+            client,
+            "GET /auth HTTP/1.1\r\nHost: gate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        );
+        let origin = world.accept();
+        world.reply(
+            origin,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        );
+        world.expect_status(client, 101);
+        world.take_upstream(origin);
+        world.reload(&timed(2, after));
+        for _ in 0..3 {
+            world.wait(99_000);
+            world.send(client, "frame");
+            world.expect_upstream(origin, "frame");
+            world.reply(origin, "answer");
+            world.expect(client, "answer");
+        }
+        world.wait(101_000);
+        assert!(
+            world.closed(client).is_some() && world.closed_upstream(origin),
+            "{after}"
+        );
+    }
+}
+
 // --- rate windows ---
+
+/// A smaller `maxClients` forgets the clients that came first.
+#[test]
+fn fewer_clients_are_the_newest_ones() {
+    let limit = |most: u32| {
+        let keys = format!(r#""rateLimit": {{ "requests": 1, "maxClients": {most} }},"#);
+        config(&keys, &auth(1, ""))
+    };
+    let mut world = World::with(&limit(9));
+    let clients = (1..=9).map(|last| world.connect_from([192, 0, 2, last].into()));
+    let clients = clients.collect::<Vec<_>>();
+    let status = |world: &mut World, client: Client| {
+        world.send(client, get("/other"));
+        let text = world.received(client);
+        text.get(9..12).map(str::to_owned).unwrap_or_default()
+    };
+    for client in &clients {
+        assert_eq!(status(&mut world, *client), "404");
+        world.wait(10);
+    }
+    world.reload(&limit(4));
+    for client in &clients[5..] {
+        assert_eq!(status(&mut world, *client), "429", "the newest four");
+    }
+    assert_eq!(status(&mut world, clients[0]), "404", "forgotten");
+}
 
 #[test]
 fn rate_windows_are_kept_while_window_and_prefix_are() {

@@ -371,6 +371,38 @@ fn a_stop_is_reported_until_its_end() {
     assert_eq!(gateway.wait(), Some(0));
 }
 
+/// Its connections are not counted in `limits.connections`, not rate limited, and not in the access log.
+#[test]
+fn the_admin_listener_is_none_of_the_gateways_traffic() {
+    let origin = Origin::polite();
+    let keys = "\"limits\": { \"connections\": 1 }, \"rateLimit\": { \"requests\": 3 }, \"accessLog\": \"json\",";
+    let (gateway, socket) = start(&origin, keys);
+    let mut idle: Vec<UnixStream> = (0..CONNECTIONS - 1).map(|_| connect(&socket)).collect();
+    for client in &mut idle {
+        client.write_all(b"GET /li").expect("sent");
+    }
+    for _ in 0..9 {
+        assert!(ask(&socket, "GET /live").ends_with("ok"));
+    }
+    let mut client = gateway.connect();
+    for _ in 0..3 {
+        client.send(GET);
+        let answer = client.read_until("\r\n\r\nhi");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    // The only connection is taken, and so are all requests of the window.
+    let (head, end) = GET.split_at(GET.len() - 2);
+    client.send(head);
+    let answer = gateway.get("/a");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(ask(&socket, "GET /live").ends_with("ok"));
+    client.send(end);
+    client.read_until("\r\n\r\n");
+    gateway.stdout.expect("\"status\":429");
+    let log = gateway.stdout.text();
+    assert!(!log.contains("/live") && !log.contains("/li"), "{log}");
+}
+
 #[test]
 fn hostile_clients_delay_no_other_client() {
     let origin = Origin::polite();

@@ -163,6 +163,44 @@ fn a_bad_file_changes_nothing_and_every_error_is_named() {
         .expect("configuration read: 0 services added");
 }
 
+/// `PORT` and `${VAR}` are those of the start of the process, in each reload.
+#[test]
+fn a_reload_has_the_environment_of_the_start() {
+    let origin = Origin::polite();
+    let port = free_port();
+    let text = |more: &str| {
+        let config = origin.config(&format!("\"rateLimit\": false, {more}"));
+        config.replace(&origin.address.to_string(), "${TO}")
+    };
+    let gateway = Gateway::start_by(&text(""), |command| {
+        command
+            .env("PORT", port.to_string())
+            .env("TO", origin.address.to_string())
+    });
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut kept = Client::to(address);
+    for (round, listen) in ["127.0.0.1:1", "127.0.0.1:2"].into_iter().enumerate() {
+        kept.send(KEPT);
+        kept.read_until("\r\n\r\nhi");
+        put(&gateway, &text(&format!("\"listen\": \"{listen}\", ")));
+        gateway.signal("HUP");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while gateway.stderr.text().matches("configuration read").count() <= round {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{}",
+                gateway.stderr.text()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let mut client = Client::to(address);
+        client.send(KEPT);
+        client.read_until("\r\n\r\nhi");
+    }
+    let text = gateway.stderr.text();
+    assert!(!text.contains("is closed"), "{text}");
+}
+
 #[test]
 fn a_change_of_a_watched_file_is_seen() {
     let origin = Origin::polite();
