@@ -15,11 +15,11 @@ use super::acceptor::{Acceptor, Arrival};
 use super::certificates::orders::{self, Orders};
 use super::certificates::store::Store;
 use super::io::connection::Connection;
-use super::io::dial::{dial, dial_socket, is_exhaustion, is_unreachable, passed};
+use super::io::dial::{dial, dial_socket, passed, refusal};
 use super::io::socket::Socket;
 use super::io::sockets::Sockets;
 use super::listener::Accepted;
-use super::messages::{Messages, mid_sentence};
+use super::messages::Messages;
 use super::token::token_of;
 use super::workers::dns::Resolver;
 use super::workers::recorder::RecordWriter;
@@ -131,19 +131,8 @@ impl Executor {
         match connected {
             Ok(connection) => self.sockets.insert(side, connection),
             Err(error) => {
-                let fault = match is_exhaustion(&error) {
-                    _ if is_unreachable(&error, address) => Fault::Unreachable,
-                    true => Fault::Exhausted,
-                    false => Fault::Refused,
-                };
                 debug!("connecting to {address}: {error}");
-                let reason = match error.kind() {
-                    // EAGAIN of connect() on a unix socket.
-                    io::ErrorKind::WouldBlock => {
-                        Box::from("the queue of the socket is full (os error 11)")
-                    }
-                    _ => mid_sentence(error.to_string()),
-                };
+                let (fault, reason) = refusal(&error, address);
                 self.proxy.handle_fault(side, fault, Some(reason), now);
             }
         }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use mio::net::{TcpStream, UnixStream};
 
 use super::socket::Socket;
+use crate::net::messages::mid_sentence;
+use crate::proxy::command::Fault;
 
 /// Starts to connect. The socket becomes writable when it is connected, or reports an error.
 ///
@@ -38,6 +40,23 @@ pub fn passed(socket: Option<std::os::unix::net::UnixStream>) -> io::Result<Sock
     Ok(Socket::Unix(UnixStream::from_std(socket)))
 }
 
+/// Returns what the error of [`dial`] or [`dial_socket`] says of the target, and its words for
+/// operators.
+#[cold]
+pub fn refusal(error: &io::Error, address: SocketAddr) -> (Fault, Box<str>) {
+    let fault = match is_exhaustion(error) {
+        _ if is_unreachable(error, address) => Fault::Unreachable,
+        true => Fault::Exhausted,
+        false => Fault::Refused,
+    };
+    let reason = match error.kind() {
+        // EAGAIN of connect() on a unix socket.
+        io::ErrorKind::WouldBlock => Box::from("the queue of the socket is full (os error 11)"),
+        _ => mid_sentence(error.to_string()),
+    };
+    (fault, reason)
+}
+
 /// Returns `true` if the process or the machine has no more of some resource.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, and ENOSPC (no more sockets may be watched) on
@@ -50,7 +69,7 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
 /// EADDRNOTAVAIL means that or that no port is left. Connecting a datagram socket, which takes no
 /// TCP port, tells the two apart.
 #[cold]
-pub fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
+fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
     match error.raw_os_error() {
         // ENETUNREACH, EHOSTUNREACH, EAFNOSUPPORT on Linux.
         Some(101 | 113 | 97) => true,
