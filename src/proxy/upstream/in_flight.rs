@@ -155,8 +155,9 @@ impl Upstreams {
         }
     }
 
-    /// Returns true if each service holds a slot for each of its exchanges with a connection, and
-    /// each endpoint counts the connections that requests use. `exchanges`: see
+    /// Returns true if each service holds a slot for each of its exchanges with a connection, each
+    /// endpoint counts the connections that requests use, and takes more unless it is full.
+    /// `exchanges`: see
     /// [`recount`](Self::recount).
     pub(in crate::proxy) fn counts_hold(
         &self,
@@ -174,6 +175,7 @@ impl Upstreams {
             let own = exchanges.iter().filter(|(_, service, _)| *service == id);
             let mut loads = group.members().iter().zip(group.loads());
             own.count() == state.slots as usize
+                && group.weights_hold()
                 && loads.all(|(member, load)| {
                     let place = (id, member.destination, member.endpoint);
                     let connections = self.connections.keys();

@@ -1,6 +1,14 @@
 //! Facts of a member that follow from its role, its requests in flight and its identity.
 
 use super::Group;
+use super::member::Member;
+
+impl<E> Member<E> {
+    fn weight_at(&self, load: u32) -> u32 {
+        let is_full = load >= self.role.max_in_flight;
+        if is_full { 0 } else { self.role.weight }
+    }
+}
 
 impl<E: Copy + PartialEq> Group<E> {
     /// Gives a name to each member that has none. `name` makes it of the member's identity.
@@ -28,10 +36,16 @@ impl<E: Copy + PartialEq> Group<E> {
 
     #[cold]
     pub(super) fn renew_weight(&mut self, index: usize) {
+        let load = self.balancer.load(index);
         if let Some(member) = self.members.get_mut(index) {
-            let is_full = self.balancer.load(index) >= member.role.max_in_flight;
-            member.weight = if is_full { 0 } else { member.role.weight };
+            member.weight = member.weight_at(load);
         }
+    }
+
+    /// Returns true if exactly the members that are full take no request.
+    pub fn weights_hold(&self) -> bool {
+        let mut members = self.members.iter().zip(self.loads());
+        members.all(|(member, load)| member.weight == member.weight_at(load))
     }
 
     /// Forgets the requests in flight. The caller counts them again.
