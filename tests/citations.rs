@@ -418,7 +418,7 @@ fn the_checks_can_fail() {
         "// rows 1 to 1000",
         "fn row_1000_of_nothing() {}",
         "// I16",
-        "// fault F23",
+        "// fault F99",
     ] {
         assert_eq!(faults(wrong, &defined).len(), 1, "{wrong}");
     }

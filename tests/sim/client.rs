@@ -41,6 +41,8 @@ pub struct Client {
     /// Requests that were sent, at least in part, and not answered.
     waiting: VecDeque<Plan>,
     outgoing: VecDeque<u8>,
+    /// Bytes of `outgoing` that belong to the head of the last request.
+    head_left: usize,
     sent: usize,
     received: Vec<u8>,
     /// Number of final responses so far.
@@ -69,6 +71,7 @@ impl Client {
             plans,
             waiting: VecDeque::new(),
             outgoing: VecDeque::new(),
+            head_left: 0,
             sent: 0,
             received: Vec::new(),
             served: 0,
@@ -155,7 +158,10 @@ impl Client {
                 Some(mut plan) => {
                     plan.cookie = self.cookie.clone();
                     oracle.sent(plan.id);
-                    self.outgoing.extend(plan.request());
+                    let request = plan.request();
+                    let head = request.windows(4).position(|end| end == b"\r\n\r\n");
+                    self.head_left = head.expect("a head has an end") + 4;
+                    self.outgoing.extend(request);
                     self.waiting.push_back(plan);
                 }
                 None if std::mem::take(&mut self.behavior.garbage) => self
@@ -173,6 +179,17 @@ impl Client {
         }
         let bytes: Vec<u8> = self.outgoing.drain(..n).collect();
         self.sent += n;
+        if let Some(plan) = self.waiting.back()
+            && self.head_left > 0
+        {
+            let of_head = n.min(self.head_left);
+            self.head_left -= of_head;
+            if self.head_left == 0 {
+                let end = &self.stream.end;
+                let is_late = self.waiting.len() > 1;
+                oracle.sent_head(plan.id, (end, end.sent() + of_head), is_late);
+            }
+        }
         if self.outgoing.is_empty()
             && let Some(plan) = self.waiting.back()
         {

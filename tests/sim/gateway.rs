@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use tollgate::limits::SCRATCH_BYTES;
 use tollgate::net::io::connection::Connection;
+use tollgate::net::io::dial::refusal;
 use tollgate::net::io::pump::{self, PumpResult};
 use tollgate::net::io::raw_stream::Readiness;
 use tollgate::net::io::run_queue::RunQueue;
@@ -24,6 +25,7 @@ use tollgate::transport::server::ServerTls;
 
 use super::link::{self, End, Socket};
 use super::rng::Rng;
+use super::sockets::UnixSockets;
 use super::trace::Trace;
 
 /// 2026-11-24T12:00:00Z
@@ -56,6 +58,8 @@ pub struct Gateway {
     verifications: Vec<(LookupId, Work)>,
     /// Rate of missing descriptors for upstream sockets, in a thousand.
     pub exhausted: u32,
+    /// Unix sockets of targets.
+    pub unix_sockets: UnixSockets,
     /// Size of each new send buffer.
     pub window: usize,
     rng: Rng,
@@ -89,6 +93,7 @@ impl Gateway {
             reports: Vec::new(),
             verifications: Vec::new(),
             exhausted: 0,
+            unix_sockets: UnixSockets::default(),
             window: 256 << 10,
             rng,
             trace: Trace::default(),
@@ -299,12 +304,21 @@ impl Gateway {
                 .handle_fault(Side::Upstream(upstream), Fault::Exhausted, None, self.now);
             return;
         }
+        let is_unix = self.unix_sockets.has(address);
+        if is_unix && let Err(error) = self.unix_sockets.connect(address) {
+            let (fault, reason) = refusal(&error, address);
+            let side = Side::Upstream(upstream);
+            return self.proxy.handle_fault(side, fault, Some(reason), self.now);
+        }
         let tls = self.tls.get(&u64::from(target)).and_then(Option::as_ref);
         let (end, socket) = link::connection(self.window);
         let connection = Connection::upstream(socket, upstream.generation(), tls)
             .expect("rustls takes the settings");
         self.sockets.insert(Side::Upstream(upstream), connection);
         self.ends.push((Side::Upstream(upstream), end.clone()));
+        if is_unix {
+            end.finish_connecting(true);
+        }
         self.dialed.push(Dialed {
             target,
             address,

@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tollgate::properties::reference::{self, Request, Response};
 use tollgate::time::{Duration, Instant};
+use tollgate::upstream::addresses::is_socket;
 use tollgate::upstream::health::Change;
 
 use super::endpoints::{Arrival, Endpoints};
 use super::link::End;
 use super::plan::{Answer, Plan, STICKY};
+use super::rates::{Limit, Verdict, judge};
 use super::world::Policies;
 
 /// Position in the byte stream of a connection at which a message ends.
@@ -27,6 +29,14 @@ impl Mark {
         }
     }
 
+    /// Returns the position behind the first `bytes`.
+    fn at(end: &End, bytes: usize) -> Mark {
+        Mark {
+            end: end.clone(),
+            bytes,
+        }
+    }
+
     /// Returns true if all bytes in front of the position have reached the gateway.
     fn is_delivered(&self) -> bool {
         self.end.has_delivered(self.bytes)
@@ -41,6 +51,8 @@ pub struct Place {
     /// Path of the target in each edition of the configuration, without a slash at its end. `None`
     /// if the edition does not have the target.
     pub bases: [Option<String>; 2],
+    /// Number of the target's key, and its `maxInFlight`.
+    pub in_flight: Option<(u64, u32)>,
 }
 
 /// History of one request.
@@ -50,6 +62,12 @@ struct Entry {
     sent: Option<Instant>,
     /// Number of reloads before that.
     reloads: usize,
+    /// Position behind its head, once its client has sent that, and the time at which it reached the
+    /// gateway.
+    head: Option<Mark>,
+    asked: Option<Instant>,
+    /// True if the gateway may not have read the head when it came.
+    is_late: bool,
     /// Position behind the last byte of the request, once its client has sent all of it.
     sent_whole: Option<Mark>,
     /// Number of times that its head has reached an upstream.
@@ -67,6 +85,19 @@ struct Entry {
     editions: [bool; 2],
     /// Time of the last event of the request.
     touched: Instant,
+}
+
+impl Entry {
+    /// Returns what is known of the decision of the rate limits.
+    fn verdict(&self) -> Verdict {
+        match self.received {
+            _ if self.arrivals > 0 => Verdict::Passed,
+            // Of a guarded service the budget of credentials that are not authentic may be used up.
+            Some(429) if self.plan.credential.is_none() => Verdict::Limited,
+            None | Some(400 | 408 | 429) => Verdict::Unknown,
+            Some(_) => Verdict::Passed,
+        }
+    }
 }
 
 /// History of all requests of a world.
@@ -90,6 +121,10 @@ pub struct Oracle {
     pub policies: Policies,
     /// True if clients use TLS.
     pub secure: bool,
+    /// Limits of requests by address, which hold for all services.
+    pub limits: Vec<Limit>,
+    /// Requests whose heads are under way to the gateway.
+    heads: Vec<u64>,
     /// Address and path of a target by the value of its cookie, and the reverse.
     targets: HashMap<String, String>,
     cookies: HashMap<String, String>,
@@ -129,6 +164,13 @@ pub struct Stats {
     /// flight was reached.
     pub stuck: usize,
     pub full: usize,
+    /// Requests that a rate limit has refused, as it should.
+    pub limited: usize,
+    /// Requests at unix sockets, those of them that came back by the cookie of a session, and
+    /// connections that a unix socket refused.
+    pub at_sockets: usize,
+    pub stuck_at_sockets: usize,
+    pub refused_by_sockets: usize,
 }
 
 impl Stats {
@@ -148,6 +190,10 @@ impl Stats {
         self.reloads += other.reloads;
         self.stuck += other.stuck;
         self.full += other.full;
+        self.limited += other.limited;
+        self.at_sockets += other.at_sockets;
+        self.stuck_at_sockets += other.stuck_at_sockets;
+        self.refused_by_sockets += other.refused_by_sockets;
     }
 }
 
@@ -157,6 +203,9 @@ impl Oracle {
             plan,
             sent: None,
             reloads: 0,
+            head: None,
+            asked: None,
+            is_late: false,
             sent_whole: None,
             arrivals: 0,
             answered_whole: Vec::new(),
@@ -178,6 +227,8 @@ impl Oracle {
             calm: false,
             policies: Policies::default(),
             secure: false,
+            limits: Vec::new(),
+            heads: Vec::new(),
             targets: HashMap::new(),
             cookies: HashMap::new(),
             clients: HashMap::new(),
@@ -250,6 +301,26 @@ impl Oracle {
         entry.reloads = reloads;
     }
 
+    /// Records that the head of a request ends behind the first `bytes` of its connection.
+    /// `is_late`: others are in front of it.
+    pub fn sent_head(&mut self, id: u64, (end, bytes): (&End, usize), is_late: bool) {
+        let entry = self.entry(id);
+        entry.head = Some(Mark::at(end, bytes));
+        entry.is_late = is_late;
+        self.heads.push(id);
+    }
+
+    /// Records which heads have reached the gateway by now.
+    pub fn note_heads(&mut self) {
+        let (entries, now) = (&mut self.entries, self.now);
+        self.heads.retain(|id| {
+            let entry = entries.get_mut(id).expect("it was sent");
+            let has_come = entry.head.as_ref().is_some_and(Mark::is_delivered);
+            entry.asked = has_come.then_some(now);
+            !has_come
+        });
+    }
+
     pub fn sent_whole(&mut self, id: u64, end: &End) {
         self.entry(id)
             .sent_whole
@@ -313,6 +384,7 @@ impl Oracle {
             entry.arrivals
         );
         self.stats.moved += usize::from(!is_first);
+        self.stats.at_sockets += usize::from(is_socket(place.address));
         if !plan.tls {
             self.endpoints.check_choice(Arrival {
                 id,
@@ -434,11 +506,7 @@ impl Oracle {
             );
             self.stats.unauthorized += usize::from(status == 401);
             let mut waits = reference::values(&response.head.fields, b"retry-after");
-            let is_limited = self
-                .policies
-                .in_flight
-                .or(self.policies.of_target)
-                .is_some();
+            let is_limited = self.policies.limits_in_flight();
             self.stats.full +=
                 usize::from(is_limited && status == 503 && waits.next() == Some(b"1"));
             self.stats.own += 1;
@@ -526,6 +594,11 @@ impl Oracle {
             let known = self.targets.entry(own).or_insert_with(|| at.clone());
             assert_eq!(*known, at, "I13: request {id} has moved, and got no cookie");
             self.stats.stuck += 1;
+            let address = at
+                .split(' ')
+                .next()
+                .and_then(|address| address.parse().ok());
+            self.stats.stuck_at_sockets += usize::from(address.is_some_and(is_socket));
             return;
         };
         let secure = if self.secure { "; Secure" } else { "" };
@@ -549,25 +622,60 @@ impl Oracle {
         assert_eq!(*cookie, value, "I13: a target has two cookies");
     }
 
-    /// Checks at the end of the world that no address had more requests at upstreams than its limit
-    /// allows in any order of arrival (I14).
-    pub fn check_rates(&self) {
-        let Some((requests, window)) = self.policies.rate else {
+    /// Checks at the end of the world that the limits by address have let in what they should, and
+    /// refused what they should, request by request (I14). Where the time of a decision is not known,
+    /// the sum must be possible.
+    pub fn check_rates(&mut self) {
+        if self.limits.is_empty() {
             return;
-        };
-        let windows = self.now.since(self.began).as_millis() / window + 1;
-        let most = (requests as u64).saturating_mul(windows);
-        let mut counts: HashMap<Ipv4Addr, u64> = HashMap::new();
-        for (id, entry) in &self.entries {
-            if entry.arrivals > 0 {
-                *counts.entry(self.clients[id]).or_default() += 1;
+        }
+        let elapsed = self.now.since(self.began).as_millis();
+        let most = self.limits.iter().map(|limit| limit.most_within(elapsed));
+        let most = most.min().unwrap_or(u64::MAX);
+        let mut addresses: HashMap<Ipv4Addr, Vec<u64>> = HashMap::new();
+        for id in self.entries.keys() {
+            if let Some(client) = self.clients.get(id) {
+                addresses.entry(*client).or_default().push(*id);
             }
         }
-        for (client, count) in counts {
+        for (client, ids) in addresses {
+            let arrived = ids.iter().filter(|id| self.entries[*id].arrivals > 0);
+            let count = arrived.count() as u64;
             assert!(
                 count <= most,
                 "I14: {count} requests of {client}, not {most}"
             );
+            self.judge_client(client, &ids);
+        }
+    }
+
+    fn judge_client(&mut self, client: Ipv4Addr, ids: &[u64]) {
+        let sent = ids.iter().map(|id| &self.entries[id]);
+        let sent = sent
+            .filter(|entry| entry.sent.is_some())
+            .collect::<Vec<_>>();
+        // The time of the decision is known up to the first request that was not read when it came.
+        let is_late = |entry: &&&Entry| entry.is_late || self.secure;
+        let late = sent.iter().filter(is_late).filter_map(|entry| entry.sent);
+        let until = late.min();
+        let in_time = sent
+            .iter()
+            .filter_map(|entry| Some((entry, entry.asked?)))
+            .filter(|(_, asked)| until.is_none_or(|until| *asked < until));
+        let mut asked: Vec<_> = in_time
+            .map(|(entry, asked)| (asked.as_millis(), entry.verdict()))
+            .collect();
+        match judge(&self.limits, &mut asked) {
+            Ok(judged) => {
+                let limited = asked.iter().take(judged);
+                let limited = limited.filter(|(_, verdict)| *verdict == Verdict::Limited);
+                self.stats.limited += limited.count();
+            }
+            Err(place) => panic!(
+                "I14: {client}, request {place} of {asked:?} by {:?}: {:?}",
+                self.limits,
+                ids.iter().map(|id| self.history(*id)).collect::<Vec<_>>()
+            ),
         }
     }
 

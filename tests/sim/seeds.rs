@@ -148,10 +148,15 @@ fn scenario(seed: u64) -> Scenario {
     let mut policy_rng = Rng::new(seed ^ 0x9011_c135);
     let mut policies = Policies::default();
     let plain = with_policies(&plain, calm, &mut policies, &mut policy_rng);
+    // Where nobody pipelines, the time of each decision is known.
+    let mut decides_at_once = false;
     if !calm && policy_rng.hits(300) {
         more[0] = policy_rng.pick(&RATE_LIMITS);
+        decides_at_once = policy_rng.hits(700);
     }
-    policies.rate = more[0].contains("\"requests\": 3").then_some((3, 5000));
+    for (_, behavior) in &mut clients {
+        behavior.pipelines &= !decides_at_once;
+    }
     policies.proxied = policy_rng.hits(200);
     let text = match config(&plain, tls, &more.join(", ")) {
         config if is_guarded => guarded(&config),
@@ -166,10 +171,17 @@ fn scenario(seed: u64) -> Scenario {
         0
     };
     policies.never_moves = calm && reload == 0 && !signs_in;
+    let other = (reload > 0).then(|| other_edition(&text, calm, &mut reload_rng));
+    // Targets are unix sockets in one world of four. The generator is separate, so that the scenarios
+    // of other seeds do not change.
+    let mut socket_rng = Rng::new(seed ^ 0x50c_4e7);
+    let has_sockets = socket_rng.hits(250);
+    let is_socket = [(); 4].map(|()| has_sockets && socket_rng.hits(700));
+    let socket_faults = socket_rng.pick(&[0, 20, 200]);
     Scenario {
         policies,
-        other: (reload > 0).then(|| other_edition(&text, calm, &mut reload_rng)),
-        config: text,
+        other: other.map(|text| with_sockets(text, is_socket)),
+        config: with_sockets(text, is_socket),
         faults: match calm {
             true => Faults {
                 reload,
@@ -177,6 +189,10 @@ fn scenario(seed: u64) -> Scenario {
             },
             false => Faults {
                 reload,
+                sockets: match is_socket.contains(&true) {
+                    true => socket_faults,
+                    false => 0,
+                },
                 provider: auth_rng.pick(&[0, 100, 500]),
                 reset: auth_rng.pick(&[0, 0, 2, 20]),
                 ..faults(&mut rng)
@@ -235,11 +251,14 @@ fn other_edition(text: &str, calm: bool, rng: &mut Rng) -> String {
     )
 }
 
-/// Limits of which each lets at most 3 requests of an address in within a window of 5 s.
-const RATE_LIMITS: [&str; 3] = [
-    r#""rateLimit": { "requests": 3, "window": "5s", "algorithm": "sliding" }"#,
-    r#""rateLimit": { "requests": 3, "window": "5s", "algorithm": "bucket", "burst": 3 }"#,
+/// Limits that a few requests of an address reach, with windows that end while a world runs.
+pub const RATE_LIMITS: [&str; 6] = [
+    r#""rateLimit": { "requests": 2, "window": "1s" }"#,
+    r#""rateLimit": { "requests": 3, "window": "2s", "algorithm": "sliding" }"#,
+    r#""rateLimit": { "requests": 3, "window": "5s", "algorithm": "bucket", "burst": 2 }"#,
+    r#""rateLimit": { "requests": 1, "window": "2s", "algorithm": "bucket", "burst": 4 }"#,
     r#""rateLimit": [ { "requests": 4, "window": "1s" }, { "requests": 3, "window": "5s" }, { "requests": 1, "window": "5s", "key": "header:X-Id" } ]"#,
+    r#""rateLimit": [ { "requests": 2, "window": "1s", "algorithm": "sliding" }, { "requests": 3, "window": "3s", "algorithm": "bucket", "burst": 5 } ]"#,
 ];
 
 /// Returns a service with limits of requests in flight and a sticky session, or without.
@@ -250,17 +269,50 @@ fn with_policies(service: &str, calm: bool, policies: &mut Policies, rng: &mut R
         policies.in_flight = Some(limit);
         service += &format!(r#", "limits": {{ "inFlight": {limit} }}"#);
     }
-    if !calm && service.contains("targets") && rng.hits(300) {
-        let limit = rng.size(2);
-        policies.of_target = Some(limit);
-        let limited = format!(r#"[{{ "url": "http://10.0.0.1/base", "maxInFlight": {limit} }},"#);
-        service = service.replace(r#"["http://10.0.0.1/base","#, &limited);
+    if !calm && rng.hits(300) {
+        policies.of_targets = true;
+        service = with_max_in_flight(&service, rng);
     }
     policies.sticky = rng.hits(250);
     if policies.sticky {
         service += r#", "sticky": { "ttl": "1h" }"#;
     }
     service
+}
+
+/// Returns the service with `maxInFlight` of its first target, or of all of them.
+fn with_max_in_flight(service: &str, rng: &mut Rng) -> String {
+    let limit = format!(r#""maxInFlight": {}"#, rng.size(2));
+    let mut service = service.to_owned();
+    for url in ["http://10.0.0.1/base", "http://plain.test/base"] {
+        let limited = format!(r#"{{ "url": "{url}", {limit} }}"#);
+        service = service
+            .replace(
+                &format!(r#""target": "{url}""#),
+                &format!(r#""targets": [{limited}]"#),
+            )
+            .replace(&format!(r#"["{url}""#), &format!("[{limited}"));
+    }
+    if rng.hits(500) {
+        for role in [r#""weight": 2"#, r#""backup": true"#] {
+            service = service.replace(role, &format!("{role}, {limit}"));
+        }
+    }
+    service
+}
+
+/// Returns the configuration with unix sockets in place of the addresses 10.0.0.1 to 10.0.0.4 where
+/// `is_socket` says so.
+fn with_sockets(text: String, is_socket: [bool; 4]) -> String {
+    (1..)
+        .zip(is_socket)
+        .filter(|(_, is_socket)| *is_socket)
+        .fold(text, |text, (number, _)| {
+            let address = format!("http://10.0.0.{number}");
+            let socket = format!("http://unix:/run/{number}.sock");
+            text.replace(&format!("{address}/"), &format!("{socket}:/"))
+                .replace(&format!("{address}\""), &format!("{socket}\""))
+        })
 }
 
 /// Returns a service with one target, a name, or several targets with the keys of load balancing.
@@ -328,6 +380,7 @@ fn faults(rng: &mut Rng) -> Faults {
         stop: often(0, 3),
         provider: 0,
         reload: 0,
+        sockets: 0,
         reset: 0,
     }
 }
@@ -418,6 +471,10 @@ fn worlds() {
         reloads,
         stuck,
         full,
+        limited,
+        at_sockets,
+        stuck_at_sockets,
+        refused_by_sockets,
     } = sum.stats;
     let count = count as usize;
     assert!(
@@ -440,6 +497,14 @@ fn worlds() {
     assert!(unauthorized > count / 4, "too few events: {sum:?}");
     assert!(
         stuck > count / 20 && full > count / 50,
+        "too few events: {sum:?}"
+    );
+    assert!(
+        at_sockets > count / 20 && stuck_at_sockets > count / 100,
+        "too few events: {sum:?}"
+    );
+    assert!(
+        refused_by_sockets > count / 50 && limited > count / 20,
         "too few events: {sum:?}"
     );
     assert!(

@@ -411,6 +411,11 @@ impl Upstream {
         self.place.address
     }
 
+    /// Returns the number of the target's key, and its `maxInFlight`.
+    pub fn in_flight_max(&self) -> Option<(u64, u32)> {
+        self.place.in_flight
+    }
+
     pub fn end(&self) -> &End {
         &self.end
     }

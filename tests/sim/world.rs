@@ -11,9 +11,10 @@ use tollgate::net::io::raw_stream::Readiness;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::Report;
-use tollgate::proxy::settings::Settings;
+use tollgate::proxy::settings::{Destination, Settings, Target, TargetHost};
 use tollgate::time::{Duration, UnixTime};
 use tollgate::transport::client::ClientTls;
+use tollgate::upstream::addresses::of_socket;
 
 use super::client::{Client, ClientBehavior};
 use super::client_stream::ClientStream;
@@ -24,6 +25,7 @@ use super::link::{Cut, End, Left};
 use super::oracle::{Oracle, Place, Stats};
 use super::plan::{Plan, SECRET};
 use super::provider::Provider;
+use super::rates;
 use super::rng::Rng;
 use super::signer::Signer;
 use super::trace::Trace;
@@ -69,6 +71,8 @@ pub struct Faults {
     pub provider: u32,
     /// Reloads: the configuration is replaced by its other edition.
     pub reload: u32,
+    /// Unix sockets that fail or come back.
+    pub sockets: u32,
 }
 
 /// Settings of a world.
@@ -108,17 +112,22 @@ pub struct Scenario {
 pub struct Policies {
     /// `limits.inFlight` of `/plain`.
     pub in_flight: Option<usize>,
-    /// `maxInFlight` of the first target of `/plain`, which is 10.0.0.1.
-    pub of_target: Option<usize>,
+    /// True if targets of `/plain` have `maxInFlight`.
+    pub of_targets: bool,
     /// True if `/plain` is sticky.
     pub sticky: bool,
     /// True if a client never moves to another target: there are no faults, no reloads and no
     /// connections that belong to a client.
     pub never_moves: bool,
-    /// `requests` and `window` in milliseconds of a limit by address for all services.
-    pub rate: Option<(usize, u64)>,
     /// True if a balancer announces the clients by the PROXY protocol.
     pub proxied: bool,
+}
+
+impl Policies {
+    /// Returns true if requests in flight have a limit.
+    pub fn limits_in_flight(&self) -> bool {
+        self.in_flight.is_some() || self.of_targets
+    }
 }
 
 impl Scenario {
@@ -189,6 +198,16 @@ struct Arriving {
     made: bool,
 }
 
+/// What the world knows of a target.
+#[derive(Clone)]
+struct TargetPlace {
+    authority: String,
+    bases: [Option<String>; 2],
+    is_tls: bool,
+    /// `maxInFlight`.
+    in_flight: Option<u32>,
+}
+
 pub struct World {
     rng: Rng,
     faults: Faults,
@@ -202,9 +221,8 @@ pub struct World {
     editions: [Settings; 2],
     /// Index of the current edition.
     edition: usize,
-    /// Authority, base paths and use of TLS of each target, by the number of its key. Targets of
-    /// earlier editions stay.
-    places: HashMap<u64, (String, [Option<String>; 2], bool)>,
+    /// Targets by the numbers of their keys. Targets of earlier editions stay.
+    places: HashMap<u64, TargetPlace>,
     waiting: Vec<(VecDeque<Plan>, ClientBehavior)>,
     clients: Vec<Client>,
     arriving: Vec<Arriving>,
@@ -281,12 +299,12 @@ impl World {
             [_] => Vec::new(),
             several => several
                 .iter()
-                .filter_map(|one| settings.targets[one.target].authority.parse().ok())
+                .filter_map(|one| address_of(&settings.targets[one.target]))
                 .collect(),
         };
         // With a reload that replaces targets, the oracle does not know the current endpoints.
         let hosts = editions.each_ref().map(hosts_of);
-        let endpoints: Vec<Ipv4Addr> = if hosts[0] == hosts[1] {
+        let endpoints: Vec<SocketAddr> = if hosts[0] == hosts[1] {
             endpoints
         } else {
             Vec::new()
@@ -296,11 +314,18 @@ impl World {
             .iter()
             .find_map(|provider| Some(provider.kind.endpoint()?.target));
         let provider = provider.map(|target| settings.targets[target].authority.clone());
+        let limits = rates::by_address(&settings.rate_limit);
         let proxy = Proxy::new(settings, rng.number().into());
         let mut gateway = Gateway::new(proxy, tls, Rng::new(rng.number()));
         gateway.listener = scenario.secure.then(|| identity.listener());
         gateway.window = scenario.window;
         gateway.exhausted = scenario.faults.exhausted;
+        gateway.unix_sockets.queue = if scenario.calm { usize::MAX } else { 2 };
+        for target in editions.iter().flat_map(|settings| &settings.targets) {
+            if let Some(path) = target.host.socket() {
+                gateway.unix_sockets.add(path);
+            }
+        }
         let plans = scenario
             .clients
             .iter()
@@ -312,20 +337,18 @@ impl World {
         let mut oracle = Oracle::new(plans, gateway.now, patience);
         oracle.forged_ends = scenario.upstream_cut.is_some();
         oracle.arrivals_max = 2 * (retries + 1);
-        let addresses = endpoints
-            .into_iter()
-            .map(|address| SocketAddr::from((address, 80)))
-            .collect();
         let connects = (
             scenario.faults.refused,
             scenario.faults.unanswered,
             scenario.faults.exhausted,
-        ) == (0, 0, 0);
-        oracle.endpoints = Endpoints::new(addresses, connects);
+            scenario.faults.sockets,
+        ) == (0, 0, 0, 0);
+        oracle.endpoints = Endpoints::new(endpoints, connects);
         oracle.calm = scenario.calm;
         oracle.marked = marked;
         oracle.policies = scenario.policies;
         oracle.secure = scenario.secure;
+        oracle.limits = limits;
         let mut world = World {
             rng,
             faults: scenario.faults,
@@ -365,11 +388,17 @@ impl World {
         let keys = self.gateway.proxy.targets().iter();
         let targets = &self.editions[self.edition].targets;
         for (key, target) in keys.zip(targets) {
-            let bases = self
+            let found = self
                 .editions
                 .each_ref()
-                .map(|settings| base_of(settings, &target.authority));
-            let place = (target.authority.clone(), bases, target.tls);
+                .map(|settings| destination_of(settings, target));
+            let limits = found.iter().flatten().map(|found| found.role.max_in_flight);
+            let place = TargetPlace {
+                authority: target.authority.clone(),
+                bases: found.map(|found| found.map(base_of)),
+                is_tls: target.tls,
+                in_flight: limits.max().filter(|limit| *limit < u32::MAX),
+            };
             self.places.insert(u64::from(*key), place);
         }
     }
@@ -394,7 +423,7 @@ impl World {
         self.oracle.endpoints.keep(|address| {
             targets
                 .iter()
-                .any(|target| target.authority.parse() == Ok(address.ip()))
+                .any(|target| address_of(target) == Some(*address))
         });
         // The target that uses TLS is the same in both editions.
         let after = self.gateway.proxy.targets().iter();
@@ -420,6 +449,7 @@ impl World {
             }
         }
         self.wait_until_empty();
+        self.oracle.stats.refused_by_sockets = self.gateway.unix_sockets.refused;
         self.oracle.check_rates();
         self.oracle
             .check_log(std::str::from_utf8(&self.log).expect("the log is ASCII"));
@@ -452,6 +482,7 @@ impl World {
         self.connect_clients();
         self.act();
         self.move_bytes();
+        self.oracle.note_heads();
         self.gateway.turn();
         self.gateway.verify();
         self.listen_to_reports();
@@ -522,6 +553,11 @@ impl World {
             // An endpoint that was chosen in this turn may be reached before the next turn.
             self.listen_to_reports();
         }
+        if self.rng.hits(faults.sockets)
+            && let Some(address) = self.gateway.unix_sockets.change(&mut self.rng)
+        {
+            self.end_process(address);
+        }
         if self.rng.hits(faults.shed) {
             self.gateway.proxy.handle_exhausted();
             self.gateway.run_commands();
@@ -534,6 +570,27 @@ impl World {
             self.gateway.proxy.handle_shutdown();
             self.gateway.run_commands();
         }
+    }
+
+    /// Resets the connections of a process that served a unix socket, also those that it has not
+    /// accepted.
+    fn end_process(&mut self, address: SocketAddr) {
+        let oracle = &mut self.oracle;
+        oracle.endpoints.note_disturbance(address, oracle.now);
+        for upstream in &mut self.upstreams {
+            if upstream.address() == address {
+                upstream.reset(oracle, &mut self.rng);
+            }
+        }
+        let sockets = &mut self.gateway.unix_sockets;
+        self.arriving.retain(|arriving| {
+            let is_lost = arriving.dialed.address == address;
+            if is_lost {
+                arriving.dialed.end.reset(false);
+                sockets.leave_queue(address);
+            }
+            !is_lost
+        });
     }
 
     fn any_end(&mut self) -> Option<End> {
@@ -582,8 +639,9 @@ impl World {
     /// Collects the connections and lookups that the gateway has started.
     fn take_dialed(&mut self) {
         for dialed in std::mem::take(&mut self.gateway.dialed) {
-            let slow = self.rng.hits(self.faults.unanswered);
-            let made = !self.rng.hits(self.faults.refused);
+            let is_unix = self.gateway.unix_sockets.has(dialed.address);
+            let slow = self.rng.hits(self.faults.unanswered) && !is_unix;
+            let made = !self.rng.hits(self.faults.refused) || is_unix;
             let steps = if slow { usize::MAX } else { self.rng.below(3) };
             self.arriving.push(Arriving {
                 dialed,
@@ -592,8 +650,17 @@ impl World {
             });
         }
         for mut arriving in std::mem::take(&mut self.arriving) {
+            let address = arriving.dialed.address;
+            let is_unix = self.gateway.unix_sockets.has(address);
             match arriving.steps {
-                _ if arriving.dialed.end.left().is_some() => self.oracle.stats.raced += 1,
+                _ if !self.gateway.unix_sockets.accepts(address) => self.arriving.push(arriving),
+                0 if is_unix => {
+                    self.gateway.unix_sockets.leave_queue(address);
+                    self.arrive(&arriving);
+                }
+                _ if arriving.dialed.end.left().is_some() && !is_unix => {
+                    self.oracle.stats.raced += 1;
+                }
                 0 => self.arrive(&arriving),
                 steps => {
                     arriving.steps = if steps == usize::MAX {
@@ -625,8 +692,15 @@ impl World {
     /// Makes or refuses a connection.
     fn arrive(&mut self, arriving: &Arriving) {
         let end = &arriving.dialed.end;
-        end.finish_connecting(arriving.made);
-        let (authority, bases, is_tls) = self.places[&u64::from(arriving.dialed.target)].clone();
+        if !self.gateway.unix_sockets.has(arriving.dialed.address) {
+            end.finish_connecting(arriving.made);
+        }
+        let TargetPlace {
+            authority,
+            bases,
+            is_tls,
+            in_flight,
+        } = self.places[&u64::from(arriving.dialed.target)].clone();
         if arriving.made && Some(&authority) == self.provider.as_ref() {
             self.providers
                 .push(Provider::new(end.clone(), self.faults.provider));
@@ -638,6 +712,7 @@ impl World {
                 address: arriving.dialed.address,
                 authority,
                 bases,
+                in_flight: in_flight.map(|limit| (arriving.dialed.target.into(), limit)),
             };
             let tls = self.server.as_ref().filter(|_| is_tls);
             let unhealthy = self
@@ -736,15 +811,10 @@ impl World {
         }
     }
 
-    /// Checks that no more requests are in flight than the limits of `/plain` and of its first
-    /// target allow, as the upstreams see it.
+    /// Checks that no more requests are in flight than the limits of `/plain` and of its targets
+    /// allow, as the upstreams see it.
     fn check_in_flight(&self) {
-        if self
-            .policies
-            .in_flight
-            .or(self.policies.of_target)
-            .is_none()
-        {
+        if !self.policies.limits_in_flight() {
             return;
         }
         let open = self.upstreams.iter();
@@ -752,15 +822,17 @@ impl World {
         let requests = open.filter_map(|upstream| {
             let id = upstream.current_request()?;
             let counts = !self.oracle.is_answered(id) && !self.oracle.plan(id).tls;
-            counts.then(|| (id, upstream.address()))
+            counts.then(|| (id, upstream.address(), upstream.in_flight_max()))
         });
         let requests: Vec<_> = requests.collect();
-        let first = SocketAddr::from(([10, 0, 0, 1], 80));
-        let at_first = requests.iter().filter(|(_, address)| *address == first);
-        for (limit, count) in [
-            (self.policies.in_flight, requests.len()),
-            (self.policies.of_target, at_first.count()),
-        ] {
+        let of_service = (self.policies.in_flight, requests.len());
+        // A target that was gone in between counts as a new one.
+        let of_addresses = requests.iter().map(|(_, address, limit)| {
+            let there = requests.iter();
+            let there = there.filter(|(_, other, of)| (other, of) == (address, limit));
+            (limit.map(|(_, limit)| limit as usize), there.count())
+        });
+        for (limit, count) in of_addresses.chain([of_service]) {
             assert!(
                 limit.is_none_or(|limit| count <= limit),
                 "I12: {count} requests are in flight, and {limit:?} may be: {requests:?}"
@@ -825,6 +897,7 @@ impl World {
                 provider.act(&mut self.rng);
             }
             self.move_bytes();
+            self.oracle.note_heads();
             self.gateway.turn();
             self.listen_to_reports();
             self.take_dialed();
@@ -894,23 +967,33 @@ pub struct Outcome {
     pub spliced: [usize; 2],
 }
 
-/// Returns the path of a target in an edition, without a slash at its end.
-fn base_of(settings: &Settings, authority: &str) -> Option<String> {
-    let target = settings
-        .targets
-        .iter()
-        .position(|target| target.authority == authority)?;
+/// Returns the place of a target in the services of an edition.
+fn destination_of<'s>(settings: &'s Settings, target: &Target) -> Option<&'s Destination> {
+    let mut targets = settings.targets.iter();
+    let target = targets.position(|other| other.name() == target.name())?;
     let services = settings.services.iter();
     let mut destinations = services.flat_map(|service| &service.destinations);
-    let found = destinations.find(|destination| destination.target == target);
-    let path = found.map_or("", |found| found.path.as_str());
-    Some(path.trim_end_matches('/').to_owned())
+    destinations.find(|destination| destination.target == target)
 }
 
-/// Returns the authorities of all targets.
+/// Returns the path of a target, without a slash at its end.
+fn base_of(destination: &Destination) -> String {
+    destination.path.trim_end_matches('/').to_owned()
+}
+
+/// Returns the address of a target that is no name.
+fn address_of(target: &Target) -> Option<SocketAddr> {
+    match (&target.host, target.host.socket()) {
+        (TargetHost::Address(ip), _) => Some(SocketAddr::new(*ip, target.port)),
+        (_, Some(path)) => Some(of_socket(path)),
+        (_, None) => None,
+    }
+}
+
+/// Returns the names of all targets.
 fn hosts_of(settings: &Settings) -> Vec<String> {
     let targets = settings.targets.iter();
-    targets.map(|target| target.authority.clone()).collect()
+    targets.map(|target| target.name().to_owned()).collect()
 }
 
 fn client_tls(roots: &[Vec<u8>]) -> ClientTls {
