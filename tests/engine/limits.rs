@@ -159,6 +159,25 @@ fn a_request_that_one_limit_refuses_counts_in_no_other() {
     );
 }
 
+/// Of several limits that are full, the first in the list says how long to wait.
+#[test]
+fn the_first_limit_that_is_full_answers() {
+    let short = r#"{ "requests": 1, "window": "10s" }"#;
+    let long = r#"{ "requests": 1, "window": "1h" }"#;
+    for (limits, wait) in [
+        (format!("[ {short}, {long} ]"), "10"),
+        (format!("[ {long}, {short} ]"), "3600"),
+    ] {
+        let mut world = World::with(&config(&limits));
+        assert_eq!(status(&ask(&mut world, 1, "")), 200);
+        let text = ask(&mut world, 1, "");
+        assert_eq!(
+            (status(&text), field(&text, "Retry-After")),
+            (429, Some(wait))
+        );
+    }
+}
+
 #[test]
 fn a_header_makes_a_client_if_it_is_there_once_with_a_value() {
     let mut world = World::with(&config(r#"{ "requests": 1, "key": "header:X-Tenant" }"#));
