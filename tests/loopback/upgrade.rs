@@ -614,7 +614,6 @@ fn addresses_that_drain_are_offered_and_lose_no_client() {
     let origin = Origin::polite();
     let keys = "\"rateLimit\": false, \"accessLog\": \"off\", \"limits\": { \"connectionsPerClient\": 4096 },";
     for returns in [true, false] {
-        eprintln!("the file has the addresses again: {returns}");
         let mut gateway = Upgraded::start(&origin.config(keys), &[]);
         let address = gateway.gateway.address;
         let folder = gateway.gateway.folder.0.clone();
