@@ -247,12 +247,15 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         .join(", ");
     let limits = &settings.limits;
     let body = limits.body_bytes.map_or("any size".to_owned(), show_size);
+    let mut connections = format!("{} connections", limits.connections);
+    if let Some(most) = limits.connections_per_client {
+        connections = format!("{connections}, {most} of one client");
+    }
     let limits = format!(
-        "head {}, request line {}, {} headers, body {body}, {} connections",
+        "head {}, request line {}, {} headers, body {body}, {connections}",
         show_size(limits.head_bytes as u64),
         show_size(limits.request_line_bytes as u64),
         limits.fields,
-        limits.connections,
     );
     let mut facts = vec![
         ("listen", listeners),

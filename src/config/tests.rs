@@ -1388,7 +1388,7 @@ fn the_check_table() {
         {"route":"/users","target":"http://127.0.0.1:9000/users/"},
         {"route":"/long/auth","target":"https://b:8443/auth","rateLimit":{"requests":3},"preserveHost":true},
         {"route":"/keep","target":"http://b/base","stripPrefix":false,"timeouts":{"idle":"90s"}},
-        {"route":"/","target":"http://b"}],"limits":{"bodyBytes":"10MB"},"timeouts":{"head":false}}"#;
+        {"route":"/","target":"http://b"}],"limits":{"bodyBytes":"10MB","connectionsPerClient":64},"timeouts":{"head":false}}"#;
     assert_eq!(
         check::describe(&good(text)),
         "/users       -> http://127.0.0.1:9000/users/\n\
@@ -1404,7 +1404,7 @@ fn the_check_table() {
          rateLimit  20 requests in 1m for each client (IPv6: each /64), 65536 clients at once\n\
          timeouts   head off, keepAlive 75s, shutdown 10s, connect 5s, response 15s, upstreamKeepAlive 30s, tunnel 1h; \
          others differ by service\n\
-         limits     head 16KB, request line 8KB, 100 headers, body 10MB, 4096 connections\n"
+         limits     head 16KB, request line 8KB, 100 headers, body 10MB, 4096 connections, 64 of one client\n"
     );
 }
 

@@ -9,8 +9,10 @@ use std::rc::Rc;
 
 use log::{Level, debug, error, info, log, warn};
 
+use crate::config::shown::limit::counted;
 use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
+use crate::policy::rate_key::RateKey;
 use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report, TargetId};
 use crate::proxy::settings::{Store, Target, TargetHost};
 use crate::sort::Index;
@@ -98,11 +100,12 @@ impl Messages {
             Report::FirstRateLimited {
                 route,
                 client,
+                key,
                 requests,
                 window,
             } => {
-                let route = route.as_deref();
-                warn!("{}", rate_limited_text(route, client, requests, window));
+                let (route, limit) = (route.as_deref(), (requests, window));
+                warn!("{}", rate_limited_text(route, client, &key, limit));
             }
             Report::ForwardedIgnored { peer } => warn!("{}", forwarded_text(peer)),
             Report::Suppressed {
@@ -199,14 +202,17 @@ fn log_suppressed(
 fn rate_limited_text(
     route: Option<&str>,
     client: Option<IpAddr>,
-    requests: u32,
-    window: Duration,
+    key: &RateKey,
+    (requests, window): (u32, Duration),
 ) -> String {
     let (route, client) = (route.unwrap_or("no route"), Client(client));
     let seconds = window.as_secs_ceil();
-    format!(
-        "{route}: first 429: {client} sent more than {requests} requests in {seconds} s, see rateLimit (said once)"
-    )
+    let most = format!("more than {requests} requests in {seconds} s");
+    let what = match key {
+        RateKey::Ip => format!("{client} sent {most}"),
+        key => format!("{most} for one {}, the last from {client}", counted(key)),
+    };
+    format!("{route}: first 429: {what}, see rateLimit (said once)")
 }
 
 /// Returns the message about `X-Forwarded-For` from a proxy that is not trusted.
@@ -464,10 +470,15 @@ mod tests {
     #[test]
     fn what_is_said_once_names_the_key() {
         let client = "10.0.0.7".parse().ok();
+        let limit = (20, Duration::from_secs(60));
         for (text, expected) in [
             (
-                rate_limited_text(Some("/a"), client, 20, Duration::from_secs(60)),
+                rate_limited_text(Some("/a"), client, &RateKey::Ip, limit),
                 "/a: first 429: 10.0.0.7 sent more than 20 requests in 60 s, see rateLimit (said once)",
+            ),
+            (
+                rate_limited_text(Some("/a"), client, &RateKey::Consumer, limit),
+                "/a: first 429: more than 20 requests in 60 s for one consumer, the last from 10.0.0.7, see rateLimit (said once)",
             ),
             (
                 forwarded_text(client),

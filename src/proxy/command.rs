@@ -14,6 +14,7 @@ use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::forward::Scheme;
+use crate::policy::rate_key::RateKey;
 use crate::time::Duration;
 use crate::upstream::health::Change;
 
@@ -142,6 +143,8 @@ pub enum Report {
         route: Option<Rc<str>>,
         /// Address of the client; `None` for clients on unix sockets.
         client: Option<IpAddr>,
+        /// What the limit counts by.
+        key: RateKey,
         /// Number of requests that the limit allows.
         requests: u32,
         /// Time in which it allows them.

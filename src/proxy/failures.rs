@@ -167,6 +167,7 @@ impl Context {
             self.report(Report::FirstRateLimited {
                 route: service.map(|rules| Rc::clone(&rules.route)),
                 client: entry.numbers.client,
+                key: limit.key.clone(),
                 requests: limit.requests,
                 window: limit.window,
             });

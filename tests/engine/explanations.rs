@@ -666,6 +666,7 @@ fn the_first_429_of_each_service_is_told_once_and_again_after_a_reload() {
                 client,
                 requests,
                 window,
+                ..
             } => Some((
                 route.map(|route| route.to_string()),
                 client,

@@ -53,13 +53,18 @@ pub(crate) fn whole(limit: &RateLimit) -> String {
     described(limit, &clients) + shared + exact
 }
 
-fn described(limit: &RateLimit, clients: &str) -> String {
-    let each = match &limit.key {
+/// Returns what has a count of its own.
+pub(crate) fn counted(key: &RateKey) -> String {
+    match key {
         RateKey::Ip => "client".to_owned(),
         RateKey::Header(name) => format!("value of {name}"),
         RateKey::Consumer => "consumer".to_owned(),
         RateKey::Claim(name) => format!("value of the claim {name}"),
-    };
+    }
+}
+
+fn described(limit: &RateLimit, clients: &str) -> String {
+    let each = counted(&limit.key);
     let fields = limit.headers.note();
     let mut text = format!("{} for each {each}{clients}{fields}", numbers(limit));
     let networks = limit.exempt.networks.iter();
