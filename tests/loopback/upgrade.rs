@@ -16,6 +16,10 @@ use super::announced::{REQUEST, VERSION_1, proxied, say};
 use super::world::*;
 
 /// Gateway whose binary may be replaced, and the processes that followed it.
+///
+/// Another process, `cp`, writes each file that is executed. A child that another thread of this one
+/// forks has all its files open until it runs a program, and the kernel executes none that is open
+/// for writing.
 struct Upgraded {
     gateway: Gateway,
     binary: PathBuf,
@@ -26,7 +30,8 @@ impl Upgraded {
     fn start(config: &str, variables: &[(&str, String)]) -> Upgraded {
         let folder = Folder::new();
         let binary = folder.0.join("gateway");
-        fs::copy(TOLLGATE, &binary).expect("a copy");
+        let copied = Command::new("cp").arg(TOLLGATE).arg(&binary).status();
+        assert!(copied.expect("cp runs").success());
         let text = |port| {
             config.replacen('{', &format!("{{ \"listen\": [\"127.0.0.1:{port}\", \"unix:FOLDER/gate.sock\"], \"admin\": \"unix:FOLDER/admin.sock\","), 1)
         };
@@ -90,8 +95,10 @@ impl Upgraded {
     /// Replaces the binary with a script.
     fn replace(&self, script: &str, mode: u32) {
         // The file of a running program cannot be written, but another file can take its name.
-        let fresh = self.binary.with_extension("new");
-        fs::write(&fresh, script).expect("a file");
+        let [text, fresh] = ["text", "new"].map(|end| self.binary.with_extension(end));
+        fs::write(&text, script).expect("a file");
+        let copied = Command::new("cp").args([&text, &fresh]).status();
+        assert!(copied.expect("cp runs").success());
         fs::set_permissions(&fresh, fs::Permissions::from_mode(mode)).expect("a mode");
         fs::rename(&fresh, &self.binary).expect("replaced");
     }
@@ -340,9 +347,9 @@ fn a_mark_without_an_old_process_is_an_error() {
         .spawn()
         .expect("the binary runs");
     let mut input = child.stdin.take().expect("piped");
-    input
-        .write_all(b"{ \"services\": [ { \"route\": \"/\", \"target\": \"http://127.0.0.1\" } ] }")
-        .expect("sent");
+    // It may have ended: what it inherits is looked at before its configuration.
+    let _ = input
+        .write_all(b"{ \"services\": [ { \"route\": \"/\", \"target\": \"http://127.0.0.1\" } ] }");
     drop(input);
     let output = child.wait_with_output().expect("it ends");
     let text = String::from_utf8_lossy(&output.stderr);
