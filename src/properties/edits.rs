@@ -3,7 +3,7 @@
 
 use core::fmt::Write;
 
-use super::reference::{self, Line};
+use super::reference::{self, Line, Response};
 use crate::policy::forward::Peer;
 use crate::proxy::Proxy;
 use crate::proxy::command::{Command, ListenerKind, Side};
@@ -35,18 +35,31 @@ pub fn edits(bytes: &[u8]) {
         );
         edits.check(&up.fields, &plain.fields);
     }
-    let read = |bytes: &[u8]| reference::response_front(bytes, b"GET");
-    let (down, plain_down) = (read(&down), read(&plain_down));
+    let ((interim, down), (plain_interim, plain_down)) =
+        (final_response(&down), final_response(&plain_down));
+    assert_eq!(interim, plain_interim, "interim heads stay");
     assert_eq!(down.is_some(), plain_down.is_some());
     if let (Some(down), Some(plain)) = (down, plain_down) {
         assert_eq!(
             (down.head.status, down.head.framing, &down.body),
             (plain.head.status, plain.head.framing, &plain.body)
         );
-        if plain.head.status >= 200 {
-            edits.check(&down.head.fields, &plain.head.fields);
-        }
+        edits.check(&down.head.fields, &plain.head.fields);
     }
+}
+
+/// Returns the bytes of the interim responses, and the front of the final one behind them.
+fn final_response(bytes: &[u8]) -> (&[u8], Option<Response>) {
+    let mut rest = bytes;
+    while let Ok((head, behind)) = reference::response_head(rest, b"GET")
+        && head.status < 200
+        && head.status != 101
+    {
+        rest = behind;
+    }
+    let interim = bytes.len().saturating_sub(rest.len());
+    let interim = bytes.get(..interim).unwrap_or_default();
+    (interim, reference::response_front(rest, b"GET"))
 }
 
 /// Edits of an input.
