@@ -170,6 +170,7 @@ fn rate(name: &'static str, clients: u32) -> Case {
             key: RateKey::Ip,
             exempt: PeerSet::default(),
             store: None,
+            exact: false,
         };
         let mut table = RateTable::new(limit, 7);
         let mut nth: u32 = 0;

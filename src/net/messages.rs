@@ -13,10 +13,9 @@ use crate::config::shown::limit::counted;
 use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
 use crate::policy::rate_key::RateKey;
-use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report, TargetId};
+use crate::proxy::command::{Cause, Failed, FullLimit, KeysFault, Reason, Report, TargetId};
 use crate::proxy::settings::{Store, Target, TargetHost};
 use crate::sort::Index;
-use crate::time::Duration;
 use crate::upstream::health::Change;
 
 /// Log of the engine's reports.
@@ -97,16 +96,7 @@ impl Messages {
                 Client(client)
             ),
             Report::Unannounced { sender, fault } => log_unannounced(sender, fault),
-            Report::FirstRateLimited {
-                route,
-                client,
-                key,
-                requests,
-                window,
-            } => {
-                let (route, limit) = (route.as_deref(), (requests, window));
-                warn!("{}", rate_limited_text(route, client, &key, limit));
-            }
+            Report::FirstRateLimited(full) => warn!("{}", rate_limited_text(&full)),
             Report::ForwardedIgnored { peer } => warn!("{}", forwarded_text(peer)),
             Report::Suppressed {
                 is_refusal,
@@ -199,13 +189,15 @@ fn log_suppressed(
 }
 
 /// Returns the message about the first 429 of a service.
-fn rate_limited_text(
-    route: Option<&str>,
-    client: Option<IpAddr>,
-    key: &RateKey,
-    (requests, window): (u32, Duration),
-) -> String {
-    let (route, client) = (route.unwrap_or("no route"), Client(client));
+fn rate_limited_text(full: &FullLimit) -> String {
+    let FullLimit {
+        route,
+        client,
+        key,
+        requests,
+        window,
+    } = full;
+    let (route, client) = (route.as_deref().unwrap_or("no route"), Client(*client));
     let seconds = window.as_secs_ceil();
     let most = format!("more than {requests} requests in {seconds} s");
     let what = match key {
@@ -370,6 +362,7 @@ impl fmt::Display for Client {
 mod tests {
     use super::*;
     use crate::http::error::{RequestFault, ResponseError};
+    use crate::time::Duration;
 
     fn failed() -> Failed {
         Failed {
@@ -470,14 +463,22 @@ mod tests {
     #[test]
     fn what_is_said_once_names_the_key() {
         let client = "10.0.0.7".parse().ok();
-        let limit = (20, Duration::from_secs(60));
+        let reached = |key| {
+            rate_limited_text(&FullLimit {
+                route: Some("/a".into()),
+                client,
+                key,
+                requests: 20,
+                window: Duration::from_secs(60),
+            })
+        };
         for (text, expected) in [
             (
-                rate_limited_text(Some("/a"), client, &RateKey::Ip, limit),
+                reached(RateKey::Ip),
                 "/a: first 429: 10.0.0.7 sent more than 20 requests in 60 s, see rateLimit (said once)",
             ),
             (
-                rate_limited_text(Some("/a"), client, &RateKey::Consumer, limit),
+                reached(RateKey::Consumer),
                 "/a: first 429: more than 20 requests in 60 s for one consumer, the last from 10.0.0.7, see rateLimit (said once)",
             ),
             (

@@ -122,6 +122,21 @@ pub enum Work {
     Signature(Arc<CostlySignature>),
 }
 
+/// Rate limit that a client reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FullLimit {
+    /// Route of the service; `None` if the request has no route.
+    pub route: Option<Rc<str>>,
+    /// Address of the client; `None` for clients on unix sockets.
+    pub client: Option<IpAddr>,
+    /// Key that the limit counts by.
+    pub key: RateKey,
+    /// Number of requests that the limit allows.
+    pub requests: u32,
+    /// Time in which it allows them.
+    pub window: Duration,
+}
+
 /// Event that the operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
@@ -138,18 +153,7 @@ pub enum Report {
     },
     /// A service refused its first request because of the rate limit, since the start or the last
     /// reload.
-    FirstRateLimited {
-        /// Route of the service; `None` if the request has no route.
-        route: Option<Rc<str>>,
-        /// Address of the client; `None` for clients on unix sockets.
-        client: Option<IpAddr>,
-        /// What the limit counts by.
-        key: RateKey,
-        /// Number of requests that the limit allows.
-        requests: u32,
-        /// Time in which it allows them.
-        window: Duration,
-    },
+    FirstRateLimited(FullLimit),
     /// `X-Forwarded-For` came from a private address that `trustedProxies` does not name, for the
     /// first time since the start or the last reload.
     ForwardedIgnored {

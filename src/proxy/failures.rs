@@ -7,7 +7,7 @@
 use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use super::command::{Failed, Report};
+use super::command::{Failed, FullLimit, Report};
 use super::context::{Context, TimerKey};
 use super::ids::ProviderId;
 use super::log_entry::AccessLogEntry;
@@ -164,13 +164,13 @@ impl Context {
         let limits = service.map_or(common, |rules| rules.service.limits(common));
         let place = entry.numbers.quota.map_or(0, Quota::place);
         if let Some(limit) = limits.get(place) {
-            self.report(Report::FirstRateLimited {
+            self.report(Report::FirstRateLimited(FullLimit {
                 route: service.map(|rules| Rc::clone(&rules.route)),
                 client: entry.numbers.client,
                 key: limit.key.clone(),
                 requests: limit.requests,
                 window: limit.window,
-            });
+            }));
         }
     }
 

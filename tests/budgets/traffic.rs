@@ -173,7 +173,7 @@ impl Traffic {
                         .retain(|upstream| upstream.side != Side::Upstream(id));
                 }
                 // Said once.
-                Command::Report(Report::FirstRateLimited { .. }) => {}
+                Command::Report(Report::FirstRateLimited(_)) => {}
                 other => panic!("{other:?} is not part of a good exchange"),
             }
         }

@@ -661,17 +661,11 @@ fn the_first_429_of_each_service_is_told_once_and_again_after_a_reload() {
     let told = |world: &mut World| {
         let reports = std::mem::take(&mut world.reports);
         let first = |report| match report {
-            Report::FirstRateLimited {
-                route,
-                client,
-                requests,
-                window,
-                ..
-            } => Some((
-                route.map(|route| route.to_string()),
-                client,
-                requests,
-                window.as_secs_ceil(),
+            Report::FirstRateLimited(full) => Some((
+                full.route.map(|route| route.to_string()),
+                full.client,
+                full.requests,
+                full.window.as_secs_ceil(),
             )),
             _ => None,
         };
