@@ -78,6 +78,10 @@ impl Edits {
             let kind = letters.next();
             let rest = letters.as_str();
             let (name, value) = rest.split_once('=').unwrap_or((rest, ""));
+            // A key of the file that begins so is a note.
+            if name.starts_with("//") {
+                continue;
+            }
             let line = (name.to_owned(), value.to_owned());
             match kind {
                 Some('s') => edits.set.push(line),
