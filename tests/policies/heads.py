@@ -1,7 +1,8 @@
 """CORS, security headers, Location and cookie paths of a service, in the real binary.
 
 The same requests go through express with cors and http-proxy-middleware (autoRewrite, cookiePathRewrite). Every difference
-stands in DIFFERENCES with its reason. Then Chromium reads, with pages of named, wildcard and other origins.
+stands in DIFFERENCES with its reason. Then Chromium reads, with pages of named, wildcard and other origins, and stays at
+one of two targets by its cookie.
 """
 
 import http.client
@@ -19,7 +20,7 @@ from free_ports import free_ports
 
 HERE = pathlib.Path(__file__).parent
 PORTS = free_ports(30000)
-UPSTREAM, GATE, NODE, PAGES, CLOSED = (next(PORTS) for _ in range(5))
+UPSTREAM, SECOND, GATE, NODE, PAGES, CLOSED = (next(PORTS) for _ in range(6))
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):
@@ -35,7 +36,8 @@ class Upstream(http.server.BaseHTTPRequestHandler):
         if path.endswith("/redirect"):
             fields = [("Location", f"http://127.0.0.1:{UPSTREAM}/base/cookies")]
         located = any(name == "Location" for name, _ in fields)
-        body = f"<body>{self.headers.get('Cookie', 'none')}</body>".encode()
+        said = self.server.server_address[1] if path.endswith("/who") else self.headers.get("Cookie", "none")
+        body = f"<body>{said}</body>".encode()
         self.send_response(302 if located else 200)
         for name, value in fields:
             self.send_header(name, value)
@@ -90,13 +92,14 @@ def main():
             {"route": "/own", "target": f"{target}/own", "cors": own, "securityHeaders": {"X-Own": "1"}},
             {"route": "/down", "target": down, "cors": own},
             {"route": "/off", "target": f"{target}/base", "cors": False},
+            {"route": "/sticky", "targets": [target, f"http://127.0.0.1:{SECOND}"], "sticky": {"ttl": "1h", "key": "0123456789abcdef"}},
         ],
     }
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "tollgate.json"
         file.write_text(json.dumps(config))
-        serve(UPSTREAM)
-        serve(PAGES)
+        for port in (UPSTREAM, SECOND, PAGES):
+            serve(port)
         gate = subprocess.Popen([os.environ["TOLLGATE"], "run", "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         node = subprocess.Popen(["node", HERE / "heads.js", str(NODE), f"{target}/base"], stdout=subprocess.DEVNULL)
         try:
@@ -184,6 +187,14 @@ def browse():
             raise SystemExit(f"heads: {name}: {seen[name]!r}, expected {value!r}")
     if sorted(seen["cookies"].split("; ")) != ["base=1", "root=2"]:
         raise SystemExit(f"heads: the cookies are {seen['cookies']!r}")
+    places = [set(client["at"]) for client in seen["sticky"]]
+    if sorted(map(sorted, places)) != sorted([[str(port)] for port in (UPSTREAM, SECOND)] * 2):
+        raise SystemExit(f"heads: four sticky clients were at {places}, expected two at each of {UPSTREAM} and {SECOND}")
+    expected = [{"name": "tg", "path": "/sticky", "httpOnly": True, "sameSite": "Lax", "secure": False}]
+    for client in seen["sticky"]:
+        if client["cookies"] != expected:
+            raise SystemExit(f"heads: a sticky client has the cookies {client['cookies']}, expected {expected}")
+    print("heads: Chromium stays at its target by the cookie: 4 clients, 40 requests, two targets")
     print("heads: Chromium lets pages of the named and of the wildcard origin read, and no others; cookies with rewritten paths come back")
 
 

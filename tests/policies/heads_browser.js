@@ -1,6 +1,6 @@
 'use strict';
-// CORS and rewritten cookies in Chromium. usage: heads_browser.js GATEWAY_PORT PAGE_PORT
-// Prints one line of JSON: what the pages of three origins may read, and the cookies that arrive.
+// CORS, rewritten and sticky cookies in Chromium. usage: heads_browser.js GATEWAY_PORT PAGE_PORT
+// Prints one line of JSON: what the pages of three origins may read, the cookies that arrive, and where sticky clients are.
 const fs = require('fs');
 const { chromium } = require('playwright-core');
 
@@ -41,6 +41,20 @@ const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/
     seen.cookies = await page.textContent('body');
     await page.goto(`http://gate.localhost:${gate}/off/cookies`);
     seen.others = await page.textContent('body');
+    seen.sticky = [];
+    for (let client = 0; client < 4; client++) {
+      const context = await browser.newContext();
+      const page = await context.newPage();
+      const at = [];
+      for (let visit = 0; visit < 5; visit++) {
+        await page.goto(`http://gate.localhost:${gate}/sticky/who`);
+        at.push(await page.textContent('body'));
+        at.push(await page.evaluate(async () => (await (await fetch('/sticky/who')).text()).replace(/<[^>]*>/g, '')));
+      }
+      const cookies = (await context.cookies()).map(({ name, path, httpOnly, sameSite, secure }) => ({ name, path, httpOnly, sameSite, secure }));
+      seen.sticky.push({ at, cookies });
+      await context.close();
+    }
   } finally {
     await browser.close();
   }
