@@ -95,6 +95,10 @@ mod tests {
             ("port", &TOP, "\"listen\""),
             ("port", &SERVICE, "\"target\""),
             ("proxy_pass", &SERVICE, "\"target\""),
+            ("satisfy", &SERVICE, "satisfy all"),
+            ("handle_errors", &TOP, "\"errorPages\""),
+            ("handle_path", &SERVICE, "\"route\""),
+            ("health_uri", &SERVICE, "\"healthCheck\""),
         ] {
             let advice = find(word, table).expect(word).advice;
             assert!(advice.contains(part), "{word}: {advice}");

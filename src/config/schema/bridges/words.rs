@@ -195,7 +195,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the list is \"services\", as in \"services\": [{ \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000\" }]",
     ),
     renamed(
-        "path prefix pathPrefix location context uri paths rule from",
+        "path prefix pathPrefix location context uri paths rule from handle handlePath",
         "services[]",
         "route",
         "the path prefix is \"route\", as in \"route\": \"/users\"",
@@ -269,6 +269,12 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the list is \"algorithms\", as in \"algorithms\": [\"RS256\"]",
     ),
     renamed(
+        "inter every frequency",
+        "services[].healthCheck",
+        "interval",
+        "the time is \"interval\"",
+    ),
+    renamed(
         "uri url endpoint httpPath",
         "services[].healthCheck",
         "path",
@@ -299,7 +305,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the URL is \"url\", as in \"url\": \"http://10.0.0.1:8080\"",
     ),
     bridge(
-        "healthcheck health check",
+        "healthcheck health check healthUri healthUrl healthPath httpchk optionHttpchk",
         "services[]",
         "write \"healthCheck\": { \"path\": \"/health\" }",
     ),
@@ -337,6 +343,16 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "largeClientHeaderBuffers clientHeaderBufferSize",
         "*",
         "write \"limits\": { \"headBytes\": \"16KB\", \"requestLine\": \"8KB\" } at the top level",
+    ),
+    bridge(
+        "satisfy",
+        "*",
+        "\"allow\", \"deny\" and \"auth\" must all let a request in, as with satisfy all; remove it",
+    ),
+    bridge(
+        "handleErrors errorfile errorDocument proxyInterceptErrors",
+        "*",
+        "write \"errorPages\"; they stand in place of the gateway's own errors, and never of an upstream's",
     ),
     bridge(
         "authRequest forwardAuth authBasic basicAuth authJwt apiKey apiKeys jwt",
