@@ -84,7 +84,7 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
     let text = format!(
         "{{ \"listen\": [ {{ \"address\": \"{plain}\" }}, {{ \"address\": \"{https}\", \"tls\": {{ \"certificates\": \
          [ {{ \"cert\": \"{certificate}\", \"key\": \"{key}\" }} ] }} }} ],\n  \"rateLimit\": {{ \"requests\": 1000000000 }},\n  \
-         \"limits\": {{ \"connections\": {CONNECTIONS_MAX} }},\n  \"auth\": {{\n    {providers} }},\n  \"services\": [\n    {services} ] }}\n"
+         \"limits\": {{ \"connections\": {CONNECTIONS_MAX}, \"connectionsPerClient\": {CONNECTIONS_MAX} }},\n  \"auth\": {{\n    {providers} }},\n  \"services\": [\n    {services} ] }}\n"
     );
     let mut command = Command::new(program);
     command
