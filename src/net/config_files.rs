@@ -124,7 +124,7 @@ impl ConfigFiles {
     /// Returns the content of a file. Each is read once.
     ///
     /// # Errors
-    /// It cannot be read, or was not read when the configuration was accepted.
+    /// The file cannot be read, or was not read when the configuration was accepted.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.content(FILE, path, &|| std::fs::read(path))
     }

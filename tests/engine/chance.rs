@@ -22,7 +22,7 @@ const CONFIG: &str = r#"{ "record": { "dir": "/records", "bytes": "BYTES", "on":
         { "route": "/two", "targets": ["http://10.0.0.2", "http://10.0.0.3/base"], "stripPrefix": true },
         { "route": "/named", "target": "http://up.internal" } ] }"#;
 
-/// What a client sends, in the order of how much can go wrong.
+/// Returns a request, whole or broken.
 fn request(rng: &mut Rng) -> String {
     let path = rng.pick(&["/open/1", "/open/1?q=1", "/two", "/named/2"]);
     let filler = format!("X-Filler: {}\r\n", "f".repeat(rng.below(3000)));
@@ -48,7 +48,7 @@ fn request(rng: &mut Rng) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{filler}{rest}")
 }
 
-/// What an upstream sends.
+/// Returns a response, whole or broken.
 fn response(rng: &mut Rng) -> String {
     let long = "c".repeat(rng.below(3000));
     match rng.below(12) {
@@ -121,7 +121,7 @@ fn connect(world: &mut World, rng: &mut Rng) -> (Client, Vec<Origin>) {
     (client, origins)
 }
 
-/// What a request left behind. A record does not say whether a peer takes what is sent, unless the
+/// Traces of a request. A record does not say whether a peer takes what is sent, unless the
 /// request ended by that: then there is nothing to compare.
 struct Run {
     /// Number of bytes that the client got.
@@ -203,11 +203,11 @@ fn bytes_sent(text: &str) -> [usize; 2] {
     sums
 }
 
-/// What became of a record.
+/// Outcome of a replay.
 enum Replay {
-    /// It reached the end, the status and the bytes to the client; the word of the end.
+    /// The replay reached the end, the status and the bytes to the client; the word of the end.
     Whole(&'static str),
-    /// It says that it is cut, and claims nothing.
+    /// The record says that it is cut, and the replay claims nothing.
     Cut,
 }
 

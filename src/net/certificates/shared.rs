@@ -69,8 +69,9 @@ fn hex(bytes: &[u8]) -> String {
 
 fn bytes_of(hex: &str) -> Option<Vec<u8>> {
     let pairs = hex.as_bytes().chunks(2).map(|pair| {
-        let pair = core::str::from_utf8(pair).ok()?;
-        u8::from_str_radix(pair, 16).ok()
+        let [high, low] = pair else { return None };
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
     });
     pairs.collect()
 }
@@ -109,7 +110,10 @@ mod tests {
             read(&bytes[..end], &mut Wishes::default());
         }
         let mut odd = Wishes::default();
-        read(b"proof a zz 00\nfile x\nother a b c\n\xff\n", &mut odd);
+        read(
+            b"proof a zz 00\nproof a +f 00\nproof a 0 00\nfile x\nother a b c\n\xff\n",
+            &mut odd,
+        );
         assert!(odd.files.is_empty() && odd.proofs.is_empty());
     }
 }

@@ -91,7 +91,7 @@ impl RateTable {
     /// Returns what the client has left.
     ///
     /// # Errors
-    /// It is one too many.
+    /// The request is one too many.
     pub fn judge_place(
         &self,
         window: WindowId,
