@@ -12,6 +12,7 @@ use super::ids::ClientId;
 use super::rate_queue::{Judged, StoreQueues, Verdict, Waiter};
 use super::rate_rules::{Limited, RateRules, Stage};
 use super::rules::ServiceRules;
+use crate::limits::RATE_LIMITS_MAX;
 use crate::policy::auth::grant::Grant;
 use crate::policy::rate_fields::Quota;
 
@@ -141,6 +142,9 @@ impl RateHeld {
         self.limited.take().map_or(Ok(self.quota), Err)
     }
 }
+
+// A list of limits fits into the bits of `Waits::places`.
+const _: () = assert!(RATE_LIMITS_MAX <= u8::BITS as usize);
 
 /// Returns the bit of a place.
 fn bit(place: usize) -> u8 {
