@@ -108,6 +108,8 @@ pub struct CarriedHealth {
 pub(super) const OF_ALL: &[u8] = b"";
 /// Identity of `authFailures` as the owner of a rate table.
 pub(super) const OF_FAILURES: &[u8] = b"\0";
+/// Identity of a supervisor as the owner of the counts that its workers share.
+pub const OF_WORKERS: &[u8] = b"\0workers";
 
 /// Returns the identity of a service: route, hosts, methods and conditions.
 pub(super) fn service_identity(service: &Service) -> Vec<u8> {

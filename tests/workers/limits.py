@@ -139,6 +139,49 @@ def windows_end(folder):
     gateway.stop()
 
 
+KEYED = b"GET /keys HTTP/1.1\r\nHost: a\r\nX-Key: %d\r\n"
+
+
+def head_of(port, key):
+    """Returns the head of the answer to a client with this key, over a connection of its own."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(KEYED % key + b"Connection: close\r\n\r\n")
+        return client.recv(4096).decode()
+
+
+def upgraded(folder):
+    """The new supervisor has the counts of the old one, with the ends of their windows: of a client in the middle of its limit, and of
+    many others, which take several pieces."""
+    others, each, reply = 3000, 20, {"status": 200, "body": "one"}
+    keyed = {"requests": each, "window": "10m", "key": "header:X-Key", "maxClients": others}
+    services = [{"route": "/", "respond": reply, "rateLimit": LIMIT}, {"route": "/keys", "respond": reply, "rateLimit": keyed}]
+    gateway = Gateway(folder, "upgraded", services=services)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as stream, stream.makefile("rb") as answers:
+        for start in range(0, each * others, 100):
+            keys = [key % others for key in range(start, start + 100)]
+            stream.sendall(b"".join(KEYED % key + b"\r\n" for key in keys))
+            for key in keys:
+                line = answers.readline()
+                assert line.startswith(b"HTTP/1.1 200"), line
+                while answers.readline() != b"\r\n":
+                    pass
+                answers.read(3)
+    passed = one_by_one(gateway, REQUESTS // 2)
+    time.sleep(2.5)
+    gateway.upgrade()
+    passed += one_by_one(gateway, REQUESTS + 20)
+    assert REQUESTS <= passed <= REQUESTS + WORKERS - 1, f"an upgrade keeps the counts: {passed}"
+    heads = [head_of(gateway.port, key) for key in range(0, others, others // 30) for _ in range(2 * each)]
+    good = sum(head.startswith("HTTP/1.1 200") for head in heads)
+    # Each new worker lets one pass before it hears of the others, or two that come at once.
+    assert good <= 30 * 2 * WORKERS, f"{good} requests of 30 clients at their limit passed"
+    waits = [int(re.search(r"(?i)\r\nretry-after: (\d+)", head)[1]) for head in heads if head.startswith("HTTP/1.1 429")]
+    assert min(waits) <= 598, f"the windows end later than before the upgrade: in {waits} s"
+    gateway.stop()
+    print(f"limits: {passed} passed one by one (limit {REQUESTS}, {WORKERS} workers) before and after an upgrade; of 30 other clients at "
+          f"their limit {good} of {len(heads)} requests passed, and the rest was told to wait {min(waits)} to {max(waits)} s of 600")
+
+
 def usage(pid):
     """Returns the resident bytes of a process, and the seconds of processor time that it has used."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
@@ -189,6 +232,7 @@ def main():
         exactly(folder)
         killed(folder)
         windows_end(folder)
+        upgraded(folder)
         flood(folder)
 
 

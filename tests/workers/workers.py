@@ -25,6 +25,24 @@ PORTS = free_ports(24000)
 WORKERS = 4
 
 
+class Adopted:
+    """A process that another one has started."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self, seconds):
+        deadline = time.time() + seconds
+        stat = pathlib.Path(f"/proc/{self.pid}/stat")
+        while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.time() < deadline, f"process {self.pid} does not end"
+            time.sleep(0.02)
+        return 0
+
+
 class Gateway:
     """A supervisor and its workers."""
 
@@ -86,6 +104,13 @@ class Gateway:
         while self.ask("GET", "/ready")[0] != 200 or len(self.state().get("workers", [])) < WORKERS:
             assert time.time() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.05)
+
+    def upgrade(self):
+        """Starts the binary again, which becomes the process of this gateway."""
+        status, answer = self.ask("POST", "/upgrade")
+        assert status == 200, (status, answer)
+        assert self.process.wait(30) == 0
+        self.process = Adopted(int(json.loads(answer)["pid"]))
 
     def stop(self, code=0):
         self.process.send_signal(signal.SIGTERM)

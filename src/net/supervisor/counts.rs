@@ -9,11 +9,14 @@ use std::os::unix::net::UnixStream as Socket;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
+use crate::limits::{CARRIED_PIECE_BYTES, CARRIED_WINDOW_BYTES};
 use crate::net::upgrade::handover::Offer;
-use crate::policy::store::counts::Counts;
+use crate::net::upgrade::state::{self, Piece};
+use crate::policy::store::counts::{Counts, Walk};
 use crate::policy::store::server::Server;
+use crate::proxy::carried::{CarriedState, CarriedTable, OF_WORKERS};
 use crate::proxy::settings::SUPERVISOR;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16 << 10;
@@ -27,6 +30,9 @@ pub(super) struct SharedCounts {
     /// First token of the connections.
     first: usize,
     room: Vec<u8>,
+    /// Walk of the upgrade that is under way, and its begin.
+    walk: Option<(Walk, Instant)>,
+    seed: u64,
 }
 
 /// Connection of a worker.
@@ -47,7 +53,61 @@ impl SharedCounts {
             lines: Vec::new(),
             first,
             room: vec![0; READ_BYTES],
+            walk: None,
+            seed,
         }
+    }
+
+    /// Returns the next counts for the new process of an upgrade; `None`: there are no more.
+    pub(super) fn carried(&mut self, now: Instant) -> Option<Piece> {
+        let counts = &self.counts;
+        let (walk, begun) = self.walk.get_or_insert_with(|| (counts.walk(), now));
+        let windows = counts.records(walk, CARRIED_PIECE_BYTES / CARRIED_WINDOW_BYTES, *begun);
+        let longest = windows.last()?.left;
+        let table = CarriedTable {
+            owner: OF_WORKERS.to_vec(),
+            window: Duration::from_millis(1),
+            ipv6_prefix: 128,
+            longest,
+            windows,
+        };
+        Some(Piece {
+            engine: CarriedState {
+                // A process without workers would take it over.
+                client_seed: self.seed,
+                tables: vec![table],
+                ..CarriedState::default()
+            },
+            tickets: Vec::new(),
+        })
+    }
+
+    /// Ends the walk of an upgrade.
+    pub(super) fn keep(&mut self) {
+        self.walk = None;
+    }
+
+    /// Takes counts of the old process of an upgrade over. Returns their number.
+    ///
+    /// # Errors
+    /// The piece cannot be used. The text says why.
+    pub(super) fn take_over(
+        &mut self,
+        piece: Option<Vec<u8>>,
+        now: Instant,
+    ) -> Result<usize, &'static str> {
+        let piece = state::read(&piece.ok_or("it is too long")?)?;
+        let tables = piece.engine.tables.into_iter();
+        let own = tables.filter(|table| table.owner == OF_WORKERS);
+        let windows = own.flat_map(|table| table.windows);
+        Ok(windows
+            .map(|window| self.counts.restore(window, now))
+            .count())
+    }
+
+    /// Notes that all counts of the old process are taken over.
+    pub(super) fn taken_over(&mut self) {
+        self.counts.restored();
     }
 
     /// Changes the bound of the counts.
@@ -161,6 +221,7 @@ impl Line {
 mod tests {
     use super::*;
     use crate::limits::WORKERS_MAX;
+    use crate::policy::rate::WindowRecord;
     use mio::{Events, Poll};
 
     const COUNT: &[u8] = b"*1\r\n$5\r\nMULTI\r\n*6\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\n0\r\n$2\r\nPX\r\n$4\r\n5000\r\n$2\r\nNX\r\n\
@@ -292,5 +353,44 @@ mod tests {
             bytes > 50 * sent,
             "{bytes} bytes of answers to {sent} counts"
         );
+    }
+
+    #[test]
+    fn another_supervisor_takes_the_counts_over_in_pieces() {
+        let mut old = SharedCounts::new(10_000, 1, 7);
+        let mut new = SharedCounts::new(10_000, 2, 7);
+        for client in 0..5000 {
+            old.counts.restore(
+                WindowRecord {
+                    client,
+                    passed: 3,
+                    previous: 0,
+                    left: Duration::from_secs(60),
+                },
+                Instant::ZERO,
+            );
+        }
+        let (mut pieces, mut taken) = (0, 0);
+        while let Some(piece) = old.carried(Instant::from_millis(5)) {
+            let bytes = state::write(&piece);
+            assert!(bytes.len() < CARRIED_PIECE_BYTES + 100, "{}", bytes.len());
+            taken += new
+                .take_over(Some(bytes), Instant::from_millis(900))
+                .expect("it is whole");
+            pieces += 1;
+        }
+        new.taken_over();
+        assert_eq!((pieces, taken, new.counts.len()), (3, 5000, 5000));
+        old.keep();
+        assert!(
+            old.carried(Instant::ZERO).is_some(),
+            "the next upgrade begins again"
+        );
+        // What cannot be used, and what belongs to others, changes nothing.
+        assert!(new.take_over(None, Instant::ZERO).is_err());
+        assert!(new.take_over(Some(vec![0; 9]), Instant::ZERO).is_err());
+        let nothing = state::write(&Piece::default());
+        assert_eq!(new.take_over(Some(nothing), Instant::ZERO), Ok(0));
+        assert_eq!(new.counts.len(), 5000);
     }
 }

@@ -51,7 +51,7 @@ impl Supervisor {
     pub(super) fn step_upgrade(&mut self, now: Instant) {
         match self.upgrader.poll() {
             None => {}
-            Some(News::Wanted) => self.upgrader.hand_over_nothing(),
+            Some(News::Wanted) => self.upgrader.hand_over_piece(self.counts.carried(now)),
             Some(News::Failed(reason)) => self.upgrade_failed(reason, now),
             Some(News::Done(successor)) => {
                 info!("process {} serves new clients", successor.pid);
@@ -70,6 +70,7 @@ impl Supervisor {
     }
 
     fn upgrade_failed(&mut self, reason: String, now: Instant) {
+        self.counts.keep();
         warn!("no upgrade: {reason}; this process goes on");
         let waiting = core::mem::take(&mut self.upgrading);
         self.respond_all(waiting, AdminCommand::Upgrade, &Err(reason), now);
@@ -86,16 +87,29 @@ impl Supervisor {
             info!("Gateway is running on {name}, with {count} workers");
         }
         if let Some(mut predecessor) = inherited.into_predecessor() {
+            let (mut taken, mut error) = (0_usize, None);
             loop {
                 match predecessor.next() {
-                    Word::State(_) => predecessor.confirm(),
+                    Word::State(piece) => {
+                        match self.counts.take_over(piece, now) {
+                            Ok(count) => taken = taken.saturating_add(count),
+                            Err(reason) => error = Some(reason),
+                        }
+                        predecessor.confirm();
+                    }
                     Word::Go { reload } => {
+                        self.counts.taken_over();
                         self.sockets.adopt();
                         self.front
                             .sockets()
                             .for_each(|(_, listener)| listener.adopt());
+                        if let Some(reason) = error {
+                            warn!(
+                                "counts of rate limits begin again: the state of the old process cannot be used, {reason}"
+                            );
+                        }
                         info!(
-                            "taken over from the old process: the sockets; counts of rate limits and health begin again"
+                            "taken over from the old process: the sockets, counts of {taken} clients of rate limits; health begins again"
                         );
                         if reload {
                             self.begin_reload(None, now);

@@ -106,10 +106,11 @@ impl Upgrader {
         &self.program
     }
 
-    /// Tells the new process, which is ready, that there is no state.
-    pub(super) fn hand_over_nothing(&mut self) {
+    /// Gives the new process, which is ready, the next piece of what the supervisor knows.
+    pub(super) fn hand_over_piece(&mut self, piece: Option<Piece>) {
         if let Some(under_way) = &self.under_way {
-            let _ = under_way.pieces.send(None);
+            // A thread that has ended reports why.
+            let _ = under_way.pieces.send(piece);
         }
     }
 

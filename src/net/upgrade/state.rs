@@ -68,7 +68,7 @@ pub(in crate::net) struct CarriedTickets {
 }
 
 /// Writes a piece.
-pub(super) fn write(piece: &Piece) -> Vec<u8> {
+pub(in crate::net) fn write(piece: &Piece) -> Vec<u8> {
     let state = &piece.engine;
     let windows = state.tables.iter().map(|table| table.windows.len());
     let windows = windows.fold(0_usize, usize::saturating_add);

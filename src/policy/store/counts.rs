@@ -8,7 +8,7 @@
 use core::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use crate::policy::rate::buckets;
+use crate::policy::rate::{WindowRecord, buckets};
 use crate::policy::seeded::Seeded;
 use crate::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ pub struct Counts {
     ends: BinaryHeap<Reverse<(Instant, u128)>>,
     most: usize,
 }
+
+/// Walk over the keys, for another process: those that are left of it, the first to end at the top.
+pub struct Walk(BinaryHeap<Reverse<(Instant, u128)>>);
 
 struct Count {
     total: i64,
@@ -35,13 +38,14 @@ impl Counts {
         }
     }
 
-    /// Upper bound of the bytes for this many keys. Both parts keep their old storage while they grow.
+    /// Upper bound of the bytes for this many keys. Both parts keep their old storage while they grow, and
+    /// a walk has a copy of the ends.
     pub const fn bytes(most: usize) -> usize {
         let bucket = size_of::<(u128, Count)>().saturating_add(1);
         let ends = most.next_power_of_two();
         let ends = ends.saturating_mul(size_of::<Reverse<(Instant, u128)>>());
         let both = buckets(most).saturating_mul(bucket).saturating_add(ends);
-        both.saturating_add(both / 2)
+        both.saturating_add(both / 2).saturating_add(ends)
     }
 
     /// Changes the bound. Keys that are too many go as new ones come.
@@ -93,6 +97,49 @@ impl Counts {
     /// Returns the time until the window of a key ends; `None`: there is no such key.
     pub(super) fn left(&self, key: u128, now: Instant) -> Option<Duration> {
         Some(self.known.get(&key)?.end.since(now))
+    }
+
+    /// Begins a walk over the keys that there are.
+    pub fn walk(&self) -> Walk {
+        Walk(self.ends.clone())
+    }
+
+    /// Goes on with a walk by at most `most` keys. Returns those whose window goes on, the first to end
+    /// first, as they are at `begun`; nothing when the walk is over.
+    pub fn records(&self, walk: &mut Walk, most: usize, begun: Instant) -> Vec<WindowRecord> {
+        let mut records = Vec::new();
+        for _ in 0..most {
+            let Some(Reverse((end, client))) = walk.0.pop() else {
+                break;
+            };
+            let count = self.known.get(&client);
+            // A window that began since the start of the walk is not part of it.
+            if let Some(count) = count.filter(|count| count.end == end && end > begun) {
+                records.push(WindowRecord {
+                    client,
+                    passed: u32::try_from(count.total.max(0)).unwrap_or(u32::MAX),
+                    previous: 0,
+                    left: end.since(begun),
+                });
+            }
+        }
+        records
+    }
+
+    /// Takes the window of a key over from another process. What was counted here meanwhile is added.
+    pub fn restore(&mut self, record: WindowRecord, now: Instant) {
+        self.begin(record.client, record.left, now);
+        self.add(record.client, record.passed.into());
+        if let Some(count) = self.known.get_mut(&record.client) {
+            count.end = count.end.min(now.after(record.left));
+        }
+    }
+
+    /// Notes that all windows are taken over: some end sooner than they did before.
+    pub fn restored(&mut self) {
+        let ends = self.known.iter();
+        let ends = ends.map(|(key, count)| Reverse((count.end, *key)));
+        self.ends = ends.collect::<Vec<_>>().into();
     }
 
     fn forget_first(&mut self) {
@@ -161,5 +208,77 @@ mod tests {
             assert_eq!(counts.add(key, 2), Some(2));
         }
         assert_eq!(counts.len(), 1);
+    }
+
+    #[test]
+    fn another_process_goes_on_with_the_counts() {
+        let mut old = Counts::new(10, 1);
+        for key in 0..5 {
+            old.begin(key, Duration::from_millis(100 * (5 - key as u64)), at(0));
+            old.add(key, 7 + key as i64);
+        }
+        old.add(3, i64::MIN / 2);
+        old.add(1, i64::MAX);
+        let mut walk = old.walk();
+        let mut pieces = vec![old.records(&mut walk, 2, at(40))];
+        // Meanwhile one ends and begins again, one ends, and one is counted on.
+        old.expire(at(310));
+        old.begin(2, WINDOW, at(310));
+        old.begin(9, WINDOW, at(310));
+        old.add(0, 1);
+        for _ in 0..3 {
+            pieces.push(old.records(&mut walk, 2, at(40)));
+        }
+        let seen = |records: &[WindowRecord]| {
+            let seen = records.iter();
+            let seen = seen.map(|record| (record.client, record.passed, record.left.as_millis()));
+            seen.collect::<Vec<_>>()
+        };
+        let pieces = pieces.iter().map(|piece| seen(piece)).collect::<Vec<_>>();
+        let expected = [
+            vec![(4, 11, 60), (3, 0, 160)],
+            vec![(1, u32::MAX, 360)],
+            vec![(0, 8, 460)],
+            vec![],
+        ];
+        assert_eq!(pieces, expected);
+    }
+
+    #[test]
+    fn counts_of_both_processes_are_added_and_end_with_the_first_window() {
+        let record = |client, left| WindowRecord {
+            client,
+            passed: 5,
+            previous: 0,
+            left: Duration::from_millis(left),
+        };
+        let mut new = Counts::new(3, 1);
+        new.begin(1, Duration::from_millis(900), at(1000));
+        new.add(1, 2);
+        new.restore(record(1, 400), at(1010));
+        new.restore(record(2, 600), at(1010));
+        new.restore(record(3, 800), at(1010));
+        // The first to end goes, as for any new key.
+        new.restore(record(4, 850), at(1010));
+        new.restored();
+        assert_eq!(new.len(), 3);
+        assert_eq!((new.known.len(), new.ends.len()), (3, 3));
+        new.expire(at(1860));
+        assert!(new.is_empty(), "all end with their windows");
+
+        let mut new = Counts::new(3, 1);
+        new.begin(1, Duration::from_millis(900), at(1000));
+        new.add(1, 2);
+        new.restore(record(1, 400), at(1010));
+        new.restored();
+        assert_eq!(
+            (new.add(1, 1), new.left(1, at(1010))),
+            (Some(8), Some(Duration::from_millis(400)))
+        );
+        new.expire(at(1409));
+        assert_eq!(new.len(), 1);
+        new.expire(at(1410));
+        assert!(new.begin(1, WINDOW, at(1410)), "a new window");
+        assert_eq!((new.known.len(), new.ends.len()), (1, 1));
     }
 }
