@@ -106,6 +106,10 @@ faults! {
         FramingOption = "Connection names a framing field",
         /// Plain HTTP on a TLS listener.
         PlainOnTls = "plain HTTP on a TLS listener",
+        /// TLS on a plain listener.
+        TlsOnPlain = "TLS on a plain listener",
+        /// A header of the PROXY protocol where none is read.
+        ProxyHeader = "PROXY header from an address that is not in proxyProtocol",
         /// Max-Forwards is not a number (RFC 9110 7.6.2).
         MaxForwards = "Max-Forwards is no number",
         /// HTTP/1.0 without Host, so that no redirect to the TLS listener is possible.
@@ -187,6 +191,10 @@ faults! {
     ResponseError {
         /// The first byte does not begin a status line (RFC 9112 4).
         LineStart = "start of the status line",
+        /// TLS in place of HTTP.
+        Tls = "TLS; write https:// in the target",
+        /// HTTP/2 in place of HTTP/1.1.
+        Http2 = "HTTP/2; the target must speak HTTP/1.1",
         /// The status line is not version, space, status, space, reason (RFC 9112 4).
         StatusLine = "status line",
         /// Version other than HTTP/1.0 or HTTP/1.1.

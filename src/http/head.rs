@@ -27,6 +27,7 @@ use super::error::{LineFault, RequestError, RequestFault, ResponseError};
 use super::field::{is_tchar, is_value_byte};
 use super::fields::locate;
 use super::head_fault::{line_fault, request_error, response_fault};
+use super::mistaken;
 use super::scan::ScanFault;
 use crate::buffer::total;
 use crate::bytes;
@@ -190,7 +191,7 @@ pub fn parse_response<'a>(
     limits: &HeadLimits,
 ) -> Result<Option<ResponseHead<'a>>, ResponseError> {
     if bytes.first().is_some_and(|&byte| byte != b'H') {
-        return Err(ResponseError::LineStart);
+        return Err(mistaken::response_fault(bytes));
     }
     if scan.seen > 0 && !scan.advance(bytes, limits)? {
         return Ok(None);
@@ -275,7 +276,7 @@ fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
     };
     match bytes.get(start) {
         Some(&byte) if is_tchar(byte) => Ok(Some(start)),
-        _ => Err(RequestFault::LineStart.into()),
+        _ => Err(mistaken::request_fault(bytes).into()),
     }
 }
 

@@ -4,6 +4,7 @@ use httparse::Error as TokenError;
 
 use super::error::{LineFault, RequestError, RequestFault, ResponseError};
 use super::field::{is_tchar, is_value_byte};
+use super::proxy_header;
 use super::scan::HeadLimits;
 use crate::cost;
 
@@ -23,6 +24,9 @@ pub(super) fn request_error(
         return RequestError::TargetTooLong;
     }
     match error {
+        TokenError::Version | TokenError::Token if proxy_header::is_shown_by(line) => {
+            RequestFault::ProxyHeader.into()
+        }
         TokenError::TooManyHeaders => RequestError::TooManyFields,
         TokenError::Version => version_error(line),
         TokenError::HeaderName | TokenError::HeaderValue | TokenError::NewLine => {

@@ -13,6 +13,7 @@ mod fields;
 pub mod framing;
 pub mod head;
 mod head_fault;
+pub mod mistaken;
 pub mod persistence;
 pub mod proxy_header;
 mod scan;

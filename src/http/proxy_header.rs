@@ -92,6 +92,13 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, HeaderFault> {
     }
 }
 
+/// Returns true if `bytes` begin with a header. Half a signature, and the first word alone, are not
+/// enough: they may begin something else.
+pub(super) fn is_shown_by(bytes: &[u8]) -> bool {
+    let words: &[&[u8]] = &[SIGNATURE, b"PROXY TCP", b"PROXY UNKNOWN"];
+    words.iter().any(|word| bytes.starts_with(word))
+}
+
 fn version_1(bytes: &[u8]) -> Result<Option<(Announced, usize)>, HeaderFault> {
     let window = bytes.get(..WINDOW).unwrap_or(bytes);
     let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');

@@ -166,7 +166,9 @@ fn log_store(store: &Store, why: Option<&str>) {
 /// Logs a connection that does not begin with a header of the PROXY protocol.
 fn log_unannounced(sender: Option<IpAddr>, fault: HeaderFault) {
     let (fault, sender) = (fault.as_str(), Client(sender));
-    warn!("{fault} from {sender}, which is in proxyProtocol; the connection is closed");
+    warn!(
+        "{fault} from {sender}, which is in proxyProtocol; the connection is closed: have it send the header, or take it out of proxyProtocol"
+    );
 }
 
 /// Logs a count of messages that were kept from the log, at the level of those that were not.

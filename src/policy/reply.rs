@@ -34,6 +34,8 @@ macro_rules! replies {
 
 replies! {
     BadRequest = 400 "Bad request.",
+    PlainOnTls = 400 "Plain HTTP was sent to a TLS port: use https.",
+    ProxyHeader = 400 "A PROXY header was sent to a port that reads none.",
     Unauthorized = 401 "Unauthorized.",
     Forbidden = 403 "Forbidden.",
     NotFound = 404 "Route not found.",
@@ -54,8 +56,10 @@ replies! {
 
 impl From<crate::http::error::RequestError> for Reply {
     fn from(error: crate::http::error::RequestError) -> Reply {
-        use crate::http::error::RequestError as E;
+        use crate::http::error::{RequestError as E, RequestFault as F};
         match error {
+            E::Malformed(F::PlainOnTls) => Reply::PlainOnTls,
+            E::Malformed(F::ProxyHeader) => Reply::ProxyHeader,
             E::Malformed(_) => Reply::BadRequest,
             E::MethodNotAllowed => Reply::MethodNotAllowed,
             E::TargetTooLong => Reply::UriTooLong,
@@ -94,6 +98,8 @@ mod tests {
             (501, "Not implemented."),
             (505, "HTTP version not supported."),
             (400, "Bad request."),
+            (400, "Plain HTTP was sent to a TLS port: use https."),
+            (400, "A PROXY header was sent to a port that reads none."),
             (405, "Method not allowed."),
             (408, "Request timeout."),
             (413, "Payload too large."),
@@ -105,14 +111,14 @@ mod tests {
         ];
         assert_eq!(Reply::ALL.len(), table.len());
         for (status, message) in table {
-            let reply = Reply::ALL
-                .iter()
-                .find(|reply| reply.status() == status)
-                .expect("a reply of this status");
             let body = format!(
                 "{{\"code\":{status},\"status\":\"Error\",\"message\":\"{message}\",\"data\":null}}"
             );
-            assert_eq!(std::str::from_utf8(reply.body()), Ok(body.as_str()));
+            let reply = Reply::ALL
+                .iter()
+                .find(|reply| reply.body() == body.as_bytes())
+                .expect("a reply with this body");
+            assert_eq!(reply.status(), status);
         }
     }
 

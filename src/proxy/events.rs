@@ -15,7 +15,7 @@ use super::step::Step;
 use super::stores;
 use super::upstream::Owner;
 use super::upstream_events::{UpstreamEvent, search};
-use crate::http::error::RequestFault;
+use crate::http::mistaken;
 use crate::observe::access::{Outcome, TlsVersion};
 use crate::policy::forward::Peer;
 use crate::time::{Instant, UnixTime};
@@ -83,7 +83,7 @@ impl Proxy {
     /// its connection is a plain one. It is told (RFC 9110 15.5.1), and hears no more.
     pub fn handle_not_tls(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
         self.ctx.now = now;
-        let fault = RequestFault::PlainOnTls;
+        let fault = mistaken::fault_on_tls(bytes);
         reception(self, id).refuse_malformed(bytes, fault.into());
     }
 

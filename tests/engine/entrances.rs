@@ -44,7 +44,7 @@ fn plain_http_on_a_tls_listener_is_a_400_and_the_end() {
     for (bytes, line, body) in [
         (
             "GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
-            "\"GET /auth HTTP/1.1\" 400 66",
+            "\"GET /auth HTTP/1.1\" 400 99",
             true,
         ),
         (
@@ -52,7 +52,7 @@ fn plain_http_on_a_tls_listener_is_a_400_and_the_end() {
             "\"HEAD /auth HTTP/1.1\" 400 -",
             false,
         ),
-        ("G", "\"G\" 400 66", true),
+        ("G", "\"G\" 400 99", true),
     ] {
         let mut world = World::plain();
         let client = world.connect_by(ListenerKind::Secure);

@@ -306,7 +306,12 @@ fn each_word_of_end_has_a_cause_and_a_line() {
 
 /// The bytes that a client sends, and the line: without its level, and without ` to 192.0.2.1` behind the status.
 pub const MALFORMED: &[(&str, &str)] = &[
-    ("\x16\x03\x01\x02", "start of the request line; 400"),
+    ("(\r\n", "start of the request line; 400"),
+    ("\x16\x03\x01\x02", "TLS on a plain listener; 400"),
+    (
+        "PROXY TCP4 192.0.2.9 192.0.2.8 1 2\r\nGET /open HTTP/1.1\r\nHost: a\r\n\r\n",
+        "PROXY header from an address that is not in proxyProtocol; 400, PROXY TCP4",
+    ),
     (
         "GET /op\x01en HTTP/1.1\r\nHost: a\r\n\r\n",
         "request line; 400, GET",
@@ -540,7 +545,12 @@ fn each_kind_of_400_has_a_line() {
 
 /// The bytes that an upstream sends, and the reason of the 502.
 const BROKEN_RESPONSES: &[(&str, &str)] = &[
-    ("\x16\x03\x01", "start of the status line"),
+    ("SSH-2.0-x\r\n", "start of the status line"),
+    ("\x15\x03\x01", "TLS; write https:// in the target"),
+    (
+        "\0\0\x06\x04\0\0\0\0\0\0\x05",
+        "HTTP/2; the target must speak HTTP/1.1",
+    ),
     ("HTTP/1.1 OK\r\n\r\n", "status line"),
     ("HTTP/2.0 200 OK\r\n\r\n", "HTTP version"),
     ("HTTP/1.1 999 Denied\r\n\r\n", "status code"),

@@ -363,7 +363,7 @@ fn what_is_wrong_with_a_request_is_told() {
         ),
         (
             "\x16\x03\x01\x02",
-            "start of the request line",
+            "TLS on a plain listener",
             400,
             [None; 4],
         ),
