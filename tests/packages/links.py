@@ -1,0 +1,29 @@
+"""Checks that each link of the documents below a folder leads to a file or a folder there, or to another host. usage: links.py FOLDER"""
+
+import os
+import re
+import sys
+
+
+def main():
+    top, checked, wrong = os.path.realpath(sys.argv[1]), 0, []
+    for folder, _, names in os.walk(top):
+        for name in names:
+            if not name.endswith(".md"):
+                continue
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                text = file.read()
+            for target in re.findall(r"\]\(([^)]+)\)", text):
+                path = target.partition("#")[0]
+                if "://" in target or not path:
+                    continue
+                checked += 1
+                led = os.path.realpath(os.path.join(folder, path))
+                if not (led.startswith(top + os.sep) and os.path.exists(led)):
+                    wrong.append(f"{os.path.relpath(os.path.join(folder, name), top)}: {target}")
+    if wrong or checked < 50:
+        sys.exit("packages: of {} links these lead to nothing in {}:\n{}".format(checked, top, "\n".join(wrong)))
+    print(f"packages: {checked} links lead to what is below {os.path.basename(top)}")
+
+
+main()
