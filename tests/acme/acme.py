@@ -9,13 +9,11 @@ import ctypes
 import json
 import os
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 
+from clients import Clients, ask, client
 from free_ports import free_ports
 from processes import Process, must, until
 
@@ -102,23 +100,6 @@ def tls(port, *names):
     return {"address": f"127.0.0.1:{port}", "tls": {"acme": {"names": list(names), "email": "ops@a.test"}}}
 
 
-def client(world, port, name):
-    """Returns a TLS connection that is kept alive, with the serial number of its certificate."""
-    context = ssl.create_default_context(cafile=world.path("root.pem"))
-    raw = socket.create_connection(("127.0.0.1", port), 10)
-    wrapped = context.wrap_socket(raw, server_hostname=name)
-    return wrapped, wrapped.getpeercert()["serialNumber"]
-
-
-def ask(stream, name):
-    stream.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
-    answer = b""
-    while b"served" not in answer:
-        part = stream.recv(4096)
-        must(part, f"cut: {answer}")
-        answer += part
-
-
 def by_http(world):
     """http-01, where deny and redirects would hide the file; a second process; a kill; a reload with more names."""
     listen = [tls(world.https, "a.test", "b.test"), {"address": f"127.0.0.1:{world.http}", "redirectToHttps": True}]
@@ -172,34 +153,6 @@ def by_tls(world):
     body = subprocess.run(["curl", "-s", "--cacert", world.path("root.pem"), f"https://127.0.0.1:{world.tls}/"], capture_output=True)
     must(body.stdout == b"served", body)
     gateway.end()
-
-
-class Clients:
-    """Threads that each ask over a new TLS connection, again and again, and verify the certificate."""
-
-    def __init__(self, world, port, name):
-        self.world, self.port, self.name, self.good, self.faults = world, port, name, 0, []
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.run) for _ in range(3)]
-        for thread in self.threads:
-            thread.start()
-
-    def run(self):
-        while not self.over.is_set():
-            try:
-                stream, _ = client(self.world, self.port, self.name)
-                ask(stream, self.name)
-                stream.close()
-                self.good += 1
-            except (OSError, AssertionError) as fault:
-                self.faults.append(repr(fault))
-
-    def end(self):
-        self.over.set()
-        for thread in self.threads:
-            thread.join(30)
-        must(self.good and not self.faults, (self.good, self.faults[:3]))
-        return self.good
 
 
 def serials(world, port, name):
