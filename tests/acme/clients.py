@@ -29,6 +29,7 @@ class Clients:
 
     def __init__(self, world, port, name):
         self.world, self.port, self.name, self.good, self.faults = world, port, name, 0, []
+        self.last = None
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.run) for _ in range(3)]
         for thread in self.threads:
@@ -37,10 +38,10 @@ class Clients:
     def run(self):
         while not self.over.is_set():
             try:
-                stream, _ = client(self.world, self.port, self.name)
+                stream, serial = client(self.world, self.port, self.name)
                 ask(stream, self.name)
                 stream.close()
-                self.good += 1
+                self.good, self.last = self.good + 1, serial
             except (OSError, AssertionError) as fault:
                 self.faults.append(repr(fault))
 
