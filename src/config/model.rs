@@ -4,6 +4,7 @@ use core::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::proxy::command::ListenerKind;
 use crate::proxy::settings::{PeerSet, Settings};
 use crate::transport::identity::ClientIdentity;
 use crate::transport::server::TlsFiles;
@@ -98,6 +99,17 @@ pub enum ListenKind {
     Tls(TlsFiles),
     /// HTTP; every request is redirected to the first listener with TLS, which exists.
     Redirect,
+}
+
+impl ListenKind {
+    /// Returns what is spoken there.
+    pub const fn spoken(&self) -> ListenerKind {
+        match self {
+            ListenKind::Plain => ListenerKind::Plain,
+            ListenKind::Tls(_) => ListenerKind::Secure,
+            ListenKind::Redirect => ListenerKind::Redirect,
+        }
+    }
 }
 
 /// Address of a listener.

@@ -62,7 +62,7 @@ pub(super) fn checks(
         reason,
         rows: Vec::new(),
     };
-    let decision = order.arrived(arrival);
+    let decision = order.arrived(arrival, run);
     let is_stopped = decision.is_none_or(|decision| {
         let refusal = match decision {
             Decision::Answer(Answer::Refuse(refusal, _)) => Some(refusal),
@@ -70,7 +70,7 @@ pub(super) fn checks(
         };
         order.before_route(arrival, decision, refusal)
             || order.routed(decision, refusal)
-            || order.behind_route(run, refusal)
+            || order.behind_route(arrival, run, refusal)
     });
     order.edits(is_stopped);
     order.replaced(is_stopped);
@@ -104,16 +104,44 @@ impl Order<'_> {
         self.put(name, Verdict::Passed, text);
     }
 
-    /// Adds listener and head. Returns the decision about the request, if the head is a valid one.
-    fn arrived(&mut self, arrival: &Arrival) -> Option<Decision> {
-        let listen = self.config.listeners.get(arrival.listener);
-        self.pass("listen", listen.map_or(String::new(), check::listener));
-        if let Some(listen) = listen
+    /// Adds listener and head. Returns the decision about the request, if the head is a valid one
+    /// and is read at all.
+    fn arrived(&mut self, arrival: &Arrival, run: &Run) -> Option<Decision> {
+        if let Some(listen) = self.config.listeners.get(arrival.listener) {
+            self.pass("listen", check::listener(listen));
+            if !listen.proxied.is_empty() {
+                let text = format!(
+                    "peers of {} announce their clients, here {}; without that they get no response",
+                    shown::service::peers(&listen.proxied),
+                    policies::shown(arrival.peer)
+                );
+                self.pass("proxyProtocol", text);
+            }
+        }
+        if run.is_turned_away {
+            let lists = (&self.settings.allow, &self.settings.deny);
+            let text = policies::addresses(lists, arrival.peer);
+            self.put("allow, deny", Verdict::Stopped, text);
+            return None;
+        }
+        if let Some(listen) = self.config.listeners.get(arrival.listener)
             && let ListenKind::Tls(files) = &listen.kind
             && files.client_ca.is_some()
         {
-            let text = "a client must show a certificate; its subject goes up as X-Client-Subject, which is not below";
-            self.put("clientCa", Verdict::Open, text.to_owned());
+            let (verdict, text) = match arrival.subject {
+                Some(subject) => (
+                    Verdict::Open,
+                    format!(
+                        "a client without a certificate gets no response, its handshake fails; here it has the subject {}",
+                        subject.escape_ascii()
+                    ),
+                ),
+                None => (
+                    Verdict::Passed,
+                    "a client may show a certificate; here it shows none".to_owned(),
+                ),
+            };
+            self.put("clientCa", verdict, text);
         }
         match &self.facts.judged {
             Err(error) => {
@@ -253,7 +281,7 @@ impl Order<'_> {
     }
 
     /// Adds what decides behind the route. Returns true if the request ends there.
-    fn behind_route(&mut self, run: &Run, refusal: Option<Refusal>) -> bool {
+    fn behind_route(&mut self, arrival: &Arrival, run: &Run, refusal: Option<Refusal>) -> bool {
         let (settings, facts) = (self.settings, self.facts);
         if self.gate(refusal) {
             return true;
@@ -277,7 +305,8 @@ impl Order<'_> {
                 return true;
             }
         }
-        if self.service.is_some_and(Service::needs_certificate) && !facts.is_preflight {
+        let lacks_certificate = arrival.subject.is_none() && !facts.is_preflight;
+        if lacks_certificate && self.service.is_some_and(Service::needs_certificate) {
             let text = "the service wants a client certificate, and this request shows none";
             return self.put("clientCertificate", Verdict::Stopped, text.to_owned());
         }

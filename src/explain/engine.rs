@@ -52,6 +52,8 @@ pub(super) struct Run {
     pub(super) password: Option<bool>,
     /// Line of the JSON access log about a request that the gateway answers itself.
     pub(super) line: Vec<u8>,
+    /// True if the connection is closed before the request is read, and before a TLS handshake.
+    pub(super) is_turned_away: bool,
 }
 
 /// Credential of the request, for providers that are not asked.
@@ -84,14 +86,15 @@ impl World {
 
     /// Sends the request, and then the response to it.
     pub(super) fn send(&mut self, arrival: &Arrival, credential: &Credential) {
-        let client = self.proxy.handle_accepted(arrival.peer, arrival.kind, NOW);
-        let Some(client) = client else { return };
-        self.client = Some(client);
+        self.client = self.proxy.handle_accepted(arrival.peer, arrival.kind, NOW);
+        self.run.is_turned_away = self.client.is_none();
+        let Some(client) = self.client else { return };
         let mut number = None;
         let listener = Some((arrival.address.as_str(), &mut number));
         self.proxy.note_entrance(client, listener, None);
         if arrival.kind == ListenerKind::Secure {
-            self.proxy.handle_secured(client, None, NOW);
+            let subject = arrival.subject.map(Box::from);
+            self.proxy.handle_secured(client, subject, NOW);
         }
         self.exchange(Side::Client(client), &arrival.bytes, credential);
         let said = core::mem::take(&mut self.run.response);

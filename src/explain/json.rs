@@ -76,7 +76,7 @@ fn verdict(told: &Explanation, out: &mut Vec<u8>) {
     let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
     let (reason, end) = match status {
         Some(_) => (text(&told.reason), text(&told.end)),
-        None => (None, None),
+        None => (text(&told.reason), None),
     };
     let url = told.url.as_deref().filter(|_| status.is_none());
     out.extend_from_slice(b",\"verdict\":");

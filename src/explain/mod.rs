@@ -104,7 +104,11 @@ pub fn explain(config: &Config, asked: &Asked, wall: UnixTime) -> Result<Explana
         let line = line.as_ref().and_then(|line| line.get(name));
         line.and_then(Json::text).unwrap_or_default().to_owned()
     };
-    let (reason, end) = (word("reason"), word("end"));
+    let (mut reason, end) = (word("reason"), word("end"));
+    if run.is_turned_away {
+        reason =
+            "the connection is closed before its TLS handshake, the client is denied".to_owned();
+    }
     let candidates = routes::candidates(&config.settings, &facts);
     let url = facts::url(config, &facts, &run);
     let checks = checks::checks(config, &arrival, &facts, &run, &reason);

@@ -6,10 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::Asked;
-use crate::config::{Config, ListenAddress, ListenKind};
+use crate::config::{Config, Listen, ListenAddress, ListenKind};
 use crate::digits;
 use crate::policy::forward::Peer;
 use crate::proxy::command::ListenerKind;
+use crate::transport::server::ClientAuth;
 
 /// Request as it comes in.
 pub(super) struct Arrival {
@@ -23,6 +24,8 @@ pub(super) struct Arrival {
     /// Address of the listener.
     pub(super) address: String,
     pub(super) kind: ListenerKind,
+    /// Subject of the certificate that the client shows.
+    pub(super) subject: Option<&'static [u8]>,
     /// Assumptions that a reader should know.
     pub(super) notes: Vec<String>,
 }
@@ -48,42 +51,34 @@ pub(super) fn arrival(config: &Config, asked: &Asked) -> Result<Arrival, String>
     let url = split(&asked.url)?;
     let mut notes = Vec::new();
     let (listener, kind) = listener(config, &url, &mut notes);
-    let peer = match (asked.from, config.listeners.get(listener)) {
-        (Some(peer), _) => peer,
-        (None, Some(listen)) if matches!(listen.address, ListenAddress::Unix(_)) => Peer::Unix,
-        (None, _) => Peer::Ip(IpAddr::from([127, 0, 0, 1])),
-    };
+    let listen = config.listeners.get(listener);
+    let peer = asked
+        .from
+        .unwrap_or(match listen.map(|listen| &listen.address) {
+            Some(ListenAddress::Unix(_)) => Peer::Unix,
+            _ => Peer::Ip(IpAddr::from([127, 0, 0, 1])),
+        });
     let mut bytes = Vec::new();
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
-    put(&[asked.method.as_bytes(), b" ", url.target.as_bytes()]);
-    put(&[b" HTTP/1.1\r\n"]);
+    let (method, target) = (asked.method.as_bytes(), url.target.as_bytes());
+    put(&[method, b" ", target, b" HTTP/1.1\r\n"]);
     if !has(asked, "host") {
-        let host = if url.authority.is_empty() {
-            notes.push(
-                "the URL names no host: Host is localhost, -H 'Host: ..' sets another".to_owned(),
-            );
-            "localhost"
-        } else {
-            url.authority
+        let host = match url.authority {
+            "" => {
+                let note = "the URL names no host: Host is localhost, -H 'Host: ..' sets another";
+                notes.push(note.to_owned());
+                "localhost"
+            }
+            authority => authority,
         };
         put(&[b"Host: ", host.as_bytes(), b"\r\n"]);
     }
     for header in &asked.headers {
         put(&[checked(header)?, b"\r\n"]);
     }
-    let mut data = body(asked)?;
     let is_chunked = has(asked, "transfer-encoding");
     let length = value(asked, "content-length");
-    if let Some(length) = length.and_then(digits::parse)
-        && let Some(behind) = (data.len() as u64)
-            .checked_sub(length)
-            .filter(|more| *more > 0)
-    {
-        notes.push(format!(
-            "Content-Length is {length}: of the body {behind} bytes are left out, which would be another request"
-        ));
-        data.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-    }
+    let data = body(asked, length, &mut notes)?;
     if asked.data.is_some() && !is_chunked && length.is_none() {
         put(&[
             b"Content-Length: ",
@@ -103,16 +98,23 @@ pub(super) fn arrival(config: &Config, asked: &Asked) -> Result<Arrival, String>
         head,
         peer,
         listener,
-        address: address_of(config, listener),
+        address: listen.map_or(String::new(), |listen| listen.address.to_string()),
         kind,
+        subject: listen.and_then(subject),
         notes,
     })
 }
 
-/// Returns the address of a listener.
-fn address_of(config: &Config, listener: usize) -> String {
-    let listen = config.listeners.get(listener);
-    listen.map_or(String::new(), |listen| listen.address.to_string())
+/// Returns the subject of a client's certificate, where a listener has no clients without one.
+fn subject(listen: &Listen) -> Option<&'static [u8]> {
+    match &listen.kind {
+        ListenKind::Tls(files)
+            if files.client_ca.is_some() && files.client_auth == ClientAuth::Required =>
+        {
+            Some(b"CN=client")
+        }
+        _ => None,
+    }
 }
 
 /// Returns a header of the command line that is one line.
@@ -140,17 +142,28 @@ fn chunk(data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n\r\n");
 }
 
-/// Returns the body.
-fn body(asked: &Asked) -> Result<Vec<u8>, String> {
-    match asked.data.as_deref().map(OsStr::as_bytes) {
-        None => Ok(Vec::new()),
+/// Returns the body, up to a Content-Length that was given.
+fn body(asked: &Asked, length: Option<&[u8]>, notes: &mut Vec<String>) -> Result<Vec<u8>, String> {
+    let mut data = match asked.data.as_deref().map(OsStr::as_bytes) {
+        None => Vec::new(),
         Some([b'@', path @ ..]) => {
             let path = Path::new(OsStr::from_bytes(path));
             let read = std::fs::read(path);
-            read.map_err(|error| format!("{}: cannot be read: {error}", path.display()))
+            read.map_err(|error| format!("{}: cannot be read: {error}", path.display()))?
         }
-        Some(data) => Ok(data.to_vec()),
+        Some(data) => data.to_vec(),
+    };
+    if let Some(length) = length.and_then(digits::parse)
+        && let Some(behind) = (data.len() as u64)
+            .checked_sub(length)
+            .filter(|more| *more > 0)
+    {
+        notes.push(format!(
+            "Content-Length is {length}: of the body {behind} bytes are left out, which would be another request"
+        ));
+        data.truncate(usize::try_from(length).unwrap_or(usize::MAX));
     }
+    Ok(data)
 }
 
 /// Returns true if a header of this name, in lower case, was given.
@@ -242,14 +255,8 @@ fn listener(config: &Config, url: &Url<'_>, notes: &mut Vec<String>) -> (usize, 
             first.address
         ));
     }
-    let (place, kind) = match chosen.or(first) {
-        Some((place, listen)) => (place, &listen.kind),
-        None => (0, &ListenKind::Plain),
-    };
-    let kind = match kind {
-        ListenKind::Plain => ListenerKind::Plain,
-        ListenKind::Tls(_) => ListenerKind::Secure,
-        ListenKind::Redirect => ListenerKind::Redirect,
-    };
-    (place, kind)
+    match chosen.or(first) {
+        Some((place, listen)) => (place, listen.kind.spoken()),
+        None => (0, ListenerKind::Plain),
+    }
 }

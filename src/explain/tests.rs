@@ -1,7 +1,10 @@
 //! Requests, and what is said about them.
 
 use super::*;
+use crate::config::ListenKind;
 use crate::policy::auth::base64::{decode, encode};
+use crate::policy::entrance::ServiceEntrance;
+use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};
 
 /// Time of day of the tests.
 const WALL: u64 = 1_795_521_600_000;
@@ -712,4 +715,125 @@ fn pages_of_errors_and_rewritten_urls_are_told() {
         of_b[0].contains("404") && of_b[0].ends_with("where Accept names text/html"),
         "{of_b:?}"
     );
+}
+
+/// Makes the first listener one with TLS. `client_auth`: it asks for client certificates.
+fn over_tls(mut config: Config, client_auth: Option<ClientAuth>) -> Config {
+    config.listeners[0].kind = ListenKind::Tls(TlsFiles {
+        certificates: Vec::new(),
+        ordered: Vec::new(),
+        contact: None,
+        min_version: TlsVersion::Tls12,
+        client_ca: client_auth.map(|_| "/ca.pem".into()),
+        client_auth: client_auth.unwrap_or_default(),
+    });
+    config
+}
+
+/// A denied peer has no response over TLS, whatever it would send. A client behind a trusted proxy has one.
+#[test]
+fn a_denied_peer_gets_no_response_over_tls() {
+    let config = over_tls(guarded(), None);
+    let get = |line: &str, from: &str, headers: &[&str]| {
+        let mut asked = asked(line, headers);
+        asked.from = Some(Peer::Ip(from.parse().expect("an address")));
+        told(&config, &asked)
+    };
+    let closed =
+        "no response: the connection is closed before its TLS handshake, the client is denied";
+    for headers in [&[][..], &["Content-Length: x"], &["Bad Name: 1"]] {
+        let told = get("GET https://h/a", "203.0.113.9", headers);
+        assert_eq!(verdict(&told), closed, "{headers:?}");
+        assert_eq!(
+            marked(&told),
+            ["> allow, deny      \"deny\" has 203.0.113.0/24, which is 203.0.113.9"]
+        );
+        let text = told.text();
+        let end = "not reached      route, rateLimit, body, auth\n";
+        assert!(text.ends_with(end), "{text}");
+        let json = String::from_utf8(told.json()).expect("text");
+        let words = format!(
+            r#""verdict":{{"status":null,"reason":"{}","end":null,"url":null}}"#,
+            closed.strip_prefix("no response: ").expect("its start")
+        );
+        assert!(json.contains(&words), "{json}");
+        assert!(json.contains(r#""clientBytes":null"#), "{json}");
+    }
+    let forwarded = ["X-Forwarded-For: 203.0.113.9"];
+    for (line, from, headers, expected) in [
+        (
+            "GET https://h/a",
+            "10.0.0.1",
+            &forwarded[..],
+            "403 Forbidden",
+        ),
+        ("GET http://h:5001/a", "203.0.113.9", &[], "403 Forbidden"),
+        ("GET https://h/a", "192.0.2.1", &[], "forwarded to"),
+    ] {
+        let told = get(line, from, headers);
+        assert!(verdict(&told).starts_with(expected), "{}", told.text());
+    }
+}
+
+/// A listener that wants client certificates has no client without one; one that takes them has.
+#[test]
+fn client_certificates_are_as_the_listener_wants_them() {
+    let service = |needs_certificate| {
+        let mut config = config(r#"[ { "route": "/a", "target": "http://10.1.1.1" } ]"#);
+        config.settings.services[0].entrance = Some(Box::new(ServiceEntrance {
+            listeners: Vec::new(),
+            needs_certificate,
+        }));
+        config
+    };
+    for (needs, client_auth, expected) in [
+        (
+            true,
+            Some(ClientAuth::Required),
+            &[
+                "forwarded to http://10.1.1.1/",
+                "? clientCa         a client without a certificate gets no response, its handshake fails; here it has the subject CN=client",
+                "\r\nX-Client-Subject: CN=client\r\n",
+            ][..],
+        ),
+        (
+            true,
+            Some(ClientAuth::Optional),
+            &[
+                "403 Forbidden",
+                "  clientCa         a client may show a certificate; here it shows none",
+                "> clientCertificate the service wants a client certificate, and this request shows none",
+            ],
+        ),
+        (true, None, &["403 Forbidden"]),
+        (
+            false,
+            Some(ClientAuth::Optional),
+            &["forwarded to http://10.1.1.1/"],
+        ),
+    ] {
+        let config = over_tls(service(needs), client_auth);
+        let told = told(&config, &asked("GET https://h/a", &[]));
+        let up = String::from_utf8_lossy(&told.run.up);
+        let text = told.text() + &up;
+        for part in expected {
+            assert!(text.contains(part), "{client_auth:?}: {part}\n{text}");
+        }
+        let is_shown = client_auth == Some(ClientAuth::Required);
+        assert_eq!(up.contains("X-Client-Subject"), is_shown, "{up}");
+    }
+}
+
+/// The client of a listener with the PROXY protocol is the one that is announced.
+#[test]
+fn an_announced_client_is_told() {
+    let config = config(
+        r#"{ "listen": { "address": "127.0.0.1:5000", "proxyProtocol": ["127.0.0.0/8", "unix"] },
+             "services": [ { "route": "/a", "target": "http://10.1.1.1" } ] }"#,
+    );
+    let mut asked = asked("GET /a", &[]);
+    asked.from = Some(Peer::Ip([203, 0, 113, 9].into()));
+    let text = told(&config, &asked).text();
+    let row = "  proxyProtocol    peers of 127.0.0.0/8, unix announce their clients, here 203.0.113.9; without that they get no response\n";
+    assert!(text.contains(row), "{text}");
 }

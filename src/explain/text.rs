@@ -85,6 +85,9 @@ fn verdict(told: &Explanation, out: &mut String) {
         (None, Some(url)) => {
             let _ = writeln!(out, "forwarded to {url}");
         }
+        (None, None) if told.run.is_turned_away => {
+            let _ = writeln!(out, "no response: {}", told.reason);
+        }
         (None, None) => {
             let text = "no answer: the gateway waits for the rest of the request; give the body with --data";
             let _ = writeln!(out, "{text}");

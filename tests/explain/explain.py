@@ -92,9 +92,10 @@ def configurations(ports, unix_target):
     yield "service limits", [{**plain, "rateLimit": {"requests": 100000}, "timeouts": {"connect": "1s", "response": "3s"}},
                              {"route": "/auth", "target": two, "rateLimit": False}], {"accessLog": "json", "halfClose": True}
     yield "unix socket", [plain, {"route": "/auth", "target": two}], {"listen": "unix", "trustedProxies": ["unix"], "deny": []}
-    secure = {"certificates": [{"cert": world.path("cert.pem"), "key": world.path("key.pem")}]}
+    secure = {"certificates": [{"cert": world.path("cert.pem"), "key": world.path("cert.key")}]}
     at = "127.0.0.1:{}".format
-    yield "TLS", [plain, {"route": "/auth", "target": two}], {"ways": ["https"], "listen": lambda port: {"address": at(port), "tls": secure}}
+    yield "TLS", [plain, {"route": "/auth", "target": two}], {
+        "ways": ["https"], "deny": ["127.0.0.3"], "listen": lambda port: {"address": at(port), "tls": secure}}
     yield "listeners by name", [
         {**plain, "listeners": ["public"]}, {"route": "/users", "listeners": ["inside"], "target": f"{two}/inside"},
         {"route": "/users/admin", "listeners": ["inside"], "target": three}, {"route": "/auth", "target": three},
@@ -105,6 +106,8 @@ def configurations(ports, unix_target):
     yield "client certificates", [{**plain, "clientCertificate": "required"}, {"route": "/auth", "target": two}], {
         "ways": ["https"], "listen": lambda port: {"address": at(port), "tls": {
             **secure, "clientCa": world.path("cert.pem"), "clientAuth": "optional"}}}
+    yield "required client certificates", [{**plain, "clientCertificate": "required"}, {"route": "/auth", "target": two}], {
+        "ways": ["https certified"], "listen": lambda port: {"address": at(port), "tls": {**secure, "clientCa": world.path("cert.pem")}}}
     yield "PROXY protocol", [plain, {"route": "/auth", "target": two, "rateLimit": {"requests": 100000}}], {
         "ways": ["http announced", "https announced"], "trustedProxies": ["203.0.113.1"], "deny": ["203.0.113.2"],
         "listen": lambda port, other: [{"address": at(port), "proxyProtocol": ["127.0.0.0/8"]},
@@ -297,7 +300,8 @@ def compare(gateway, config, upstreams, counts):
         client = way.connect(address)
     except (ConnectionError, ssl.SSLError) as error:
         # A denied peer is turned away before its handshake.
-        must(way.secure and (says["verdict"]["status"], says["verdict"]["url"], says["clientBytes"]) == (None, None, None),
+        verdict = {"status": None, "reason": "the connection is closed before its TLS handshake, the client is denied", "end": None, "url": None}
+        must(way.secure and says["verdict"] == verdict and says["clientBytes"] is None,
              f"{gateway.title}, {way.base}: explain says {says['verdict']}, and the gateway does not shake hands: {error}")
         counts["closed before the handshake"] += 1
         return
@@ -344,11 +348,13 @@ def compare(gateway, config, upstreams, counts):
 
 
 class Way:
-    """A way in: `base` is the start of the URL, empty for a path alone. `kind`: scheme, and whether a balancer announces the client."""
+    """A way in: `base` is the start of the URL, empty for a path alone. `kind`: scheme, and whether a balancer announces the client or the client
+    shows a certificate."""
 
     def __init__(self, kind, port, unix=None):
         self.kind, self.port, self.unix = kind or "path alone", port, unix
-        scheme, _, self.announced = (kind or "").partition(" ")
+        scheme, _, more = (kind or "").partition(" ")
+        self.announced, self.certified = more == "announced", more == "certified"
         self.secure = scheme == "https"
         self.host = f"localhost:{port}" if kind else "localhost"
         self.base = f"{scheme}://{self.host}" if kind else ""
@@ -370,14 +376,16 @@ class Way:
             client.sendall(f"PROXY TCP4 {address} 127.0.0.1 40000 443\r\n".encode())
         if self.secure:
             context = ssl.create_default_context(cafile=world.path("cert.pem"))
+            if self.certified:
+                context.load_cert_chain(world.path("client.pem"), world.path("client.key"))
             client = context.wrap_socket(client, server_hostname="localhost")
         return client
 
 
-def make_certificate():
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-addext", "subjectAltName=DNS:localhost", "-keyout", world.path("key.pem"), "-out", world.path("cert.pem")],
-                   check=True, capture_output=True, timeout=60)
+def make_certificate(name, *more):
+    """Makes a certificate and its key in NAME.pem and NAME.key."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", *more,
+                    "-keyout", world.path(f"{name}.key"), "-out", world.path(f"{name}.pem")], check=True, capture_output=True, timeout=60)
 
 
 def started(name, services, more):
@@ -417,7 +425,9 @@ def check_exit_codes():
 def main():
     Gateway.binary = sys.argv[1]
     check_exit_codes()
-    make_certificate()
+    make_certificate("cert", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    # The subject that explain takes to be shown.
+    make_certificate("client", "-subj", "/CN=client", "-addext", "basicConstraints=critical,CA:FALSE", "-CA", world.path("cert.pem"), "-CAkey", world.path("cert.key"))
     ports = [next(PORTS) for _ in range(4)]
     upstreams = [Upstream(port) for port in [*ports[:3], world.path("target")]]
     asked = Upstream(ports[3])
@@ -436,7 +446,7 @@ def main():
     counts["questions to forward-auth"] = asked.requests.qsize()
     counts["requests"] = REQUESTS * counts["configurations"]
     # Otherwise the requests would say less than they seem to.
-    for kind in ("forwarded", "with a body", "with an own id", "https", *([] if QUICK else ["with a given id", "WebSocket", "chunked", "http", "http announced", "https announced", "closed before the handshake"])):
+    for kind in ("forwarded", "with a body", "with an own id", "https", *([] if QUICK else ["with a given id", "WebSocket", "chunked", "http", "http announced", "https announced", "https certified", "closed before the handshake"])):
         must(counts[kind] > 0, f"no request was {kind}")
     for kind in ("requests", "configurations", "forwarded", "responses compared"):
         print(f"{kind}: {counts.pop(kind)}")

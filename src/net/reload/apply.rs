@@ -18,7 +18,6 @@ use super::super::workers::verifier::Kinds;
 use super::{Candidate, Loaded, New};
 use crate::config::changes::Summary;
 use crate::config::{Config, Listen, ListenAddress, ListenKind};
-use crate::proxy::command::ListenerKind;
 use crate::proxy::overview::connections_to_targets;
 use crate::sort::Index;
 use crate::time::{Instant, UnixTime};
@@ -256,7 +255,7 @@ pub(in crate::net) fn set_listeners(
 ) -> Vec<WatchedListener> {
     let mut watched = Vec::new();
     for (listen, tls) in config.listeners.iter().zip(server_tls) {
-        let kind = kind_of(listen);
+        let kind = listen.kind.spoken();
         let Some((slot, tls)) = acceptor.set(listen, kind, tls) else {
             continue;
         };
@@ -277,15 +276,6 @@ fn swap_admin(swap: &mut Swap<'_>, config: &Config, bound: Vec<AdminListener>) {
         warn!("the admin listener cannot be watched: {error}");
     }
     swap.admin.set_log_level(config.log_level);
-}
-
-/// Returns the kind of a listener, as the engine has it.
-pub(in crate::net) fn kind_of(listen: &Listen) -> ListenerKind {
-    match listen.kind {
-        ListenKind::Plain => ListenerKind::Plain,
-        ListenKind::Tls(_) => ListenerKind::Secure,
-        ListenKind::Redirect => ListenerKind::Redirect,
-    }
 }
 
 #[cfg(test)]
