@@ -19,6 +19,8 @@ pub(super) struct Members {
     pub(super) service: Option<Vec<u8>>,
     pub(super) target: Option<Vec<u8>>,
     pub(super) listener: Option<Vec<u8>>,
+    /// True if the client spoke TLS, false if it is null.
+    pub(super) is_secure: Option<bool>,
     pub(super) status: Option<u64>,
     pub(super) bytes_in: Option<u64>,
 }
@@ -57,6 +59,9 @@ pub(super) fn read(line: &[u8]) -> Option<Members> {
 
 impl Members {
     fn put(&mut self, name: &[u8], value: Value) {
+        if name == b"tls" {
+            self.is_secure = Some(matches!(value, Value::Text(_)));
+        }
         let (text, number) = match value {
             Value::Text(text) => (Some(text), None),
             Value::Number(number) => (None, Some(number)),

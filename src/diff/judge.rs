@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::logged::Logged;
+use crate::config::Config;
 use crate::config::shown::service::{destinations, fixed, providers};
-use crate::config::{Config, ListenKind};
-use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
+use crate::http::error::{RequestError, RequestFault};
 use crate::policy::addresses::AddressRules;
 use crate::policy::admission::{self, AdmissionRules, Answer, Decision, Refusal, Request};
 use crate::policy::cors::Cors;
@@ -14,11 +14,8 @@ use crate::policy::forward::{Peer, PeerSet};
 use crate::policy::reply::Reply;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
+use crate::proxy::command::ListenerKind;
 use crate::proxy::settings::{FixedReply, Gates, Service, Settings};
-
-/// Bytes and fields of the heads that are made of logged requests, beside their request lines.
-const HEAD_BYTES: usize = 64 << 10;
-const FIELDS: usize = 8;
 
 /// Configuration that judges requests.
 pub(super) struct Judge<'a> {
@@ -34,8 +31,8 @@ pub(super) struct Judge<'a> {
     gates: Option<Box<Gates>>,
     /// Rules for a client that is not known.
     no_rules: AddressRules,
-    limits: HeadLimits,
-    has_redirects: bool,
+    /// Address of each listener, and what is spoken there.
+    listeners: Vec<(String, ListenerKind)>,
     services: Vec<Judged<'a>>,
 }
 
@@ -70,6 +67,8 @@ pub(super) enum Verdict {
     Answer,
     /// The client is redirected to https at this port.
     Redirect(Option<u16>),
+    /// The connection is closed before its TLS handshake: the client is denied.
+    Closed,
     /// The request is refused with this status and reason.
     Refuse(u16, &'static str),
 }
@@ -82,12 +81,28 @@ pub(super) struct Judgement {
     pub(super) urls: Vec<(bool, Vec<u8>)>,
 }
 
+impl Verdict {
+    /// Creates the verdict about a request that breaks a rule.
+    fn malformed(error: RequestError) -> Verdict {
+        Verdict::Refuse(error.status(), error.as_str())
+    }
+}
+
+impl Judgement {
+    /// Creates the judgement of a request that is not forwarded.
+    const fn without_url(verdict: Verdict) -> Judgement {
+        Judgement {
+            verdict,
+            urls: Vec::new(),
+        }
+    }
+}
+
 impl<'a> Judge<'a> {
     /// Compiles a configuration.
     pub(super) fn new(config: &'a Config) -> Judge<'a> {
         let settings = &config.settings;
         let none = PeerSet::default();
-        let line = settings.limits.request_line_bytes;
         let cors = settings
             .cors
             .as_ref()
@@ -101,34 +116,31 @@ impl<'a> Judge<'a> {
             addresses: AddressRules::new(&settings.allow, &settings.deny),
             gates: settings.gates(),
             no_rules: AddressRules::new(&none, &none),
-            limits: HeadLimits {
-                head_bytes: line.saturating_add(HEAD_BYTES),
-                request_line_bytes: line,
-                fields: FIELDS,
-            },
-            has_redirects: config
+            listeners: config
                 .listeners
                 .iter()
-                .any(|listen| listen.kind == ListenKind::Redirect),
+                .map(|listen| (listen.address.to_string(), listen.kind.spoken()))
+                .collect(),
             services: judged(settings),
         }
     }
 
-    /// Decides about a request. `head`: see [`head`].
-    pub(super) fn judge(&self, logged: &Logged, head: &[u8]) -> Judgement {
-        let refused = |status: u16, reason| Judgement {
-            verdict: Verdict::Refuse(status, reason),
-            urls: Vec::new(),
-        };
-        let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
-        let parsed = match parse_request(head, &mut scan, &mut table, &self.limits) {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => return refused(Reply::BadRequest.status(), "incomplete head"),
-            Err(error) => return refused(error.status(), error.as_str()),
-        };
-        let request = match Request::read(&parsed) {
+    /// Decides about a request of the log. `request`: what its head says, see [`head`].
+    pub(super) fn judge(
+        &self,
+        logged: &Logged,
+        request: &Result<Request<'_>, RequestError>,
+    ) -> Judgement {
+        let malformed = |error| Judgement::without_url(Verdict::malformed(error));
+        let (own, kind) = self.spoken(logged);
+        if let Some(verdict) = self.unread(logged, own, kind) {
+            return Judgement::without_url(verdict);
+        }
+        let too_long = logged.line.len() > self.settings.limits.request_line_bytes;
+        let request = match request {
+            Ok(_) if too_long => return malformed(RequestError::TargetTooLong),
             Ok(request) => request,
-            Err(error) => return refused(error.status(), error.as_str()),
+            Err(error) => return malformed(*error),
         };
         let rules = AdmissionRules {
             addresses: match logged.client {
@@ -145,11 +157,11 @@ impl<'a> Judge<'a> {
             gates: self.gates.as_deref(),
         };
         let client = logged.client.unwrap_or(Peer::Unix);
-        let redirects = logged.was_redirected && self.has_redirects;
-        let verdict = match admission::decide(&rules, &request, client, redirects).decision {
+        let redirects = kind == Some(ListenerKind::Redirect);
+        let verdict = match admission::decide(&rules, request, client, redirects).decision {
             Decision::Forward(route) => {
                 return Judgement {
-                    urls: self.urls(route.service, &request, route.taken),
+                    urls: self.urls(route.service, request, route.taken),
                     verdict: Verdict::Forward {
                         service: route.service,
                         guarded: !request.is_preflight(),
@@ -161,14 +173,64 @@ impl<'a> Judge<'a> {
             Decision::Answer(Answer::MethodNotAllowed { .. }) => {
                 Verdict::Refuse(Reply::MethodNotAllowed.status(), "method not allowed")
             }
+            // The peer may be a trusted proxy that names this client, or the client itself.
+            Decision::Answer(Answer::Refuse(Refusal::AddressDenied, None))
+                if kind.is_none_or(|kind| kind == ListenerKind::Secure) =>
+            {
+                let reason = "address denied; no response to the client itself over TLS";
+                Verdict::Refuse(Reply::Forbidden.status(), reason)
+            }
             Decision::Answer(Answer::Refuse(refusal, _)) => {
                 Verdict::Refuse(refusal.reply().status(), reason(refusal))
             }
         };
-        Judgement {
-            verdict,
-            urls: Vec::new(),
+        Judgement::without_url(verdict)
+    }
+
+    /// Returns what becomes of a connection before a request is read. `own`: what is spoken at the
+    /// listener of the log.
+    fn unread(
+        &self,
+        logged: &Logged,
+        own: Option<ListenerKind>,
+        kind: Option<ListenerKind>,
+    ) -> Option<Verdict> {
+        let is_peer = self.settings.trusted_proxies.is_empty();
+        let peer = logged.client.filter(|_| is_peer);
+        if kind == Some(ListenerKind::Secure)
+            && peer.is_some_and(|peer| !self.addresses.admit(peer))
+        {
+            return Some(Verdict::Closed);
         }
+        match (own? == ListenerKind::Secure, logged.is_secure?) {
+            (true, false) => Some(Verdict::malformed(RequestFault::PlainOnTls.into())),
+            (false, true) => {
+                let status = Reply::BadRequest.status();
+                Some(Verdict::Refuse(status, "TLS on a plain listener"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns what is spoken where a request comes in: at the listener that the log names, if the
+    /// configuration has it, and as far as the rest of the log says.
+    fn spoken(&self, logged: &Logged) -> (Option<ListenerKind>, Option<ListenerKind>) {
+        let named = logged.listener.as_deref();
+        let mut known = self.listeners.iter();
+        let own = known.find(|(address, _)| named == Some(address.as_bytes()));
+        let own = own.map(|(_, kind)| *kind);
+        let has = |kind| self.listeners.iter().any(|(_, other)| *other == kind);
+        let kinds = [
+            (ListenerKind::Redirect, logged.was_redirected),
+            (ListenerKind::Secure, logged.is_secure == Some(true)),
+            (ListenerKind::Plain, logged.is_secure == Some(false)),
+        ];
+        let mut fitting = kinds.iter().filter(|(kind, fits)| *fits && has(*kind));
+        let guessed = fitting.next().map(|(kind, _)| *kind);
+        // All listeners speak the same.
+        let only = self.listeners.first().map(|(_, kind)| *kind);
+        let only = only.filter(|only| self.listeners.iter().all(|(_, kind)| kind == only));
+        (own, own.or(only).or(guessed))
     }
 
     /// Returns the URLs that a request may get at the upstreams.
@@ -234,6 +296,7 @@ impl<'a> Judge<'a> {
                 let port = port.unwrap_or(443);
                 format!("308 to https, port {port}")
             }
+            Verdict::Closed => "no response (address denied, closed before TLS)".to_owned(),
             Verdict::Refuse(status, reason) => format!("{status} ({reason})"),
         }
     }
@@ -273,6 +336,10 @@ fn judged(settings: &Settings) -> Vec<Judged<'_>> {
                 )
             }
         };
+        let certificate = match service.needs_certificate() {
+            true => " (client certificate)",
+            false => "",
+        };
         let host = if service.preserve_host {
             " (Host preserved)"
         } else {
@@ -286,7 +353,7 @@ fn judged(settings: &Settings) -> Vec<Judged<'_>> {
             reply,
             preserves_host: service.preserve_host,
             text: format!("{} -> {to}{host}", service.route),
-            auth,
+            auth: auth + certificate,
         }
     });
     services.collect()
@@ -302,24 +369,4 @@ const fn reason(refusal: Refusal) -> &'static str {
         Refusal::BodyTooLong => "body too long",
         Refusal::Loop => "loop",
     }
-}
-
-/// Writes the head of a logged request. A log has no fields: `host` stands in for a missing Host,
-/// and OPTIONS is taken for a CORS preflight, as nearly all are.
-pub(super) fn head(logged: &Logged, host: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    out.extend_from_slice(&logged.line);
-    out.extend_from_slice(b"\r\nHost: ");
-    out.extend_from_slice(logged.host.as_deref().unwrap_or(host));
-    out.extend_from_slice(b"\r\n");
-    if logged.line.starts_with(b"OPTIONS ") {
-        out.extend_from_slice(b"Origin: null\r\nAccess-Control-Request-Method: GET\r\n");
-    }
-    if logged.body_bytes > 0 {
-        let length = crate::digits::write(logged.body_bytes, &mut [0; 20]).to_vec();
-        out.extend_from_slice(b"Content-Length: ");
-        out.extend_from_slice(&length);
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
 }

@@ -15,6 +15,8 @@ pub(super) struct Logged {
     pub(super) host: Option<Vec<u8>>,
     /// Address of the listener; `None` if the log does not have it.
     pub(super) listener: Option<Vec<u8>>,
+    /// True if the client spoke TLS; `None` if the log does not have it.
+    pub(super) is_secure: Option<bool>,
     /// Bytes of the body.
     pub(super) body_bytes: u64,
     /// True if a listener redirected the request to https.
@@ -69,6 +71,7 @@ fn json(line: &[u8]) -> Result<Logged, Fault> {
         line: [method, path, proto].join(&b' '),
         host: authority.or(members.host),
         listener: members.listener,
+        is_secure: members.is_secure,
         body_bytes: members.bytes_in.unwrap_or(0),
         // An upstream may send a 308, too: such a request has a service.
         was_redirected: members.status == Some(308)
@@ -86,6 +89,7 @@ fn combined(line: &[u8]) -> Result<Logged, Fault> {
         line: parts.request,
         host: authority,
         listener: None,
+        is_secure: None,
         body_bytes: 0,
         was_redirected: false,
     })
@@ -154,15 +158,21 @@ mod tests {
         let path = [b"/"].into_iter().flatten().copied().chain(path);
         let path = path.collect::<Vec<_>>();
         let line = [&b"GET"[..], &path, b"HTTP/1.1"];
-        for (format, body_bytes, listener) in [
-            (AccessFormat::Combined, 0, None),
-            (AccessFormat::Json, 70, Some(b"[::]:80".to_vec())),
+        for (format, body_bytes, listener, is_secure) in [
+            (AccessFormat::Combined, 0, None, None),
+            (
+                AccessFormat::Json,
+                70,
+                Some(b"[::]:80".to_vec()),
+                Some(false),
+            ),
         ] {
             let expected = Logged {
                 client: Some(Peer::Ip([192, 0, 2, 7].into())),
                 line: line.join(&b' '),
                 host: None,
                 listener,
+                is_secure,
                 body_bytes,
                 was_redirected: false,
             };

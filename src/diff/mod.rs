@@ -3,10 +3,12 @@
 //!
 //! * `text`: what changes, with the old and the new value of each key.
 //! * `replay`: requests of an access log, line by line (`lines`, `logged`, `combined_line`,
-//!   `json_line`), each judged by both configurations (`judge`) and counted (`groups`).
+//!   `json_line`), made a request again (`head`), judged by both configurations (`judge`) and counted
+//!   (`groups`).
 
 mod combined_line;
 mod groups;
+mod head;
 mod json_line;
 mod judge;
 mod lines;

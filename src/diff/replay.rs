@@ -4,7 +4,8 @@ use core::fmt::Write;
 use std::io::{self, BufRead};
 
 use super::groups::{Groups, Key, grouped, shown};
-use super::judge::{Judge, Judgement, head};
+use super::head;
+use super::judge::{Judge, Judgement};
 use super::lines::Lines;
 use super::logged::{self, Fault};
 use crate::config::Config;
@@ -69,8 +70,13 @@ pub fn replay(old: &Config, new: &Config, log: &mut dyn BufRead) -> io::Result<S
         if logged.host.is_none() {
             counts.without_host = counts.without_host.saturating_add(1);
         }
-        head(&logged, host.as_bytes(), &mut room);
-        let (one, two) = (before.judge(&logged, &room), after.judge(&logged, &room));
+        head::write(&logged, host.as_bytes(), &mut room);
+        let (one, two) = head::read(&room, |request| {
+            (
+                before.judge(&logged, request),
+                after.judge(&logged, request),
+            )
+        });
         if before.agrees(&one, &after, &two) {
             continue;
         }

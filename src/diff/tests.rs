@@ -1,8 +1,10 @@
 //! Logs in, groups out.
 
 use super::*;
-use crate::config::Config;
 use crate::config::compared::service::{Of, parts};
+use crate::config::{Config, ListenKind};
+use crate::policy::entrance::ServiceEntrance;
+use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};
 
 fn config(keys: &str, services: &str) -> Config {
     let separator = if keys.is_empty() { "" } else { "," };
@@ -251,6 +253,113 @@ fn requests_go_to_the_services_of_their_listener() {
     ] {
         let found = replayed(&old, &new, line.as_bytes());
         assert_eq!(found[0], expected, "{line}");
+    }
+}
+
+/// Returns a configuration with listeners of three kinds, of which no file is read: 81 is plain, 82 has TLS, 83 redirects.
+fn of_three_kinds(keys: &str, services: &str) -> Config {
+    let listen = r#""listen": ["127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:83"]"#;
+    let mut config = config(
+        &[keys, listen].join(if keys.is_empty() { "" } else { "," }),
+        services,
+    );
+    config.listeners[1].kind = ListenKind::Tls(TlsFiles {
+        certificates: Vec::new(),
+        ordered: Vec::new(),
+        contact: None,
+        min_version: TlsVersion::Tls12,
+        client_ca: None,
+        client_auth: ClientAuth::Required,
+    });
+    config.listeners[2].kind = ListenKind::Redirect;
+    config
+}
+
+/// Returns a line of a client of a listener. `tls`: what the member says.
+fn at(port: u16, tls: &str) -> String {
+    json(
+        "GET",
+        "/users",
+        &format!(r#","listener":"127.0.0.1:{port}","tls":{tls}"#),
+    )
+}
+
+/// The listener decides what becomes of a request before a byte of it is read.
+#[test]
+fn the_kind_of_a_listener_decides_before_the_request() {
+    const TLS: &str = r#""TLSv1.3""#;
+    let deny = r#""deny": ["192.0.2.0/24"]"#;
+    let proxied = r#""deny": ["192.0.2.0/24"], "trustedProxies": ["10.0.0.0/8"]"#;
+    let is_client = r#""deny": ["192.0.2.0/24"], "trustedProxies": ["192.0.2.7"]"#;
+    let closed = "no response (address denied, closed before TLS)";
+    let denied = "403 (address denied)";
+    let either = "403 (address denied; no response to the client itself over TLS)";
+    let redirected = "308 to https, port 443";
+    let own =
+        r#"{ "route": "/users", "target": "http://a.test:81/users", "deny": ["192.0.2.0/24"] }"#;
+    for (keys, services, line, expected) in [
+        (deny, USERS, at(81, "null"), denied),
+        (deny, USERS, at(82, TLS), closed),
+        (deny, USERS, at(83, "null"), denied),
+        // The peer of a log with `trustedProxies` is not known.
+        (proxied, USERS, at(82, TLS), either),
+        (proxied, USERS, at(81, "null"), denied),
+        (is_client, USERS, at(82, TLS), either),
+        // A service denies once its request is read.
+        ("", own, at(82, TLS), denied),
+        // Without a listener of the file: by what was spoken; without that either may be.
+        (deny, USERS, at(99, TLS), closed),
+        (deny, USERS, at(99, "null"), denied),
+        (deny, USERS, combined("GET /users HTTP/1.1"), either),
+        (deny, USERS, json("GET", "/users", ""), either),
+        // The wrong protocol.
+        (
+            "",
+            USERS,
+            at(82, "null"),
+            "400 (plain HTTP on a TLS listener)",
+        ),
+        (deny, USERS, at(82, "null"), closed),
+        ("", USERS, at(81, TLS), "400 (TLS on a plain listener)"),
+        ("", USERS, at(83, TLS), "400 (TLS on a plain listener)"),
+        ("", USERS, at(83, "null"), redirected),
+        (
+            "",
+            USERS,
+            json(
+                "GET",
+                "/users",
+                r#","listener":"x","tls":null,"status":308"#,
+            ),
+            redirected,
+        ),
+    ] {
+        let new = of_three_kinds(keys, services);
+        // One in which the request goes elsewhere, whatever its listener is.
+        let old = config(r#""maintenance": true"#, USERS);
+        let found = replayed(&old, &new, line.as_bytes());
+        let group = format!("1 request GET /users/* : 503 (maintenance)  =>  {expected}");
+        let group = group.replace("/users/*", "/*");
+        assert_eq!(found.get(1), Some(&group), "{keys} {line}");
+    }
+    let mut asking = of_three_kinds("", USERS);
+    asking.settings.services[0].entrance = Some(Box::new(ServiceEntrance {
+        listeners: Vec::new(),
+        needs_certificate: true,
+    }));
+    let found = replayed(&of_three_kinds("", USERS), &asking, at(82, TLS).as_bytes());
+    let to = "/users -> http://a.test:81/users";
+    let group = format!("1 request GET /users/* : {to}  =>  {to} (client certificate)");
+    assert_eq!(found.get(1), Some(&group));
+    // What is denied on the wire in another way goes elsewhere.
+    let (plain, mixed) = (config(deny, USERS), of_three_kinds(deny, USERS));
+    for (line, changed) in [(at(82, TLS), 1), (at(81, "null"), 0), (at(81, TLS), 1)] {
+        let found = replayed(&plain, &mixed, line.as_bytes());
+        assert_eq!(
+            found[0],
+            format!("{changed} of 1 request go elsewhere"),
+            "{line}"
+        );
     }
 }
 
