@@ -23,20 +23,20 @@ use mio::{Interest, Registry, Token};
 use super::io::dial::is_exhaustion;
 use super::listener::{Accepted, Listener};
 use super::listener_counters::ListenerCounters;
-use super::token::LISTENERS;
+use super::token::{LISTENER_SLOTS, LISTENERS};
 use crate::config::{Listen, ListenAddress, Port};
-use crate::limits::{ACCEPT_RETRY, LISTENERS_MAX};
+use crate::limits::ACCEPT_RETRY;
 use crate::policy::forward::PeerSet;
 use crate::proxy::command::ListenerKind;
 use crate::time::Instant;
 use crate::transport::server::ServerTls;
 
 /// Bound of [`Acceptor::opened`], so that serial numbers stay in their type.
-const GENERATIONS: u32 = u32::MAX / LISTENERS_MAX as u32;
+const GENERATIONS: u32 = u32::MAX / LISTENER_SLOTS as u32;
 
 /// Returns the slot of a listener, by its serial number.
 pub(super) fn slot_of(serial: u32) -> usize {
-    serial as usize % LISTENERS_MAX
+    serial as usize % LISTENER_SLOTS
 }
 
 /// All listeners; none after a stop. Each has a slot for as long as it is open.
@@ -67,7 +67,7 @@ struct Entry {
     /// Processes that may listen on the port.
     port: Port,
     state: State,
-    /// Number that no other listener has. Modulo [`LISTENERS_MAX`] it is the slot.
+    /// Number that no other listener has. Modulo [`LISTENER_SLOTS`] it is the slot.
     serial: u32,
     counters: ListenerCounters,
 }
@@ -135,15 +135,20 @@ impl Acceptor {
         registry: &Registry,
     ) -> io::Result<()> {
         for (address, mut listener) in listeners {
-            let free = self.entries.iter().position(Option::is_none);
-            let slot = free.unwrap_or(self.entries.len());
-            if slot >= LISTENERS_MAX {
-                return Err(io::ErrorKind::QuotaExceeded.into());
+            let entries = &self.entries;
+            let mut slot = entries.iter().position(Option::is_none);
+            if slot.is_none() && entries.len() >= LISTENER_SLOTS {
+                // Queues that do not end keep no new listener out.
+                let mut flat = entries.iter().flatten();
+                slot = flat.position(|entry| entry.retired);
+                slot.ok_or(io::ErrorKind::QuotaExceeded)?;
             }
+            let slot = slot.unwrap_or(entries.len());
+            self.remove(slot);
             let token = Token(LISTENERS.saturating_add(slot));
             registry.register(&mut listener, token, Interest::READABLE)?;
             self.opened = self.opened.wrapping_add(1) % GENERATIONS;
-            let generation = self.opened.wrapping_mul(LISTENERS_MAX as u32);
+            let generation = self.opened.wrapping_mul(LISTENER_SLOTS as u32);
             let entry = Some(Entry {
                 name: address.to_string().into_boxed_str(),
                 number: None,

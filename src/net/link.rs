@@ -12,7 +12,7 @@ use mio::event::Source;
 use rustix::net::RecvFlags;
 
 use super::upgrade::handover::{self, Offer, READY};
-use crate::limits::{LISTENERS_MAX, UPGRADE_TIMEOUT};
+use crate::limits::UPGRADE_TIMEOUT;
 use crate::proxy::settings::SUPERVISOR;
 
 /// Name of the files of the configuration, in a list of sockets.
@@ -23,7 +23,7 @@ pub struct Link {
     stream: UnixStream,
     /// Second descriptor of the socket, for the poll.
     watched: mio::net::UnixStream,
-    /// Listening sockets that no configuration uses yet.
+    /// Listening sockets of the last list that no configuration uses yet.
     passed: Vec<Offer>,
     /// Connection for counts that is not used yet.
     counts: Option<UnixStream>,
@@ -83,6 +83,10 @@ impl Link {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
             };
+            if offers.iter().any(|offer| offer.name == FILES) {
+                // What came with earlier files is of no use any more, and keeps its addresses taken.
+                self.passed.clear();
+            }
             for offer in offers {
                 if offer.is_admin {
                     let stream = UnixStream::from(offer.socket);
@@ -97,10 +101,7 @@ impl Link {
                     self.files = Some(offer.socket);
                     continue;
                 }
-                self.passed.retain(|known| known.name != offer.name);
-                if self.passed.len() < LISTENERS_MAX {
-                    self.passed.push(offer);
-                }
+                self.passed.push(offer);
             }
         }
     }
@@ -109,6 +110,13 @@ impl Link {
     pub(super) fn take(&mut self, name: &str) -> Option<Offer> {
         let index = self.passed.iter().position(|offer| offer.name == name)?;
         Some(self.passed.swap_remove(index))
+    }
+
+    /// Closes sockets that no configuration uses, after a reload. Those of the next one stay.
+    pub(super) fn forget(&mut self) {
+        if self.files.is_none() {
+            self.passed.clear();
+        }
     }
 
     /// Takes the connection on which the supervisor counts for all workers.

@@ -20,6 +20,9 @@ pub enum Stopped {
     Now,
 }
 
+/// Error of a reload during a stop.
+pub(super) const STOPS: &str = "the gateway stops: no configuration is read";
+
 /// Progress of a stop.
 pub(super) struct Shutdown {
     /// Time that exchanges in flight get; `None`: as long as they take.

@@ -18,8 +18,10 @@ pub(super) const WAKER: Token = Token(0);
 pub(super) const SIGNALS: Token = Token(1);
 /// First token of the listeners.
 pub(super) const LISTENERS: usize = 2;
+/// Listeners that are open at once: those of a configuration, and earlier ones where clients wait.
+pub(super) const LISTENER_SLOTS: usize = 2 * LISTENERS_MAX;
 /// First token of the admin listener: its sockets that accept, and then its connections.
-pub(super) const ADMIN: usize = LISTENERS + LISTENERS_MAX;
+pub(super) const ADMIN: usize = LISTENERS + LISTENER_SLOTS;
 /// First token of the connections.
 pub(super) const CONNECTIONS: usize = ADMIN + ADMIN_LISTENERS_MAX + ADMIN_CONNECTIONS;
 

@@ -1,6 +1,7 @@
 //! Reloads of the real binary: by SIGHUP and by watching the file, the parts that are replaced, and
 //! the old configuration that stays when the new file has errors.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 
@@ -96,6 +97,47 @@ fn listeners_come_and_go_and_their_connections_stay() {
     assert!(!socket.exists());
     other.send(KEPT);
     other.read_until("\r\n\r\nhi");
+}
+
+/// As many addresses as a file may have, all of them replaced at once, while a client waits at each.
+#[test]
+fn a_full_list_of_listeners_is_replaced_by_another() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
+    let replace = |name: &str, counts: &str| {
+        let path = |index| gateway.folder.0.join(format!("{name}{index}.sock"));
+        let paths = (0..62).map(path).collect::<Vec<_>>();
+        let listen = paths
+            .iter()
+            .map(|path| format!("\"unix:{}\"", path.display()));
+        let listen = listen.collect::<Vec<_>>().join(", ");
+        put(&gateway, &config(&origin, &listen, ""));
+        gateway.signal("HUP");
+        gateway.signal("CONT");
+        gateway.stderr.expect(counts);
+        let client = |path: &std::path::PathBuf| {
+            let mut client = UnixStream::connect(path).expect("it listens");
+            client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            let head = KEPT.replace("gate", "gate\r\nConnection: close");
+            client.write_all(head.as_bytes()).expect("sent");
+            client
+        };
+        move || paths.iter().map(client).collect::<Vec<_>>()
+    };
+    let answered = |clients: Vec<UnixStream>| {
+        for mut client in clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).expect("an answer");
+            assert!(answer.ends_with("hi"), "{answer}");
+        }
+    };
+    let first = replace("a", "0 kept, 62 added, 1 removed");
+    answered(first());
+    gateway.signal("STOP");
+    let waiting = first();
+    let second = replace("b", "0 kept, 62 added, 62 removed");
+    answered(waiting);
+    answered(second());
 }
 
 #[test]

@@ -369,6 +369,146 @@ def watched(folder):
     print("workers: with watch, changes of the file and of an included one are read without a signal")
 
 
+def reloads_in_between(folder):
+    """Reloads while another one waits for the workers, while the gateway stops, and of the log level."""
+    gateway = Gateway(folder, "between")
+
+    def body(port):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        client.request("GET", "/", headers={"Connection": "close"})
+        answer = client.getresponse().read().decode()
+        client.close()
+        return answer
+
+    def to_workers(name):
+        for pid in gateway.workers():
+            os.kill(pid, name)
+
+    # The file changes again while the workers are asked: the second signal is not forgotten.
+    to_workers(signal.SIGSTOP)
+    for text in ["two", "three"]:
+        gateway.write(body=text)
+        gateway.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+    assert gateway.log.read_text().count("configuration read") == 0
+    to_workers(signal.SIGCONT)
+    gateway.saw("configuration read", 2)
+    assert {body(gateway.port) for _ in range(20)} == {"three"}
+
+    # The supervisor has the log level of the file.
+    gateway.write(logLevel="error")
+    assert gateway.ask("POST", "/reload")[0] == 200
+    assert gateway.log.read_text().count("configuration read") == 2
+    gateway.write(logLevel="info")
+    assert gateway.ask("POST", "/reload")[0] == 200
+    gateway.saw("configuration read", 3)
+
+    # A stop while a reload waits for the workers, and a reload while the gateway stops: no address opens.
+    extra, silent = next(PORTS), socket.create_server(("127.0.0.1", 0))
+    services = [{"route": "/", "target": f"http://127.0.0.1:{silent.getsockname()[1]}"}]
+    gateway.write(services=services)
+    assert gateway.ask("POST", "/reload")[0] == 200
+    client = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    asked = silent.accept()
+    to_workers(signal.SIGSTOP)
+    gateway.write(services=services, ports=[extra])
+    gateway.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    gateway.process.send_signal(signal.SIGTERM)
+    to_workers(signal.SIGCONT)
+    stops = "the gateway stops: no configuration is read"
+    gateway.saw(stops)
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.saw(stops, 2)
+    for port in [gateway.port, extra]:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            raise AssertionError(f"port {port} is open")
+        except ConnectionRefusedError:
+            pass
+    asked[0].close()
+    assert gateway.process.wait(30) == 0, gateway.log.read_text()[-3000:]
+    print("workers: a reload in a reload is not forgotten; none opens an address while the gateway stops")
+
+
+def returned_addresses(folder):
+    """Addresses that go while clients wait there, and come back: by one reload, by several, by an upgrade."""
+    gateway = Gateway(folder, "returned", workers=2)
+    plain, gate, admin = next(PORTS), folder / "gate.sock", next(PORTS)
+    all_of = {"listen": [f"127.0.0.1:{gateway.port}", f"127.0.0.1:{plain}", f"unix:{gate}"], "workers": 2,
+              "admin": [f"unix:{gateway.admin}", f"127.0.0.1:{admin}"],
+              "limits": {"connections": 64, "connectionsPerClient": 4096}}
+    few = {**all_of, "listen": all_of["listen"][:1], "admin": all_of["admin"][:1]}
+    addresses = [("127.0.0.1", plain), str(gate)]
+
+    def reload(keys):
+        gateway.write(**keys)
+        status, answer = gateway.ask("POST", "/reload")
+        assert status == 200, (status, answer, gateway.log.read_text()[-3000:])
+
+    def connect(address):
+        client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        client.settimeout(20)
+        client.connect(address)
+        return client
+
+    def asked(address, path=b"/x", count=1):
+        clients = [connect(address) for _ in range(count)]
+        for client in clients:
+            client.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return clients
+
+    def answered(clients):
+        """Returns true if all got a 200. Above the limit of connections the answer is a 503."""
+        statuses = set()
+        for client in clients:
+            answer = b""
+            while more := client.recv(4096):
+                answer += more
+            client.close()
+            assert answer[9:12] in (b"200", b"503"), (between, answer, gateway.log.read_text()[-3000:])
+            statuses.add(answer[9:12])
+        return statuses == {b"200"}
+
+    # Between "goes" and "comes back": nothing, another reload, the same once more, an upgrade.
+    for between in ["", "reload", "again", "upgrade"]:
+        reload(all_of)
+        # Each worker has as many connections as it takes; behind them clients wait in the kernel's queues.
+        crowds = [[connect(address) for _ in range(900)] for address in addresses]
+        time.sleep(1)
+        waiting = [client for address in addresses for client in asked(address, count=40)]
+        reload(few)
+        if between == "reload":
+            reload({**few, "halfClose": True})
+        if between == "again":
+            reload(all_of)
+            waiting += [client for address in addresses for client in asked(address, count=40)]
+            reload(few)
+        if between == "upgrade":
+            gateway.write(**all_of)
+            status, answer = gateway.ask("POST", "/upgrade")
+            assert status == 200, (status, answer, gateway.log.read_text()[-3000:])
+            new = int(json.loads(answer)["pid"])
+        else:
+            reload(all_of)
+        waiting += [client for address in addresses for client in asked(address, count=40)]
+        for crowd in crowds:
+            for client in crowd:
+                client.close()
+        answered(waiting)
+        # Whichever socket the kernel chooses for a client, a worker accepts there.
+        for address in addresses:
+            rounds, deadline = 0, time.time() + 60
+            while rounds < 25:
+                assert time.time() < deadline, gateway.log.read_text()[-3000:]
+                rounds = rounds + 1 if answered(asked(address, count=4)) else 0
+        assert answered(asked(("127.0.0.1", admin), b"/live", 5))
+    assert gateway.process.wait(30) == 0, gateway.log.read_text()[-3000:]
+    os.kill(new, signal.SIGTERM)
+    print("workers: addresses go while clients wait there, and come back: all are answered")
+
+
 def upgrade(gateway):
     load = Load(gateway.port)
     time.sleep(0.5)
@@ -457,6 +597,8 @@ def main():
         private_bytes(folder)
         broken_files(folder)
         watched(folder)
+        reloads_in_between(folder)
+        returned_addresses(folder)
         gateway = Gateway(folder)
         killed_each_second(gateway)
         gateway.all_serve()

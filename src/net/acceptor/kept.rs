@@ -17,6 +17,9 @@ impl Acceptor {
 
     /// Keeps the listener of an address, which may be about to close.
     pub(in crate::net) fn keep(&mut self, address: &ListenAddress) {
+        if self.has(address) {
+            return;
+        }
         let mut entries = self.entries.iter_mut().flatten();
         if let Some(entry) = entries.find(|entry| entry.address == *address) {
             entry.retired = false;

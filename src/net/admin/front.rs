@@ -94,8 +94,11 @@ impl Front {
         access: &AdminAccess,
         bound: Vec<AdminListener>,
         registry: &Registry,
+        now: Instant,
     ) {
         self.hosts.clone_from(&access.hosts);
+        // Clients that wait at an address that goes are served.
+        (0..self.listeners.len()).for_each(|index| self.accept(index, registry, now));
         self.listeners
             .retain(|listener| access.addresses.contains(listener.address()));
         self.listeners.extend(bound);

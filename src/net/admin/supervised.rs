@@ -34,6 +34,13 @@ impl Admin {
         self.link()?.take_files()
     }
 
+    /// Closes sockets that a reload, which has ended, did not use.
+    pub(in crate::net) fn forget_passed(&mut self) {
+        if let Some(link) = self.link() {
+            link.forget();
+        }
+    }
+
     /// Takes the socket of an address that the supervisor has passed on; `None`: there is no
     /// supervisor, and the address is to be bound.
     pub(in crate::net) fn take_passed(

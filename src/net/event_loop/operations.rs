@@ -3,20 +3,18 @@
 use log::{info, warn};
 
 use super::{EventLoop, Postponed};
-use crate::limits::LISTENERS_MAX;
 use crate::net::acceptor::slot_of;
 use crate::net::admin::{AdminCommand, Facts, GatewayState, ListenerFacts, Progress};
 use crate::net::commands::Executor;
 use crate::net::listener_counters::OpenConnections;
 use crate::net::reload::{self, New, ReloadStep, Swap};
+use crate::net::shutdown::STOPS;
 use crate::net::signals::Request;
+use crate::net::token::LISTENER_SLOTS;
 use crate::proxy::overview::{is_idle, is_service_up};
 use crate::sort::sort_by;
 use crate::time::{Instant, UnixTime};
 use crate::transport::server::ServerTls;
-
-/// Error of a reload during a stop.
-pub(super) const STOPS: &str = "the gateway stops: no configuration is read";
 
 impl EventLoop {
     /// Makes new connections use the certificates that were read again.
@@ -186,6 +184,7 @@ impl EventLoop {
     }
 
     fn reload_ended(&mut self, now: Instant) {
+        self.admin.forget_passed();
         self.notifier.ready();
         if self.postponed == Some(Postponed::Upgrade) && !self.reload.is_under_way() {
             self.postponed = None;
@@ -230,7 +229,7 @@ fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
         counters,
     });
     let mut facts = facts.collect::<Vec<_>>();
-    let mut open = [(0, OpenConnections::default()); LISTENERS_MAX];
+    let mut open = [(0, OpenConnections::default()); LISTENER_SLOTS];
     for listener in &facts {
         if let Some((serial, _)) = open.get_mut(slot_of(listener.serial)) {
             *serial = listener.serial;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use log::{info, warn};
 
-use super::operations::STOPS;
 use super::{EventLoop, Postponed};
 use crate::net::certificates::store::Store;
+use crate::net::shutdown::STOPS;
 use crate::net::upgrade::handover::Offer;
 use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
 use crate::proxy::carried::Taken;

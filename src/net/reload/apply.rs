@@ -54,7 +54,8 @@ pub(in crate::net) struct Applied {
 }
 
 /// Binds the addresses that are new, all of them or none. A socket that is about to close, and whose
-/// address the configuration has again, stays open: the address cannot be bound a second time.
+/// address the configuration has again, stays open: the address cannot be bound a second time. In a
+/// worker it closes all the same: the supervisor has bound another one.
 ///
 /// # Errors
 /// A line for each address that cannot be bound.
@@ -68,11 +69,14 @@ pub(in crate::net) fn bind(
     let mut listeners = Vec::new();
     let addresses = config.listeners.iter().map(|listen| &listen.address);
     for Listen { address, port, .. } in &config.listeners {
-        if acceptor.has(address) || acceptor.is_closing(address) {
+        if acceptor.has(address) {
+            continue;
+        }
+        let passed = admin.take_passed(address);
+        if passed.is_none() && acceptor.is_closing(address) {
             continue;
         }
         let ipv6_only = Listener::is_ipv4_taken(address, addresses.clone());
-        let passed = admin.take_passed(address);
         match passed.unwrap_or_else(|| Listener::bind_as(address, ipv6_only, *port)) {
             Ok(listener) => listeners.push((address.clone(), listener)),
             Err(error) => errors.push(error.to_string()),
@@ -97,7 +101,10 @@ pub(in crate::net) fn bind(
         Some(_) | None => None,
     };
     if errors.is_empty() {
-        addresses.for_each(|address| acceptor.keep(address));
+        let is_bound = |address: &ListenAddress| listeners.iter().any(|(new, _)| new == address);
+        addresses
+            .filter(|address| !is_bound(address))
+            .for_each(|address| acceptor.keep(address));
         config
             .admin
             .addresses
@@ -225,12 +232,12 @@ fn swap_listeners(
     bound: Vec<(ListenAddress, Listener)>,
 ) {
     let Executor { acceptor, poll, .. } = &mut *swap.executor;
+    let addresses = config.listeners.iter().map(|listen| &listen.address);
+    acceptor.retire_others(addresses);
     if let Err(error) = acceptor.add(bound, poll.registry()) {
         warn!("a listener cannot be watched: {error}");
     }
     let watched = set_listeners(acceptor, config, server_tls);
-    let addresses = config.listeners.iter().map(|listen| &listen.address);
-    acceptor.retire_others(addresses);
     let known = swap.certificates.as_ref();
     if known.is_some_and(|known| known.watches(&watched)) {
         return;

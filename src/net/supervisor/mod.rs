@@ -115,8 +115,10 @@ struct Supervisor {
     /// Old process of an upgrade, until the workers serve.
     inherited: Option<Inherited>,
     ended: Ended,
-    /// Clients that wait for the reload that is under way; `None`: there is none.
-    reloading: Option<Vec<usize>>,
+    /// Reload that is under way, and the client that waits for it.
+    reloading: Option<Option<usize>>,
+    /// A reload was asked for since the one that is under way began.
+    reloads_again: bool,
     /// Clients that wait for the upgrade that is under way.
     upgrading: Vec<usize>,
     /// Time of the next question for a sign of life, and the time of the last.
@@ -168,7 +170,7 @@ impl Supervisor {
         inherited.refuse_rest().map_err(RunError::Bind)?;
         let source = source.ok_or_else(|| RunError::Bind("workers need a file".to_owned()))?;
         let poll = Poll::new().map_err(RunError::Io)?;
-        front.set(&config.admin, bound, poll.registry());
+        front.set(&config.admin, bound, poll.registry(), Instant::ZERO);
         let clock = Clock::new();
         let mut workers = Vec::new();
         for _ in 0..count {
@@ -199,6 +201,7 @@ impl Supervisor {
             inherited: Some(inherited),
             ended: Ended::new(),
             reloading: None,
+            reloads_again: false,
             upgrading: Vec::new(),
             pulse: (Instant::ZERO, Instant::ZERO),
             failure: None,

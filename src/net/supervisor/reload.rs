@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use log::{error, info, warn};
 
 use super::questions::Said;
-use super::sockets::{self, Kept};
+use super::sockets::Kept;
 use super::worker::Worker;
 use super::{Kind, Supervisor};
 use crate::config::Config;
@@ -15,9 +15,13 @@ use crate::net::config_files::ConfigFiles;
 use crate::net::inherited::Inherited;
 use crate::net::link::FILES;
 use crate::net::reload::{Loaded, time_of_day};
+use crate::net::shutdown::STOPS;
 use crate::net::upgrade::handover::Offer;
+use crate::net::workers::logger;
 use crate::policy::auth::json::Json;
 use crate::time::Instant;
+
+const RELOAD: &str = "POST /reload HTTP/1.1\r\n";
 
 /// Configuration that was read and whose sockets are bound.
 pub(super) struct Candidate {
@@ -32,12 +36,16 @@ pub(super) struct Candidate {
 impl Supervisor {
     /// Reads the file again. `slot`: client that waits for the result.
     pub(super) fn begin_reload(&mut self, slot: Option<usize>, now: Instant) {
-        if let Some(waiting) = &mut self.reloading {
-            waiting.extend(slot);
+        if self.reloading.is_some() {
+            // The file may have changed since it was read.
+            self.reloads_again = true;
             return;
         }
-        self.reloading = Some(slot.into_iter().collect());
+        self.reloading = Some(slot);
         self.notifier.reloading();
+        if self.shutdown.is_stopping() {
+            return self.reload_failed(vec![STOPS.to_owned()], now);
+        }
         if self.upgrader.is_under_way() {
             let why = "an upgrade is under way; read the file again when it has ended";
             return self.reload_failed(vec![why.to_owned()], now);
@@ -45,22 +53,28 @@ impl Supervisor {
         self.watch.is_read(&self.config);
         match self.candidate() {
             Ok(candidate) => {
-                for (index, worker) in self.workers.iter().enumerate() {
-                    if !worker.is_ready {
-                        continue;
-                    }
-                    let passed = sockets::offers(&candidate.bound, index).and_then(|mut offers| {
-                        offers.push(files_offer(&candidate.files)?);
-                        worker.pass(&offers)
-                    });
-                    if let Err(error) = passed {
-                        warn!("worker {index} got no files: {error}");
-                    }
-                }
+                self.pass(&candidate.bound, &candidate.files);
                 let kind = Kind::Reload(Box::new(candidate));
-                self.ask(kind, "POST /reload HTTP/1.1\r\n", now);
+                self.ask(kind, RELOAD, now);
             }
             Err(errors) => self.reload_failed(errors, now),
+        }
+    }
+
+    /// Passes all sockets and the files of a configuration to the workers: a worker takes those of the
+    /// addresses that it does not have.
+    fn pass(&self, bound: &[Kept], files: &OwnedFd) {
+        for (index, worker) in self.workers.iter().enumerate() {
+            if !worker.is_ready {
+                continue;
+            }
+            let passed = self.sockets.offers(index, bound).and_then(|mut offers| {
+                offers.push(files_offer(files)?);
+                worker.pass(&offers)
+            });
+            if let Err(error) = passed {
+                warn!("worker {index} got no files: {error}");
+            }
         }
     }
 
@@ -109,7 +123,15 @@ impl Supervisor {
         let answers = || said.iter().filter_map(|(_, said)| said.as_ref());
         let summary = answers().find(|said| is_taken(said));
         let summary = summary.map(|(_, body)| member(body));
+        if self.shutdown.is_stopping() {
+            return self.reload_failed(vec![STOPS.to_owned()], now);
+        }
         let Some(summary) = summary else {
+            if said.iter().any(|(_, said)| said.is_none()) {
+                // A worker that is only late would take the configuration after all.
+                self.pass(&[], &self.files);
+                self.ask(Kind::Order, RELOAD, now);
+            }
             let mut errors = Vec::new();
             for (index, said) in &said {
                 let why = said
@@ -139,7 +161,7 @@ impl Supervisor {
         self.sockets.set(candidate.bound, &candidate.config);
         let registry = self.poll.registry();
         self.front
-            .set(&candidate.config.admin, candidate.admin, registry);
+            .set(&candidate.config.admin, candidate.admin, registry, now);
         self.shutdown
             .set_grace(candidate.config.settings.timeouts.shutdown);
         self.counts.set_clients(candidate.config.shared_clients());
@@ -150,6 +172,7 @@ impl Supervisor {
         self.files = candidate.files;
         self.read_at = self.clock.wall();
         self.errors = None;
+        logger::set_level(logger::filter(self.config.log_level));
         info!("{summary}");
         self.reload_ended(&Ok(summary), now);
     }
@@ -169,8 +192,16 @@ impl Supervisor {
     fn reload_ended(&mut self, result: &Result<String, String>, now: Instant) {
         self.reloads = self.reloads.saturating_add(1);
         self.notifier.ready();
-        let waiting = self.reloading.take().unwrap_or_default();
-        self.respond_all(waiting, AdminCommand::Reload, result, now);
+        let waiting = self.reloading.take().flatten();
+        self.respond_all(
+            waiting.into_iter().collect(),
+            AdminCommand::Reload,
+            result,
+            now,
+        );
+        if core::mem::take(&mut self.reloads_again) {
+            self.begin_reload(None, now);
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use crate::net::upgrade::handover::Offer;
 #[derive(Default)]
 pub(super) struct Sockets {
     kept: Vec<Kept>,
+    /// Addresses that a configuration has removed: where clients wait, workers still listen.
+    left: Vec<ListenAddress>,
 }
 
 /// Sockets of a listener: one for each worker, or one that all have.
@@ -56,8 +58,15 @@ impl Sockets {
                 let taken = inherited.take(address)?;
                 taken.map_or_else(|| Listener::bind_as(from, ipv6_only, port), Ok)
             };
-            // The first is bound alone, so that the port of another process is an error.
-            let first = take(address, listen.port, inherited)?;
+            // The first is bound alone, so that the port of another process is an error. Workers that
+            // have not served all clients of the address yet share it.
+            let first = take(address, listen.port, inherited).or_else(|error| {
+                let may_drain = inherited.has_predecessor() || self.left.contains(address);
+                if error.kind() != io::ErrorKind::AddrInUse || !may_drain {
+                    return Err(error);
+                }
+                take(address, Port::Shared, inherited).map_err(|_| error)
+            })?;
             let mut sockets = Vec::new();
             if is_tcp(&listen) {
                 first.change_port(Port::Shared);
@@ -84,15 +93,31 @@ impl Sockets {
                 .iter()
                 .any(|listen| listen.address == *address)
         };
-        self.kept.retain(|kept| has(&kept.address));
+        let left = &mut self.left;
+        self.kept.retain(|Kept { address, .. }| {
+            let stays = has(address);
+            if !stays && !left.contains(address) {
+                left.truncate(HANDED_OVER_MAX);
+                left.insert(0, address.clone());
+            }
+            stays
+        });
     }
 
-    /// Returns the sockets of one worker.
+    /// Returns the sockets of one worker, those that were `bound` for a new configuration included.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub(super) fn offers(&self, worker: usize) -> io::Result<Vec<Offer>> {
-        offers(&self.kept, worker)
+    pub(super) fn offers(&self, worker: usize, bound: &[Kept]) -> io::Result<Vec<Offer>> {
+        let of_worker = |kept: &Kept| {
+            let socket = kept.sockets.get(worker).or(kept.sockets.first());
+            let socket = socket.ok_or(io::ErrorKind::NotFound)?;
+            let mut offer = offer(&kept.address, socket)?;
+            // The file stays with the supervisor.
+            offer.owns_file = false;
+            Ok(offer)
+        };
+        self.kept.iter().chain(bound).map(of_worker).collect()
     }
 
     /// Returns the sockets of all workers, for another process.
@@ -131,19 +156,6 @@ impl Sockets {
         }
         self.kept.clear();
     }
-}
-
-/// Returns the sockets of one worker among these.
-pub(super) fn offers(kept: &[Kept], worker: usize) -> io::Result<Vec<Offer>> {
-    let of_worker = |kept: &Kept| {
-        let socket = kept.sockets.get(worker).or(kept.sockets.first());
-        let socket = socket.ok_or(io::ErrorKind::NotFound)?;
-        let mut offer = offer(&kept.address, socket)?;
-        // The file stays with the supervisor.
-        offer.owns_file = false;
-        Ok(offer)
-    };
-    kept.iter().map(of_worker).collect()
 }
 
 fn offer(address: &ListenAddress, listener: &Listener) -> io::Result<Offer> {

@@ -25,7 +25,7 @@ impl Supervisor {
             let program: &Program = self.upgrader.program();
             let place = (self.poll.registry(), token);
             let counts = self.counts.open(index, self.poll.registry());
-            let offers = self.sockets.offers(index).and_then(|mut offers| {
+            let offers = self.sockets.offers(index, &[]).and_then(|mut offers| {
                 offers.push(counts?);
                 offers.push(files_offer(&self.files)?);
                 Ok(offers)
