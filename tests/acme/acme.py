@@ -168,51 +168,75 @@ def serials(world, port, name):
     return found
 
 
-def with_workers(world, challenge="http-01"):
-    """One worker orders, all answer the challenges and serve the certificate; another one goes on when it is killed."""
-    port, plain = (next(PORTS), world.http) if challenge == "http-01" else (world.tls, next(PORTS))
-    state = f"state-workers-{challenge}"
+class Workers:
+    """A gateway with four workers, whose names come and go with reloads."""
 
-    def listen(*names):
-        return [tls(port, *names), {"address": f"127.0.0.1:{plain}", "redirectToHttps": True}]
+    def __init__(self, world, kind, challenge="http-01"):
+        self.world, self.challenge, self.state = world, challenge, f"state-{kind}-{challenge}"
+        self.port, self.plain = (next(PORTS), world.http) if challenge == "http-01" else (world.tls, next(PORTS))
+        self.config = world.configure([self.plain])
 
-    def write(config, *names):
-        world.write(config, listen(*names), challenge=challenge, state=state)
-        with open(config) as file:
+    def write(self, *names):
+        """Writes the file; without names it has no certificate to order."""
+        listen = ([tls(self.port, *names)] if names else []) + [{"address": f"127.0.0.1:{self.plain}", "redirectToHttps": bool(names)}]
+        self.world.write(self.config, listen, challenge=self.challenge, state=self.state)
+        with open(self.config) as file:
             written = json.load(file)
-        with open(config, "w") as file:
+        if not names:
+            del written["acme"]
+        with open(self.config, "w") as file:
             json.dump({**written, "workers": 4, "rateLimit": False}, file)
 
-    config = world.configure(listen("w.test"))
-    write(config, "w.test")
-    gateway = world.gateway(config)
-    gateway.expect("with 4 workers")
+    def start(self, *names):
+        self.write(*names)
+        self.gateway = self.world.gateway(self.config)
+        self.gateway.expect("with 4 workers")
+        self.pid = self.gateway.process.pid
 
-    def same():
-        found = serials(world, port, "w.test")
-        return found if found and len(found) == 1 else None
+    def reload(self, *names):
+        self.write(*names)
+        before = len(self.gateway.said("configuration read"))
+        os.kill(self.pid, signal.SIGHUP)
+        until(lambda: len(self.gateway.said("configuration read")) > before, "a reload:\n" + "\n".join(self.gateway.lines[-30:]))
 
-    first = until(same, "all workers to serve one certificate")
+    def serial(self, name):
+        """Returns the serial number of the certificate that all workers serve; nothing while they do not."""
+        found = serials(self.world, self.port, name)
+        return next(iter(found)) if found and len(found) == 1 else None
+
+    def one(self, name, before=None):
+        """Waits until all workers serve another certificate than that of before."""
+        text = f"all workers to serve a certificate for {name}:\n" + "\n".join(self.gateway.lines[-30:])
+        return until(lambda: (serial := self.serial(name)) != before and serial, text)
+
+    def owner(self):
+        """Returns the process that orders."""
+        with open(os.path.join(self.world.path(self.state), "lock")) as file:
+            return int(file.read())
+
+
+def with_workers(world, challenge="http-01"):
+    """One worker orders, all answer the challenges and serve the certificate; another one goes on when it is killed."""
+    workers = Workers(world, "workers", challenge)
+    workers.start("w.test")
+    gateway, port = workers.gateway, workers.port
+    first = workers.one("w.test")
     must(len(gateway.said("a certificate for")) <= 1, gateway.lines)
     # A second gateway is told why it cannot start.
-    other = world.configure([tls(next(PORTS), "w.test"), next(PORTS)], challenge=challenge, state=state)
+    other = world.configure([tls(next(PORTS), "w.test"), next(PORTS)], challenge=challenge, state=workers.state)
     second = world.gateway(other)
     must(second.process.wait(20) == 1, "the second process ended otherwise")
     # The worker that orders is killed; the next order is that of another one, and no client notices.
-    with open(os.path.join(world.path(state), "lock")) as file:
-        owner = int(file.read())
+    owner = workers.owner()
     must(owner != gateway.process.pid, "the supervisor orders")
     os.kill(owner, signal.SIGKILL)
     gateway.expect("serves again")
     clients = Clients(world, port, "w.test")
-    write(config, "w.test", "x.test")
-    gateway.process.send_signal(signal.SIGHUP)
-    gateway.expect("configuration read")
-    until(lambda: (same() or first) != first, "all workers to serve the next certificate")
+    workers.reload("w.test", "x.test")
+    workers.one("w.test", first)
     good = clients.end()
-    with open(os.path.join(world.path(state), "lock")) as file:
-        must(int(file.read()) != owner, "the worker that was killed has the folder")
-    names = os.listdir(world.path(state))
+    must(workers.owner() != owner, "the worker that was killed has the folder")
+    names = os.listdir(world.path(workers.state))
     must("challenges" not in names and not [name for name in names if name.endswith(".new")], names)
     gateway.end()
     print(f"acme: {challenge} with 4 workers: one certificate on all, the next one by another worker under {good} requests, none lost", flush=True)
@@ -220,6 +244,44 @@ def with_workers(world, challenge="http-01"):
 
 def with_workers_by_tls(world):
     with_workers(world, "tls-alpn-01")
+
+
+def workers_begin_to_order(world):
+    """A reload of running workers adds \"acme\" and its listener; a later one takes both away and adds them again."""
+    workers = Workers(world, "begin")
+    workers.start()
+    workers.reload("y.test")
+    first = workers.one("y.test")
+    must(len(workers.gateway.said("certificate for y.test: issued")) == 1, workers.gateway.lines)
+    workers.reload()
+    until(lambda: serials(world, workers.port, "y.test") is None, "the listener to be closed")
+    workers.reload("y.test")
+    must(workers.one("y.test") == first, "another certificate, which nobody needed")
+    workers.reload("y.test", "z.test")
+    workers.one("z.test")
+    workers.gateway.end()
+
+
+def workers_are_upgraded(world):
+    """The workers of the new binary serve the certificate at once, under load, and one of them goes on with the orders."""
+    workers = Workers(world, "upgrade")
+    workers.start("u.test")
+    first, owner, old = workers.one("u.test"), workers.owner(), workers.gateway
+    clients = Clients(world, workers.port, "u.test")
+    old.process.send_signal(signal.SIGUSR2)
+    workers.pid = int(old.expect("serves new clients")[0].split("process ")[1].split()[0])
+    try:
+        must(old.process.wait(30) == 0, "the old process ended otherwise")
+        must(workers.serial("u.test") == first, "another certificate behind the upgrade")
+        workers.reload("u.test", "v.test")
+        workers.one("v.test")
+        must(workers.one("u.test") != first, "the certificate of before")
+        good = clients.end()
+        must(workers.owner() != owner, "a worker of the old process orders")
+        must(len(old.said("certificate for u.test, v.test: issued")) == 1, old.lines)
+    finally:
+        os.kill(workers.pid, signal.SIGTERM)
+    print(f"acme: an upgrade of 4 workers under {good} handshakes, none lost; a new worker orders", flush=True)
 
 
 PIDFD_GETFD = 438
@@ -274,7 +336,7 @@ def main():
         world = World(folder)
         try:
             world.begin()
-            cases = [by_http, by_tls, over_an_upgrade, with_workers]
+            cases = [by_http, by_tls, over_an_upgrade, with_workers, workers_begin_to_order, workers_are_upgraded]
             for case in cases if "quick" in sys.argv[2:] else [*cases, with_workers_by_tls]:
                 case(world)
                 print(f"acme: {case.__name__}: ok", flush=True)

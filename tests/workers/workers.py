@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -212,6 +213,57 @@ def metrics_are_exact(folder):
     assert gateway.ask("POST", "/log?level=debug&for=1m")[0] == 200
     gateway.stop()
     print(f"workers: {load.good} requests, metrics, state and access log have as many; a killed worker takes none away")
+
+
+def levels(folder):
+    """A log level holds in all workers, in one that is started again, and in the supervisor; a reload brings the one of the file back."""
+    gateway = Gateway(folder, "levels", logLevel="info")
+    ask = ["--config", str(gateway.file)]
+
+    def lines():
+        return gateway.log.read_text().count("read: ")
+
+    def broken(wanted):
+        """Breaks connections in the middle of a request. Lines about them come at the level debug alone, from the worker of each."""
+        wanted += lines()
+        for _ in range(60):
+            client = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+            client.sendall(b"GET / HT")
+            client.close()
+        deadline = time.time() + 20
+        while lines() < wanted:
+            assert time.time() < deadline, f"{lines()} lines, not {wanted}: {gateway.log.read_text()[-2000:]}"
+            time.sleep(0.02)
+        # All workers have seen what came before these requests.
+        for _ in range(100):
+            with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                assert client.makefile("rb").read().startswith(b"HTTP/1.1 200")
+        assert lines() == wanted, f"{lines()} lines, not {wanted}: {gateway.log.read_text()[-2000:]}"
+
+    broken(0)
+    done = subprocess.run([BINARY, "log", "debug", "--for", "1h", *ask], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "the log level is debug for 1h" in done.stdout, done
+    gateway.saw("POST /log: the log level is debug for 1h", WORKERS + 1)
+    broken(60)
+    for pid in gateway.workers():
+        os.kill(pid, signal.SIGKILL)
+    gateway.saw("serves again", WORKERS)
+    gateway.saw("POST /log: the log level is debug for ", 2 * WORKERS + 1)
+    broken(60)
+    assert gateway.ask("POST", "/log?level=debug&for=100ms")[0] == 200
+    gateway.saw("the log level is info again", WORKERS + 1)
+    broken(0)
+    assert gateway.ask("POST", "/log?level=loud")[0] == 400
+    gateway.write(logLevel="debug")
+    assert gateway.ask("POST", "/reload")[0] == 200
+    gateway.saw("configuration read")
+    broken(60)
+    gateway.stop()
+    print(f"workers: a log level reaches {WORKERS} of {WORKERS} workers, those that are started again, and the supervisor")
 
 
 def why(folder):
@@ -592,6 +644,7 @@ def main():
             return globals()[os.environ["ONLY"]](folder)
         metrics_are_exact(folder)
         why(folder)
+        levels(folder)
         ends(folder)
         backs_off(folder)
         private_bytes(folder)

@@ -8,7 +8,7 @@ use crate::config::schema::units::show_duration;
 use crate::time::{Duration, Instant};
 
 /// Log level of the gateway.
-pub(super) struct CurrentLogLevel {
+pub(in crate::net) struct CurrentLogLevel {
     configured: LogLevel,
     /// Level in place of the configured one, and its end.
     other: Option<(LogLevel, Instant)>,
@@ -16,7 +16,7 @@ pub(super) struct CurrentLogLevel {
 
 impl CurrentLogLevel {
     /// Creates the level of the configuration, with which the logger was started.
-    pub(super) fn new(configured: LogLevel) -> CurrentLogLevel {
+    pub(in crate::net) fn new(configured: LogLevel) -> CurrentLogLevel {
         CurrentLogLevel {
             configured,
             other: None,
@@ -24,7 +24,7 @@ impl CurrentLogLevel {
     }
 
     /// Changes the level for a while.
-    pub(super) fn change(&mut self, level: LogLevel, time: Duration, now: Instant) {
+    pub(in crate::net) fn change(&mut self, level: LogLevel, time: Duration, now: Instant) {
         let before = self.current();
         self.other = Some((level, now.after(time)));
         let line = || {
@@ -40,18 +40,24 @@ impl CurrentLogLevel {
 
     /// Sets the level of a new configuration. A level that was changed for a while stays until its
     /// end.
-    pub(super) fn configure(&mut self, configured: LogLevel) {
+    pub(in crate::net) fn configure(&mut self, configured: LogLevel) {
         self.configured = configured;
         logger::set_level(logger::filter(self.current()));
     }
 
+    /// Returns the changed level, and how long it holds.
+    pub(in crate::net) fn other(&self, now: Instant) -> Option<(LogLevel, Duration)> {
+        let (level, end) = self.other?;
+        Some((level, end.since(now)))
+    }
+
     /// Returns the end of the changed level.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::net) fn due(&self) -> Option<Instant> {
         self.other.map(|(_, end)| end)
     }
 
     /// Goes back to the configuration if the time is over.
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub(in crate::net) fn expire(&mut self, now: Instant) {
         let Some((level, _)) = self.other.take_if(|(_, end)| *end <= now) else {
             return;
         };

@@ -56,7 +56,7 @@ use self::connection::{Connection, INBOX_BYTES, Shared, Turn};
 pub use self::facts::{ConfigFacts, Facts, GatewayState, ListenerFacts, Progress};
 pub(in crate::net) use self::front::{Front, answer};
 pub use self::listener::AdminListener;
-use self::log_level::CurrentLogLevel;
+pub(in crate::net) use self::log_level::CurrentLogLevel;
 pub use self::paths::AdminCommand;
 use self::request::Access;
 use self::wall::Wall;

@@ -283,28 +283,26 @@ fn upgrade(request: &Request<'_>, state: &GatewayState<'_>) -> Answer {
     }
 }
 
-fn log(request: &Request<'_>, _: &GatewayState<'_>) -> Answer {
-    let [level, time] = match query::values(request.query, ["level", "for"]) {
-        Ok(values) => values,
-        Err(message) => return bad_query(&message),
-    };
+/// Reads the log level that a query asks for, and the time for which it holds.
+///
+/// # Errors
+/// The query is wrong. The text says why.
+pub(super) fn level_for(query: &[u8]) -> Result<(LogLevel, Duration), String> {
+    let [level, time] = query::values(query, ["level", "for"])?;
     let words = || LogLevel::ALL.map(LogLevel::as_str).join(", ");
-    let Some(level) = level else {
-        return bad_query(&format!(
-            "the level is missing; write ?level= and one of {}",
-            words()
-        ));
-    };
-    let Some(level) = LogLevel::ALL
-        .into_iter()
-        .find(|known| known.as_str() == level)
-    else {
-        return bad_query(&format!("level {level:?} must be one of {}", words()));
-    };
-    let time = match time.as_deref().map(parse_time) {
-        None => ADMIN_LOG_LEVEL_DEFAULT,
-        Some(Ok(time)) => time,
-        Some(Err(message)) => return bad_query(&message),
+    let level = level
+        .ok_or_else(|| format!("the level is missing; write ?level= and one of {}", words()))?;
+    let mut known = LogLevel::ALL.into_iter();
+    let known = known.find(|known| known.as_str() == level);
+    let level = known.ok_or_else(|| format!("level {level:?} must be one of {}", words()))?;
+    let time = time.as_deref().map(parse_time).transpose()?;
+    Ok((level, time.unwrap_or(ADMIN_LOG_LEVEL_DEFAULT)))
+}
+
+fn log(request: &Request<'_>, _: &GatewayState<'_>) -> Answer {
+    let (level, time) = match level_for(request.query) {
+        Ok(wanted) => wanted,
+        Err(message) => return bad_query(&message),
     };
     let shown = show_duration(time);
     Answer {

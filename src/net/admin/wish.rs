@@ -1,10 +1,12 @@
 //! Requests to the admin listener of a supervisor: the same paths, and who answers each.
 
-use super::paths::{AdminCommand, Method, ONLY_UNIX, PATHS, unknown};
+use super::paths::{AdminCommand, Method, ONLY_UNIX, PATHS, level_for, unknown};
 use super::query;
 use super::request::{Access, Request};
 use super::response::Response;
+use crate::config::LogLevel;
 use crate::observe::metrics::exposition::Format;
+use crate::time::Duration;
 
 /// Request to a supervisor.
 pub(in crate::net) enum Wish {
@@ -29,8 +31,8 @@ pub(in crate::net) enum Part {
     Ready,
     /// The first that knows the request.
     Why,
-    /// All have done it.
-    All,
+    /// All have this log level for a while.
+    Log(LogLevel, Duration),
 }
 
 /// Returns what the supervisor does for a request.
@@ -50,15 +52,19 @@ pub(super) fn wish(request: &Request<'_>, access: Access) -> Result<Wish, Respon
         response.allow = Some(allow);
         return Err(response);
     }
+    let bad = |message: String| Response::error(400, &message);
     let part = match path.path {
         "/metrics" => Part::Metrics(request.format),
         "/state.json" => Part::State,
         "/" => Part::Page,
         "/ready" => Part::Ready,
         "/why" => Part::Why,
-        "/log" => Part::All,
+        "/log" => {
+            let (level, time) = level_for(request.query).map_err(bad)?;
+            Part::Log(level, time)
+        }
         other => {
-            query::values(request.query, []).map_err(|message| Response::error(400, &message))?;
+            query::values(request.query, []).map_err(bad)?;
             return Ok(match other {
                 "/live" => Wish::Say(Response::text(200, "ok")),
                 "/reload" => Wish::Do(AdminCommand::Reload),

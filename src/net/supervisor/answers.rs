@@ -42,7 +42,7 @@ impl Supervisor {
                 response.policy = Some(POLICY);
                 response
             }
-            Part::All => {
+            Part::Log(..) => {
                 let bad = said.iter().find(|(_, (status, _))| *status != 200);
                 let (_, (status, body)) = bad
                     .or(said.first())

@@ -55,6 +55,9 @@ impl Supervisor {
         let Answered { kind, said } = answered;
         match kind {
             Kind::Client(slot, part) => {
+                if let Part::Log(level, time) = part {
+                    self.level.change(level, time, now);
+                }
                 let response = self.joined(part, said);
                 self.front.respond(slot, &response, now);
             }

@@ -48,7 +48,7 @@ use self::questions::Questions;
 use self::reload::Candidate;
 use self::sockets::Sockets;
 use self::worker::Worker;
-use super::admin::{Front, Part};
+use super::admin::{CurrentLogLevel, Front, Part};
 use super::certificates::store::Store;
 use super::clock::Clock;
 use super::config_files::ConfigFiles;
@@ -110,6 +110,7 @@ struct Supervisor {
     questions: Questions<Kind>,
     front: Front,
     notifier: Notifier,
+    level: CurrentLogLevel,
     upgrader: Upgrader,
     shutdown: Shutdown,
     /// Old process of an upgrade, until the workers serve.
@@ -196,6 +197,7 @@ impl Supervisor {
             questions: Questions::new(QUESTIONS),
             front,
             notifier: Notifier::new(&Environment::of_process()),
+            level: CurrentLogLevel::new(config.log_level),
             upgrader: Upgrader::new(program),
             shutdown: Shutdown::new(config.settings.timeouts.shutdown),
             inherited: Some(inherited),
@@ -228,6 +230,7 @@ impl Supervisor {
                 self.answered(answered, now);
             }
             self.front.expire(now);
+            self.level.expire(now);
             self.start_workers(now);
             self.look(now);
             self.tend(now);
@@ -245,6 +248,7 @@ impl Supervisor {
             self.config.watch.then_some(self.look_at),
             self.questions.due(),
             self.front.due(),
+            self.level.due(),
             self.shutdown.deadline().map(|at| at.after(SLACK)),
             self.notifier.due(),
             pulse,

@@ -66,14 +66,12 @@ impl<K> Questions<K> {
                 said: Vec::new(),
             });
         };
-        let request =
-            format!("{head}Host: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let mut parts = Vec::new();
         for (worker, asked) in workers.iter().enumerate() {
             if !asked.is_ready {
                 continue;
             }
-            let stream = asked.ask(&request).and_then(|mut stream| {
+            let stream = asked.ask(head).and_then(|mut stream| {
                 let place = slot.saturating_mul(WORKERS_MAX).saturating_add(worker);
                 let token = Token(self.first.saturating_add(place));
                 registry.register(&mut stream, token, Interest::READABLE)?;

@@ -164,6 +164,7 @@ impl Supervisor {
             .set(&candidate.config.admin, candidate.admin, registry, now);
         self.shutdown
             .set_grace(candidate.config.settings.timeouts.shutdown);
+        self.level.configure(candidate.config.log_level);
         self.counts.set_clients(candidate.config.shared_clients());
         if candidate.config.included != self.config.included {
             self.watch.is_read(&candidate.config);

@@ -62,8 +62,12 @@ impl Supervisor {
     pub(super) fn worker_is_ready(&mut self, index: usize, now: Instant) {
         let is_first = self.inherited.is_some();
         if !is_first {
-            let pid = self.workers.get(index).and_then(Worker::pid);
+            let worker = self.workers.get(index);
+            let pid = worker.and_then(Worker::pid);
             info!("worker {index} serves again (process {})", pid.unwrap_or(0));
+            if let (Some(worker), Some((level, time))) = (worker, self.level.other(now)) {
+                worker.change_level(level, time);
+            }
         } else if self.workers.iter().all(|worker| worker.is_ready) {
             self.all_are_ready(now);
         }

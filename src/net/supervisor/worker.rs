@@ -4,15 +4,16 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ExitStatus};
 
-use log::warn;
+use log::{debug, warn};
 use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, recv};
 
 use super::restarts::Restarts;
+use crate::config::LogLevel;
 use crate::limits::WORKER_ANSWER;
 use crate::net::upgrade::Program;
 use crate::net::upgrade::handover::{self, Offer, READY};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Worker, which runs or is to be started.
 #[derive(Default)]
@@ -108,9 +109,11 @@ impl Worker {
         }
     }
 
-    /// Asks something that an admin listener answers. Returns the connection on which the answer
-    /// comes.
-    pub(super) fn ask(&self, request: &str) -> io::Result<mio::net::UnixStream> {
+    /// Asks something that an admin listener answers. `head`: request line and fields. Returns the
+    /// connection on which the answer comes.
+    pub(super) fn ask(&self, head: &str) -> io::Result<mio::net::UnixStream> {
+        let request =
+            format!("{head}Host: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let (ours, theirs) = UnixStream::pair()?;
         (&ours).write_all(request.as_bytes())?;
         ours.set_nonblocking(true)?;
@@ -121,6 +124,17 @@ impl Worker {
             socket: theirs.into(),
         }])?;
         Ok(mio::net::UnixStream::from_std(ours))
+    }
+
+    /// Has the worker log at another level for a while. Its answer is not read.
+    pub(super) fn change_level(&self, level: LogLevel, time: Duration) {
+        let (level, time) = (level.as_str(), time.as_millis().max(1));
+        let asked = self.ask(&format!(
+            "POST /log?level={level}&for={time}ms HTTP/1.1\r\n"
+        ));
+        if let Err(error) = asked {
+            debug!("a worker keeps its log level: {error}");
+        }
     }
 
     /// Ends the process at once.
