@@ -3,6 +3,7 @@
 use core::fmt;
 use std::borrow::Cow;
 
+use crate::config::schema::bridges::KEYS_ARE;
 use crate::sort;
 
 /// Error of the file, displayed as `FILE:LINE:COL: PATH: MESSAGE`.
@@ -109,6 +110,7 @@ impl<'a> Report<'a> {
         });
         let mut errors = errors.into_iter().map(|(_, error)| error).peekable();
         let mut placed = Vec::with_capacity(errors.len());
+        let mut lists = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
             let end = self
                 .files
@@ -118,6 +120,7 @@ impl<'a> Report<'a> {
             while let Some(Unplaced { at, path, message }) = errors.next_if(|error| error.at < end)
             {
                 let (line, column) = places.place(at.saturating_sub(file.base));
+                let message = with_list_once(message, &mut lists);
                 placed.push(ConfigError {
                     file: file.name.clone(),
                     line,
@@ -147,6 +150,27 @@ impl<'a> Report<'a> {
             false => format!("line {line} of {}", file.name),
         }
     }
+}
+
+/// Length from which on a list is printed once.
+const LONG_LIST_BYTES: usize = 120;
+
+/// Returns a message without the long list of keys at its end, if an earlier message has the same list.
+fn with_list_once(mut message: String, lists: &mut Vec<String>) -> String {
+    let begin = message.find(KEYS_ARE);
+    let Some((begin, list)) = begin.and_then(|at| Some((at, message.get(at..)?))) else {
+        return message;
+    };
+    if list.len() < LONG_LIST_BYTES {
+        return message;
+    }
+    if lists.iter().any(|known| known == list) {
+        message.truncate(begin);
+        message.push_str("the keys here are listed above");
+    } else {
+        lists.push(list.to_owned());
+    }
+    message
 }
 
 /// Offsets at which the lines of a text begin.

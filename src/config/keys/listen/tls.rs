@@ -369,9 +369,9 @@ mod tests {
                 &["clientAuth: \"maybe\" must be one of \"required\", \"optional\""],
             ),
             (
-                &format!(r#"{{"certificates":[{PAIR}],"ciphers":"x"}}"#),
+                &format!(r#"{{"certificates":[{PAIR}],"cifers":"x"}}"#),
                 &[
-                    "ciphers: unknown key; the keys here are certificates, acme, minVersion, clientCa, clientAuth",
+                    "cifers: unknown key; the keys here are certificates, acme, minVersion, clientCa, clientAuth",
                 ],
             ),
         ] {

@@ -49,10 +49,18 @@ pub(crate) fn find(word: &str, table: &Table) -> Option<&'static Bridge> {
 /// Number of keys up to which they are listed beside the place of a key that is elsewhere.
 const LISTED_KEYS_MAX: usize = 10;
 
+/// What stands before a list of keys in a sentence.
+pub(crate) const KEYS_ARE: &str = "the keys here are ";
+
 /// Returns the sentence about a word that is unknown where it stands: the place of the key of this
 /// name or meaning, and otherwise the keys that are `known` there.
 pub(crate) fn place_of(word: &str, known: &[&str]) -> String {
-    let keys = format!("the keys here are {}", known.join(", "));
+    if word.starts_with('/') && word.len() < 100 {
+        return format!(
+            "a path is the \"route\" of a service, as in \"services\": [{{ \"route\": {word:?}, \"target\": \"http://127.0.0.1:9000\" }}]"
+        );
+    }
+    let keys = format!("{KEYS_ARE}{}", known.join(", "));
     // A long list says nothing more once the place is known.
     let is_short = known.len() <= LISTED_KEYS_MAX;
     match (super::home_of(word), elsewhere(word)) {

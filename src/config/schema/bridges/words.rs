@@ -34,12 +34,12 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the target's host is sent by default, as with changeOrigin: true; for the client's Host write \"preserveHost\": true",
     ),
     bridge(
-        "pathRewrite rewrite replacePath",
+        "pathRewrite rewrite replacePath addPrefix prependPath urlPattern upstreamPath downstreamPathTemplate",
         "*",
         "the route is removed from the path, and the path of \"target\" is put before the rest; \"stripPrefix\": false keeps the route",
     ),
     bridge(
-        "secure rejectUnauthorized insecureSkipVerify sslVerify proxySslVerify tlsInsecureSkipVerify proxySslTrustedCertificate",
+        "secure rejectUnauthorized insecureSkipVerify sslVerify proxySslVerify tlsInsecureSkipVerify proxySslTrustedCertificate proxySslName",
         "*",
         "certificates of https targets are always verified; name your own authority with \"tls\": { \"ca\": \"ca.pem\" }",
     ),
@@ -54,7 +54,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "X-Forwarded-For, -Host and -Proto are always sent; remove it",
     ),
     bridge(
-        "proxyTimeout timeout readTimeout proxyReadTimeout timeoutServer",
+        "proxyTimeout timeout readTimeout proxyReadTimeout timeoutServer requestTimeout responseTimeout timeoutMs",
         "*",
         "write \"timeouts\": { \"response\": \"15s\" }",
     ),
@@ -69,7 +69,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "write \"rewriteCookiePath\": true; a Domain stays",
     ),
     bridge(
-        "logger morgan log logFormat errorLog accessLogs",
+        "logger morgan log logFormat errorLog accessLogs logging logProvider verbose debug level",
         "*",
         "the form of the access log is \"accessLog\", the level of messages \"logLevel\"",
     ),
@@ -81,16 +81,27 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the time is \"window\", as in \"window\": \"60s\"",
     ),
     renamed(
-        "max limit average rate maxRequests",
+        "max limit average rate maxRequests second minute hour day count",
         "rateLimit",
         "requests",
         "the number is \"requests\" and its time \"window\", as in \"requests\": 20, \"window\": \"60s\"",
     ),
     renamed(
-        "keyGenerator keyBy zone",
+        "keyGenerator keyBy zone limitBy sourceCriterion",
         "rateLimit",
         "key",
         "what makes a client is \"key\", as in \"key\": \"consumer\"",
+    ),
+    renamed(
+        "skip whitelist allowlist",
+        "rateLimit",
+        "exempt",
+        "the networks are \"exempt\", as in \"exempt\": [\"10.0.0.0/8\"]",
+    ),
+    bridge(
+        "redis policy",
+        "rateLimit",
+        "write \"store\": \"shared\" here, and \"stores\": { \"shared\": { \"url\": \"redis://127.0.0.1:6379\" } } at the top level",
     ),
     bridge(
         "delay nodelay",
@@ -109,7 +120,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the answer is 429 with JSON and Retry-After",
     ),
     bridge(
-        "rateLimiter rateLimiting throttle limitReq limitReqZone",
+        "rateLimiter rateLimiting throttle limitReq limitReqZone stickTable",
         "*",
         "write \"rateLimit\": { \"requests\": 20, \"window\": \"60s\" }",
     ),
@@ -121,7 +132,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
     ),
     bridge("helmet headers", "", "write \"securityHeaders\""),
     renamed(
-        "origin allowedOrigins allowOrigin",
+        "origin allowedOrigins allowOrigin allowOrigins accessControlAllowOriginList",
         "cors",
         "origins",
         "the list is \"origins\"",
@@ -151,7 +162,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
     ),
     // nginx, HAProxy, Caddy, Traefik, Kong, Envoy.
     bridge(
-        "port host bind address addr server entryPoints frontend",
+        "port host bind address addr server entryPoints frontend hostname listenAddr",
         "",
         "the address is \"listen\", as in \"listen\": \"0.0.0.0:8080\"",
     ),
@@ -167,7 +178,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
          \"key\": \"site.key\" }] } }]",
     ),
     bridge(
-        "ssl https certificates cert key sslCertificate sslCertificateKey",
+        "ssl https certificates cert key sslCertificate sslCertificateKey crt crtList",
         "listen[]",
         "write \"tls\": { \"certificates\": [{ \"cert\": \"site.pem\", \"key\": \"site.key\" }] }",
     ),
@@ -189,25 +200,25 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the file is \"key\"",
     ),
     renamed(
-        "locations location routes routers proxies proxy endpoints apis backends upstreams",
+        "locations location routes routers proxies proxy endpoints apis backends upstreams clusters mappings",
         "",
         "services",
         "the list is \"services\", as in \"services\": [{ \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000\" }]",
     ),
     renamed(
-        "path prefix pathPrefix location context uri paths rule from handle handlePath",
+        "path prefix pathPrefix location context uri paths rule from handle handlePath basePath upstreamPathTemplate",
         "services[]",
         "route",
         "the path prefix is \"route\", as in \"route\": \"/users\"",
     ),
     renamed(
-        "url upstream upstreams backend backends proxyPass to servers service destination reverseProxy loadBalancer",
+        "url upstream upstreams backend backends proxyPass to servers service destination reverseProxy loadBalancer dial downstreamHostAndPorts clusterId replicas instances nodes",
         "services[]",
         "target",
         "the URL is \"target\", several are \"targets\"",
     ),
     renamed(
-        "serverName domain domains serverNames",
+        "serverName domain domains serverNames host hostname vhost",
         "services[]",
         "hosts",
         "the names are \"hosts\", as in \"hosts\": [\"api.example.com\"]",
@@ -239,7 +250,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "policies are keys of a service: \"rateLimit\", \"auth\", \"timeouts\"",
     ),
     bridge(
-        "name id description comment title",
+        "name id description comment title tags version formatVersion order",
         "*",
         "for a note write a comment: // text",
     ),
@@ -299,23 +310,52 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "the number is \"fall\"",
     ),
     renamed(
-        "server address host target uri",
+        "maxconn maxConns maxConnections",
+        "services[].targets[]",
+        "maxInFlight",
+        "the number is \"maxInFlight\"",
+    ),
+    renamed(
+        "port bind host",
+        "listen[]",
+        "address",
+        "host and port are \"address\", as in \"address\": \"0.0.0.0:8080\"",
+    ),
+    renamed(
+        "acceptProxy",
+        "listen[]",
+        "proxyProtocol",
+        "the networks of the senders are \"proxyProtocol\", as in \"proxyProtocol\": [\"10.0.0.0/8\"]",
+    ),
+    renamed(
+        "clockTolerance clockSkew",
+        "jwt",
+        "leeway",
+        "the time is \"leeway\", as in \"leeway\": \"30s\"",
+    ),
+    bridge(
+        "discovery oidc openidConfiguration wellKnown",
+        "jwt",
+        "write the URL of the key set: \"jwks\"; the discovery document has it as jwks_uri",
+    ),
+    renamed(
+        "server address host target uri dial",
         "services[].targets[]",
         "url",
         "the URL is \"url\", as in \"url\": \"http://10.0.0.1:8080\"",
     ),
     bridge(
-        "healthcheck health check healthUri healthUrl healthPath httpchk optionHttpchk",
+        "healthcheck health check healthUri healthUrl healthPath httpchk optionHttpchk httpCheck healthInterval healthTimeout",
         "services[]",
         "write \"healthCheck\": { \"path\": \"/health\" }",
     ),
     bridge(
-        "keepaliveTimeout idleTimeout connectTimeout proxyConnectTimeout timeoutConnect",
+        "keepaliveTimeout idleTimeout connectTimeout proxyConnectTimeout timeoutConnect connectionTimeout clientHeaderTimeout clientBodyTimeout sendTimeout proxySendTimeout writeTimeout timeoutClient",
         "*",
-        "write \"timeouts\": { \"keepAlive\": \"72s\", \"idle\": \"60s\", \"connect\": \"5s\" }",
+        "write \"timeouts\": { \"connect\": \"5s\", \"head\": \"15s\", \"body\": \"60s\", \"idle\": \"60s\", \"keepAlive\": \"72s\" }",
     ),
     bridge(
-        "http tcp stream events global defaults",
+        "http tcp stream events global defaults apps option mode globalConfiguration",
         "",
         "the file is one object with \"listen\" and \"services\", without sections",
     ),
@@ -325,7 +365,7 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "write \"services\": \"services.d/*.json\"",
     ),
     bridge(
-        "workers workerProcesses threads nbthread",
+        "workers workerProcesses threads nbthread cluster",
         "*",
         "the number of processes is \"workers\" at the top level, as in \"workers\": \"auto\"",
     ),
@@ -350,28 +390,28 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "\"allow\", \"deny\" and \"auth\" must all let a request in, as with satisfy all; remove it",
     ),
     bridge(
-        "handleErrors errorfile errorDocument proxyInterceptErrors",
+        "handleErrors errorfile errorDocument proxyInterceptErrors errorPage notFound",
         "*",
         "write \"errorPages\"; they stand in place of the gateway's own errors, and never of an upstream's",
     ),
     bridge(
-        "authRequest forwardAuth authBasic basicAuth authJwt apiKey apiKeys jwt",
+        "authRequest forwardAuth authBasic basicAuth authJwt apiKey apiKeys jwt digestAuth keyAuth oauth authentication authorization authenticated protected private guard session consumer consumers jwtSecret",
         "*",
         "write a provider into \"auth\" at the top level, such as { \"sso\": { \"type\": \"forward\", \"url\": \"http://127.0.0.1:4180/auth\" } } \
          (or \"type\": \"apiKey\", \"basic\", \"jwt\"), and its name into the service: \"auth\": \"sso\"",
     ),
     bridge(
-        "return redir",
+        "return redir redirectTo redirectRegex",
         "*",
         "write \"redirect\": { \"to\": \"/new\" }, or \"respond\": { \"status\": 200, \"body\": \"ok\" }, in a service without a target",
     ),
     bridge(
-        "proxyNextUpstream proxyNextUpstreamTries retry",
+        "proxyNextUpstream proxyNextUpstreamTries retry lbRetries lbTryDuration redispatch failover",
         "*",
         "write \"retries\": 1",
     ),
     bridge(
-        "maxFails failTimeout outlierDetection circuitBreaker",
+        "maxFails failTimeout outlierDetection circuitBreaker failDuration unhealthyStatus observe errorLimit",
         "*",
         "write \"passiveHealth\": { \"failures\": 5, \"eject\": \"30s\" } in the service",
     ),
@@ -381,13 +421,74 @@ pub(super) static BRIDGES: &[Bridge] = &[
         "write \"balance\": \"ip-hash\", \"least-connections\" or \"random-two\"",
     ),
     bridge(
-        "resolver proxyBuffering proxyRequestBuffering proxyHttpVersion serverTokens sendfile tcpNodelay tcpNopush",
+        "resolver proxyBuffering proxyRequestBuffering proxyHttpVersion serverTokens sendfile tcpNodelay tcpNopush proxyBuffers proxyBufferSize keepalive keepaliveRequests flushInterval transport sslCiphers ciphers cipherSuites sslSessionCache sslDhparam alpn backlog defaultType charset user pid optionForwardfor proxySslServerName bodyParser tracing",
         "*",
         "this needs no key; remove it",
     ),
     bridge(
-        "gzip brotli encode compression proxyCache root alias tryFiles static fileServer autoindex expires fastcgiPass http2 http3",
+        "gzip brotli encode compression proxyCache root alias tryFiles static fileServer autoindex expires fastcgiPass http2 http3 cache index grpcPass uwsgiPass phpFastcgi subFilter mirror mirroring limitRate swagger",
         "*",
-        "compression, caching, files, FastCGI, HTTP/2 and HTTP/3 are not in tollgate; leave them to the service, or to a server in front",
+        "compression, caching, files, FastCGI, gRPC, mirrors, HTTP/2 and HTTP/3 are not in tollgate; leave them to the service, or to a server in front",
+    ),
+    bridge(
+        "acl useBackend defaultBackend predicates pathFilter regexPriority priority map rules router",
+        "*",
+        "a service takes requests by \"route\" (a prefix; the longest wins), \"hosts\", \"methods\" and \"match\"",
+    ),
+    bridge(
+        "whitelist blacklist allowlist denylist ipAllowList ipWhiteList ipFilter ipRestriction",
+        "*",
+        "the networks are \"allow\" and \"deny\", as in \"allow\": [\"10.0.0.0/8\"]",
+    ),
+    bridge(
+        "stats api dashboard ping metrics stubStatus prometheus health status",
+        "",
+        "write \"admin\": \"127.0.0.1:5001\" for a status page, metrics and /live and /ready",
+    ),
+    bridge(
+        "letsencrypt autocert certResolver certificatesResolvers autoHttps",
+        "*",
+        "write \"tls\": { \"acme\": { \"names\": [\"api.example.com\"] } } in the listener, and \"acme\": { \"agree\": true, \"state\": \"/var/lib/tollgate\" } \
+         at the top level",
+    ),
+    bridge(
+        "sslProtocols protocols tlsVersion",
+        "*",
+        "write \"minVersion\": \"1.2\" into \"tls\" of the listener",
+    ),
+    bridge(
+        "sslClientCertificate sslVerifyClient mtls verifyClient",
+        "*",
+        "write \"clientCa\": \"clients.pem\" into \"tls\" of the listener",
+    ),
+    bridge(
+        "redirectScheme sslRedirect httpsRedirect forceSsl",
+        "*",
+        "write \"redirectToHttps\": true into the listener without TLS",
+    ),
+    bridge(
+        "onProxyReq onProxyRes onError errorHandler selfHandleResponse handler transforms if lua extraConfig",
+        "*",
+        "no code runs in tollgate: \"requestHeaders\" and \"responseHeaders\" change headers, a provider of \"type\": \"forward\" decides about requests",
+    ),
+    bridge(
+        "cookie stickySession sessionAffinity",
+        "services[]",
+        "write \"sticky\": {}; \"sticky\": { \"cookie\": \"SRV\" } names the cookie",
+    ),
+    bridge(
+        "public anonymous",
+        "services[]",
+        "for no authentication write \"auth\": false",
+    ),
+    bridge(
+        "inFlightReq maxConcurrent",
+        "services[]",
+        "write \"limits\": { \"inFlight\": 100 }",
+    ),
+    bridge(
+        "down disabled",
+        "services[].targets[]",
+        "remove the target, as long as it is down",
     ),
 ];

@@ -99,6 +99,13 @@ enum Expected {
     Comma,
 }
 
+/// Said where a program begins.
+const PROGRAM: &str = "the file begins with a program; keep the list of its services alone, from \"[\" to \"]\", or write each route that it passes on \
+                       into { \"services\": [{ \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000\" }] }";
+/// Said where a file has another syntax.
+const NO_JSON: &str = "this is no JSON; the file begins with { \"services\": [ ... ] } (docs/guides/from-nginx.md and from-haproxy-and-caddy.md \
+                       translate other files)";
+
 struct Parser<'t> {
     tokens: Peekable<Tokens<'t>>,
     open: Vec<Open<'t>>,
@@ -208,24 +215,25 @@ impl<'t> Parser<'t> {
         }
         match self.peek() {
             Some((Kind::Open(_), _)) => Ok(()),
-            _ => self.fatal(
-                first.at,
-                "the file begins with a program; keep the list of its services alone, from \"[\" to \"]\"",
-            ),
+            _ => self.fatal(first.at, PROGRAM),
         }
     }
 
     /// Reads a first word with which no usual document begins.
     fn read_first_word(&mut self, first: Token<'t>) -> Result<(), Stop> {
+        if matches!(first.text, "import" | "function" | "async") {
+            return self.fatal(first.at, PROGRAM);
+        }
         match self.peek() {
+            Some((Kind::Other('('), _)) => self.fatal(first.at, PROGRAM),
             Some((Kind::Colon, _)) => self.fatal(
                 first.at,
                 "the file begins with a key; put \"{\" before it and \"}\" at the end (YAML is not read)",
             ),
-            Some((Kind::Open(Bracket::Object) | Kind::Word | Kind::Quoted { .. }, _)) => self.fatal(
-                first.at,
-                "this is no JSON; the file begins with { \"services\": [ ... ] }",
-            ),
+            Some((
+                Kind::Open(Bracket::Object) | Kind::Word | Kind::Quoted { .. } | Kind::Other(_),
+                _,
+            )) => self.fatal(first.at, NO_JSON),
             _ => self.read_value(first),
         }
     }
@@ -233,11 +241,9 @@ impl<'t> Parser<'t> {
     /// Reads a token outside of all brackets.
     fn read_outside(&mut self, token: Token<'t>) -> Result<(), Stop> {
         match (&self.root, token.kind) {
-            (None, Kind::Open(_) | Kind::Word | Kind::Quoted { .. }) => self.read_value(token),
-            (None, _) => self.fatal(
-                token.at,
-                "this is no JSON; the file begins with { \"services\": [ ... ] }",
-            ),
+            (None, Kind::Word) => self.read_first_word(token),
+            (None, Kind::Open(_) | Kind::Quoted { .. }) => self.read_value(token),
+            (None, _) => self.fatal(token.at, NO_JSON),
             (Some(_), Kind::Other(';')) => Ok(()),
             (Some(_), Kind::Close(_)) => {
                 self.in_doubt = true;
