@@ -2,9 +2,9 @@
 //! needed. An unknown key is looked up here first, so that a file that was written for another
 //! program can be mended in one go.
 
-mod words;
+mod gateways;
+mod libraries;
 
-use self::words::BRIDGES;
 use super::kind::Table;
 
 /// Word of other programs.
@@ -25,6 +25,34 @@ impl Bridge {
     }
 }
 
+const fn bridge(words: &'static str, table: &'static str, advice: &'static str) -> Bridge {
+    Bridge {
+        words,
+        table,
+        meant: None,
+        advice,
+    }
+}
+
+const fn renamed(
+    words: &'static str,
+    table: &'static str,
+    meant: &'static str,
+    advice: &'static str,
+) -> Bridge {
+    Bridge {
+        words,
+        table,
+        meant: Some(meant),
+        advice,
+    }
+}
+
+/// Returns all bridges: the first that fits is taken.
+fn bridges() -> impl Iterator<Item = &'static Bridge> {
+    libraries::BRIDGES.iter().chain(gateways::BRIDGES)
+}
+
 /// Returns a word without `-`, `_` and capitals.
 fn plain(word: &str) -> String {
     word.chars()
@@ -41,15 +69,13 @@ pub(crate) fn find(word: &str, table: &Table) -> Option<&'static Bridge> {
     }
     let word = plain(word);
     let here = |bridge: &Bridge| bridge.table == "*" || bridge.table == table.name;
-    BRIDGES
-        .iter()
-        .find(|bridge| here(bridge) && bridge.has(&word))
+    bridges().find(|bridge| here(bridge) && bridge.has(&word))
 }
 
 /// Number of keys up to which they are listed beside the place of a key that is elsewhere.
 const LISTED_KEYS_MAX: usize = 10;
 
-/// What stands before a list of keys in a sentence.
+/// Start of a sentence that lists keys.
 pub(crate) const KEYS_ARE: &str = "the keys here are ";
 
 /// Returns the sentence about a word that is unknown where it stands: the place of the key of this
@@ -78,9 +104,7 @@ fn elsewhere(word: &str) -> Option<(String, &'static str)> {
         return None;
     }
     let word = plain(word);
-    let mut renamed = BRIDGES
-        .iter()
-        .filter_map(|bridge| Some((bridge, bridge.meant?)));
+    let mut renamed = bridges().filter_map(|bridge| Some((bridge, bridge.meant?)));
     let (bridge, meant) = renamed.find(|(bridge, _)| bridge.has(&word))?;
     Some((super::place_of(bridge.table), meant))
 }
@@ -122,7 +146,7 @@ mod tests {
             names.push(table.name);
             for key in table.keys {
                 keys.push((table.name, key.name));
-                for bridge in BRIDGES.iter().filter(|bridge| bridge.table == table.name) {
+                for bridge in bridges().filter(|bridge| bridge.table == table.name) {
                     assert!(
                         bridge.words.split(' ').all(|word| word != key.name),
                         "{}.{}",
@@ -132,7 +156,7 @@ mod tests {
                 }
             }
         });
-        for bridge in BRIDGES {
+        for bridge in bridges() {
             let meant = bridge.meant.map(|meant| (bridge.table, meant));
             assert!(meant.is_none_or(|meant| keys.contains(&meant)), "{meant:?}");
             assert!(names.contains(&bridge.table), "{}", bridge.table);
