@@ -19,7 +19,7 @@ fn search(named: Option<PathBuf>, exists: &dyn Fn(&Path) -> bool) -> Result<Path
     named.or_else(searched).ok_or_else(|| {
         "tollgate: no configuration: neither ./tollgate.json nor /etc/tollgate/tollgate.json exists\n\
          Write one: { \"services\": [ { \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000/users/\" } ] }\n\
-         or have \"tollgate init\" write one with comments, or name one with --config FILE, or try \"tollgate demo\", which needs none."
+         or have \"tollgate init\" write one with comments, or name one with --config FILE (the file of a gateway that runs, or its address with --admin), or try \"tollgate demo\", which needs none."
             .to_owned()
     })
 }

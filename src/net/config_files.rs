@@ -105,7 +105,7 @@ impl ConfigFiles {
     pub fn load(&self, path: &Path) -> Result<Config, Vec<String>> {
         let text = self
             .read(path)
-            .map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])?;
+            .map_err(|error| vec![unreadable(path, &error)])?;
         self.check(&text, &path.display().to_string())
     }
 
@@ -198,6 +198,17 @@ fn parse(mut rest: &[u8]) -> Option<Vec<Entry>> {
         });
     }
     Some(entries)
+}
+
+/// Returns the line about a configuration that cannot be read.
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; run tollgate as a user that may read it, such as root"
+        }
+        _ => "",
+    };
+    format!("{}: cannot be read: {error}{advice}", path.display())
 }
 
 #[cfg(test)]
