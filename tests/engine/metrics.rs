@@ -17,7 +17,7 @@ const CONFIG: &str = r#"{ "accessLog": "json", "rateLimit": { "requests": 100000
         { "route": "/guarded", "target": "http://10.0.0.2", "auth": ["keys"] },
         { "route": "/two", "targets": ["http://10.0.0.3", "http://10.0.0.4"], "retries": 1 } ] }"#;
 
-fn scrape(world: &World, format: Format) -> String {
+pub fn scrape(world: &World, format: Format) -> String {
     let mut scrape = Scrape::new(&world.proxy, format);
     let mut text = Vec::new();
     loop {

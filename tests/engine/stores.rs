@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::metrics::table;
+use super::metrics::{scrape, table};
 use super::script::*;
 use proptest::prelude::*;
+use tollgate::observe::metrics::exposition::Format;
 use tollgate::proxy::command::{Fault, Report};
 use tollgate::proxy::tables::Table;
 
@@ -768,6 +769,11 @@ fn an_exact_limit_waits_no_longer_than_the_store_may_take() {
         assert_eq!(gateway.statuses(&clients), [None; 2], "{keys}");
         gateway.exchange(&mut server);
         assert_eq!(gateway.statuses(&clients)[0], Some(204));
+        let metrics = scrape(&gateway.world, Format::Text);
+        assert!(
+            metrics.contains("\ntollgate_store_late_total{store=\"main\"} 2\n"),
+            "{metrics}"
+        );
         let counted = if expected == 204 { 3 } else { 1 };
         assert_eq!(server.counts(), [counted], "{keys}: refused is given back");
     }
@@ -787,6 +793,11 @@ fn an_exact_limit_waits_for_no_store_that_is_down() {
         assert_eq!(gateway.statuses(&clients), [Some(expected); 2]);
         assert_eq!(gateway.statuses(&more), [Some(expected)]);
         assert_eq!(gateway.ask(), expected);
+        let metrics = scrape(&gateway.world, Format::Text);
+        assert!(
+            !metrics.contains("\ntollgate_store_late_total{"),
+            "none has waited too long: {metrics}"
+        );
     }
 }
 

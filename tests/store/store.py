@@ -212,6 +212,40 @@ def slow(store):
     say(f"slow: {load.sent} requests passed while each reply took 0.4 s, all of them counted over one connection")
 
 
+def late(store):
+    """Replies that take longer than a request of an exact limit waits: it is judged without them, they are counted, and the doctor
+    says so."""
+    for keys, status, words in (({}, 204, "may pass"), ({"onFailure": "closed"}, 503, "503")):
+        wire = Wire(store.port, delay=0.3)
+        gate = gateway(f"redis://127.0.0.1:{wire.port}", 1_000_000, store=keys, exact=True).comes_up()
+        metric = 'store_late_total{store="main"}'
+        must([gate.ask() for _ in range(5)] == [status] * 5, "judged by what is known here")
+        until(lambda: gate.metrics().get(metric) == 5, lambda: gate.metrics())
+        found = gate.doctor()
+        must('of an "exact" limit waits 50 ms' in found and words in found and "move the store nearer" in found, found)
+        # Without `exact` nothing waits, so that nothing is late.
+        gate.reload(f"redis://127.0.0.1:{wire.port}", 1_000_000, store=keys)
+        must(gate.ask() == 204 and gate.doctor() == "", gate.doctor())
+        # An answer in time is none of them.
+        wire.delay = 0
+        gate.reload(f"redis://127.0.0.1:{wire.port}", 1_000_000, store=keys, exact=True)
+        until(lambda: gate.doctor() == "", gate.doctor)
+
+        def in_time():
+            before = gate.metrics().get(metric)
+            return gate.ask() == 204 and gate.metrics().get(metric) == before
+
+        until(in_time, "an answer in time")
+        # One that never comes.
+        wire.delay, before = None, gate.metrics()[metric]
+        must(gate.ask() == status, "judged by what is known here")
+        gate.goes_down()
+        must(gate.metrics()[metric] == before + 1, gate.metrics())
+        stop(gate)
+        wire.end()
+    say("late: answers that took 0.3 s were too late for an exact limit, and so was one that never came; the doctor names the cure")
+
+
 def full(store):
     """A server without room refuses what would write. It is down for the gateway, until it has room."""
     client = store.client()
@@ -382,7 +416,7 @@ def main():
     secrets()
     tls()
     fake()
-    for row in (counts_under_load, exactly, many_clients, empty, stopped, slow, full, cut_at_each_byte):
+    for row in (counts_under_load, exactly, many_clients, empty, stopped, slow, late, full, cut_at_each_byte):
         store.client().flushall()
         row(store)
     if not QUICK:

@@ -20,13 +20,14 @@ pub(super) enum Purpose<'a> {
     Any,
     Health(&'a HealthCheck),
     Provider(&'a Provider),
-    Store(&'a Store),
+    /// The second value: requests of a limit wait for its answers (`exact`).
+    Store(&'a Store, bool),
 }
 
 impl Probe<'_> {
     /// Returns true if a store is asked.
     pub(super) fn is_store(&self) -> bool {
-        matches!(self.purpose, Purpose::Store(_))
+        matches!(self.purpose, Purpose::Store(..))
     }
 }
 
@@ -52,9 +53,15 @@ pub(super) fn probes(config: &Config) -> Vec<Probe<'_>> {
         let index = provider.kind.endpoint()?.target;
         Some((index, users, Purpose::Provider(provider)))
     });
-    let stores = settings.stores.iter().map(|store| {
+    let own = settings.services.iter();
+    let own = own.flat_map(|service| service.own_limits());
+    let exact = own.chain(&settings.rate_limit).filter(|limit| limit.exact);
+    let exact = exact.filter_map(|limit| Some(limit.store?.store));
+    let exact = exact.collect::<Vec<_>>();
+    let stores = settings.stores.iter().enumerate().map(|(place, store)| {
         let users = vec![format!("stores.{}", store.name)];
-        (store.target, users, Purpose::Store(store))
+        let is_waited_for = exact.contains(&place);
+        (store.target, users, Purpose::Store(store, is_waited_for))
     });
     let all = services.chain(providers).chain(stores);
     let probes = all.filter_map(|(index, users, purpose)| {

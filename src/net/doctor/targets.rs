@@ -124,7 +124,7 @@ fn question(probe: &Probe<'_>) -> Asked {
     let (method, path) = match &probe.purpose {
         Purpose::Any => ("OPTIONS", "*"),
         Purpose::Health(check) => ("GET", check.path.as_str()),
-        Purpose::Store(store) => {
+        Purpose::Store(store, _) => {
             return Asked::Store(store.account.clone(), store.prefix.clone());
         }
         Purpose::Provider(provider) => {
@@ -207,6 +207,11 @@ fn judge(
     let Some((what, answered)) = good else { return };
     if let Some(end) = answered.certificates_end {
         expiry(&what, end, examined);
+    }
+    if let Purpose::Store(store, true) = &probe.purpose
+        && let Some((problem, cure)) = stores::late(answered.took, store.is_closed)
+    {
+        examined.find(check, &what, problem, cure);
     }
     if let Some(response) = &answered.answer {
         if let Some(date) = response.date {
@@ -316,7 +321,7 @@ fn answer(
         ..
     } = response;
     match &probe.purpose {
-        Purpose::Any | Purpose::Store(_) => {}
+        Purpose::Any | Purpose::Store(..) => {}
         Purpose::Health(check) if check.status.contains(status) => {}
         Purpose::Health(check) => {
             let (path, good) = (&check.path, &check.status);

@@ -39,7 +39,7 @@ const fn part(name: &'static str, kind: Kind, help: &'static str, rows: Rows) ->
 const OF_HISTOGRAM: usize = BOUNDED.saturating_add(3);
 
 /// All families, in their order.
-pub(super) static PARTS: [Part; 20] = [
+pub(super) static PARTS: [Part; 21] = [
     part(
         "tollgate_requests_total",
         Kind::Counter,
@@ -153,6 +153,16 @@ pub(super) static PARTS: [Part; 20] = [
                 if store.duration.count() > 0 {
                     out.histogram(("store", &store.settings.name), store.duration);
                 }
+            }
+        }),
+    ),
+    part(
+        "tollgate_store_late_total",
+        Kind::Counter,
+        "Requests of exact limits that the store answered after more than 50 ms, or not at all.",
+        Rows::Once(|proxy, out| {
+            for store in stores(proxy).filter(|store| store.late > 0) {
+                out.sample(&[("store", &store.settings.name)], store.late);
             }
         }),
     ),

@@ -219,6 +219,7 @@ impl StoreState {
             return Ok(());
         };
         self.duration.add(now.since(sent.at).as_millis());
+        self.late = self.late.saturating_add(sent.is_late(now));
         let mut verdict = None;
         if let Some(table) = table {
             let window = table.window();

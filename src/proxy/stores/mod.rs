@@ -34,7 +34,7 @@ use super::limiter::Limiter;
 use super::rate_queue::{Verdict, Waiter};
 use super::settings::Store;
 use super::upstream::{Dialing, Owner, Search, Upstreams};
-use crate::limits::{STORE_PAUSE_MAX, STORE_PAUSE_MIN, STORE_WHY_CHARS_MAX};
+use crate::limits::{STORE_EXACT_WAIT, STORE_PAUSE_MAX, STORE_PAUSE_MIN, STORE_WHY_CHARS_MAX};
 use crate::observe::metrics::histogram::Histogram;
 use crate::policy::rate::WindowId;
 use crate::policy::store::session::Session;
@@ -82,6 +82,8 @@ struct StoreState {
     why: Option<Box<str>>,
     /// Time from sending a count to its answer.
     duration: Histogram,
+    /// Requests that waited for an answer which came too late, or not at all.
+    late: u64,
 }
 
 /// Count that was sent.
@@ -92,6 +94,13 @@ struct Sent {
     at: Instant,
     /// Request that waits for the answer.
     waiter: Option<Waiter>,
+}
+
+impl Sent {
+    /// Returns 1 if a request has waited for the answer longer than it waits.
+    fn is_late(&self, now: Instant) -> u64 {
+        u64::from(self.waiter.is_some() && now.since(self.at) >= STORE_EXACT_WAIT)
+    }
 }
 
 /// Parts of the engine that a store works with.
@@ -119,6 +128,7 @@ impl StoreState {
             since: None,
             why: None,
             duration: Histogram::default(),
+            late: 0,
         }
     }
 
@@ -220,6 +230,7 @@ impl Stores {
         }
         store.session = Session::default();
         for sent in store.in_flight.drain(..).flatten() {
+            store.late = store.late.saturating_add(sent.is_late(env.ctx.now));
             if let Some(table) = env.limiter.table(sent.table) {
                 table.settle(sent.window, sent.number, None, env.ctx.now);
             }

@@ -16,6 +16,8 @@ pub(in crate::proxy) struct StoreView<'a> {
     pub(in crate::proxy) why: Option<&'a str>,
     /// Time from sending a count to its answer.
     pub(in crate::proxy) duration: &'a Histogram,
+    /// Requests that waited for an answer which came too late, or not at all.
+    pub(in crate::proxy) late: u64,
 }
 
 /// Returns the stores, in the order of the settings.
@@ -29,6 +31,7 @@ pub(in crate::proxy) fn stores(proxy: &Proxy) -> impl Iterator<Item = StoreView<
             since: store.since,
             why: store.why.as_deref(),
             duration: &store.duration,
+            late: store.late,
         })
     })
 }
