@@ -18,7 +18,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from authority import Authority
+from authority import Authority, self_signed
 from free_ports import free_ports
 from processes import Process, must, until
 
@@ -201,6 +201,76 @@ def unreachable():
     return "an authority that is away or unknown: the gateway runs, and says so"
 
 
+def alert(port, name):
+    """Returns the alert that ends a handshake for a name; nothing if it succeeds."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as raw, context.wrap_socket(raw, server_hostname=name):
+            return None
+    except ssl.SSLError as error:
+        return error.reason
+
+
+def body(url, *words):
+    done = subprocess.run(["curl", "-s", *words, url], capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else None
+
+
+def awaited():
+    """Without a certificate handshakes for its names end in an alert, and everything else is served: plain listeners, and names of
+    certificates from files on the same port. The doctor says what failed. A reload that runs into the folder changes nothing."""
+    with world("awaited") as one:
+        one.authority.fault = "broken"
+        self_signed("file.test", one.path("file.key"), one.path("file.pem"), "-addext", "subjectAltName=DNS:file.test")
+        with open(one.path("tollgate.json")) as file:
+            config = json.load(file)
+        config["listen"][0]["tls"]["certificates"] = [{"cert": one.path("file.pem"), "key": one.path("file.key")}]
+        with open(one.path("tollgate.json"), "w") as file:
+            json.dump(config, file)
+        one.start()
+        one.gateway.expect("; next attempt in 1 min")
+        reason = alert(one.https, NAME)
+        must(reason and "ALERT" in reason, f"a handshake without a certificate: {reason}")
+        must(body(f"http://127.0.0.1:{one.http}/") == "served", "the plain listener")
+        name = f"https://file.test:{one.https}/"
+        must(body(name, "--cacert", one.path("file.pem"), "--resolve", f"file.test:{one.https}:127.0.0.1") == "served", "a certificate from a file")
+        until(lambda: one.saved()["failures"] == 1, "a saved failure")
+        words = [TOLLGATE, "doctor", "--json", "--config", one.path("tollgate.json")]
+        found = json.loads(subprocess.run(words, capture_output=True, text=True).stdout)["findings"]
+        found = [one for one in found if one["check"] == "orders"]
+        must(len(found) == 1 and "the authority says 500" in found[0]["problem"] and NAME in found[0]["what"], found)
+        # Another gateway serves as before when a reload gives it the same folder.
+        other = port()
+        config = {"listen": [other], "services": config["services"]}
+        path = one.path("other.json")
+        with open(path, "w") as file:
+            json.dump(config, file)
+        second = Process("second", [TOLLGATE, "--config", path])
+        try:
+            second.expect("Gateway is running")
+            with open(one.path("tollgate.json")) as file:
+                acme = json.load(file)["acme"]
+            listen = [{"address": f"127.0.0.1:{port()}", "tls": {"acme": {"names": [NAME], "email": None}}}, other]
+            with open(path, "w") as file:
+                json.dump({**config, "listen": listen, "acme": acme}, file)
+            second.process.send_signal(signal.SIGHUP)
+            second.expect("another gateway (process ")
+            second.expect("the running configuration is still the one of")
+            must(body(f"http://127.0.0.1:{other}/") == "served", "the configuration of before")
+        finally:
+            second.end(signal.SIGKILL)
+        # The certificate comes, and the file's stays.
+        one.end()
+        one.authority.fault = None
+        shutil.rmtree(one.state)
+        one.start()
+        one.served()
+        must(alert(one.https, NAME) is None, "a handshake with a certificate")
+        must(body(name, "--cacert", one.path("file.pem"), "--resolve", f"file.test:{one.https}:127.0.0.1") == "served", "a certificate from a file")
+    return f"an alert ({reason}) until there is a certificate; other names, plain listeners and a second gateway serve"
+
+
 def disks():
     """A state folder that is full, and one that is read-only: nothing is ordered that could not be kept."""
     if os.geteuid() != 0:
@@ -274,7 +344,7 @@ def kills():
 
 
 def main():
-    cases = [renewal, faults, unreachable, disks] + ([] if QUICK else [kills])
+    cases = [renewal, faults, unreachable, awaited, disks] + ([] if QUICK else [kills])
     for case in cases:
         print(f"acme: {case()}", flush=True)
 
