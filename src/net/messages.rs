@@ -107,7 +107,7 @@ impl Messages {
             } => {
                 let level = if is_refusal { Level::Info } else { Level::Warn };
                 let subject = (route.as_deref(), provider.as_deref());
-                log_suppressed(level, subject, what, count);
+                log!(level, "{}", suppressed_text(subject, what, count));
             }
             Report::Health {
                 route,
@@ -172,22 +172,18 @@ fn log_unannounced(sender: Option<IpAddr>, fault: HeaderFault) {
 }
 
 /// Logs a count of messages that were kept from the log, at the level of those that were not.
-fn log_suppressed(
-    level: Level,
+fn suppressed_text(
     (route, provider): (Option<&str>, Option<&str>),
     what: Option<&str>,
     count: u32,
-) {
+) -> String {
     let what = what.unwrap_or("of several kinds");
     let (auth, name, colon) = match (route, provider) {
         (Some(route), _) => ("", route, ": "),
         (None, Some(provider)) => ("auth ", provider, ": "),
         (None, None) => ("", "", ""),
     };
-    log!(
-        level,
-        "{auth}{name}{colon}{what}: {count} more messages like the ones before"
-    );
+    format!("{auth}{name}{colon}{what}: {count} more messages like the ones before")
 }
 
 /// Returns the message about the first 429 of a service.
@@ -482,6 +478,18 @@ mod tests {
             (
                 reached(RateKey::Consumer),
                 "/a: first 429: more than 20 requests in 60 s for one consumer, the last from 10.0.0.7, see rateLimit (said once)",
+            ),
+            (
+                suppressed_text((Some("/a"), None), Some("connection"), 40),
+                "/a: connection: 40 more messages like the ones before",
+            ),
+            (
+                suppressed_text((None, Some("idp")), None, 1),
+                "auth idp: of several kinds: 1 more messages like the ones before",
+            ),
+            (
+                suppressed_text((None, None), Some("request"), 2),
+                "request: 2 more messages like the ones before",
             ),
             (
                 forwarded_text(client),

@@ -595,6 +595,18 @@ const BROKEN_RESPONSES: &[(&str, &str)] = &[
     ("HTTP/1.1 200 OK\r\nA: \0\r\n\r\n", "byte in a field value"),
 ];
 
+/// Returns the reply to a request whose target refuses the connection, behind its status.
+fn plain_502() -> String {
+    let mut world = World::with(CONFIG);
+    let client = ask(&mut world, "GET /open/1");
+    world.refuse(Fault::Refused);
+    let received = world.received(client);
+    received
+        .strip_prefix("HTTP/1.1 502 ")
+        .expect("a 502")
+        .to_owned()
+}
+
 /// Sends a request whose response breaks a rule. Returns the reason in the access log.
 #[track_caller]
 fn reason_of_502(response: &str) -> String {
@@ -608,6 +620,9 @@ fn reason_of_502(response: &str) -> String {
     let logged = last_logged(&mut world);
     assert_eq!(logged["end"], "upstream_malformed");
     let reason = logged["reason"].as_str().expect("a reason").to_owned();
+    // The client sees a 502, and not of which kind.
+    let (_, reply) = received.split_once("HTTP/1.1 502 ").expect("a 502");
+    assert_eq!(reply, plain_502(), "{reason}");
     let expected = format!(
         "WARN /open -> 10.0.0.1:80: malformed response: {reason}; 502 to 192.0.2.1, GET /open/1"
     );

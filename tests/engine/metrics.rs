@@ -1,5 +1,7 @@
 //! Metrics of the engine: the counters, and the proof that only the configuration adds series.
 
+use std::net::SocketAddr;
+
 use tollgate::limits::{ADMIN_PIECE_BYTES, SCRAPE_PIECE_BYTES};
 use tollgate::observe::metrics::exposition::Format;
 use tollgate::observe::report::{Form, Rows};
@@ -201,6 +203,73 @@ fn a_retry_counts_at_both_targets() {
             ("requests_ended_total{service=\"/two\",end=\"ok\"}", "1"),
         ],
     );
+}
+
+/// The denial of a forward endpoint and its silence are results of their own.
+#[test]
+fn a_provider_that_denies_and_one_that_is_down_are_counted() {
+    let sso =
+        r#""auth": { "sso": { "type": "forward", "url": "http://10.0.0.9/verify" }, "keys": {"#;
+    let config = CONFIG.replace(r#""auth": { "keys": {"#, sso);
+    let mut world = World::with(&config.replace(r#""auth": ["keys"]"#, r#""auth": ["sso"]"#));
+    let ask = |world: &mut World| {
+        let client = world.connect();
+        world.send(client, "GET /guarded HTTP/1.1\r\nHost: a\r\n\r\n");
+        client
+    };
+    let client = ask(&mut world);
+    let verifier = world.accept();
+    world.reply(
+        verifier,
+        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    );
+    world.expect_status(client, 403);
+    let client = ask(&mut world);
+    world.refuse(Fault::Refused);
+    world.expect_status(client, 503);
+    expect(
+        &world,
+        &[
+            ("auth_total{provider=\"sso\",result=\"denied\"}", "1"),
+            ("auth_total{provider=\"sso\",result=\"down\"}", "1"),
+            ("auth_total{provider=\"sso\",result=\"good\"}", "0"),
+            (
+                "requests_ended_total{service=\"/guarded\",end=\"unauthorized\"}",
+                "1",
+            ),
+        ],
+    );
+}
+
+/// A name has a series for each of its addresses, sixteen at most, however many it has.
+#[test]
+fn addresses_of_a_name_are_counted_up_to_a_bound() {
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/a", "target": "http://up.internal",
+            "healthCheck": { "path": "/", "interval": "1s", "fall": 1 } } ] }"#,
+    );
+    let address = |n: u8| SocketAddr::from(([10, 0, 1, n], 80));
+    world.resolve(0, &(1..=40).map(address).collect::<Vec<_>>());
+    for _ in 0..20 {
+        world.wait(100);
+        while !world.dials.is_empty() {
+            world.refuse(Fault::Refused);
+        }
+    }
+    let text = scrape(&world, Format::Text);
+    for family in ["up", "requests_total", "check_failures_total"] {
+        let start = format!("tollgate_target_{family}{{");
+        let series = text.lines().filter(|line| line.starts_with(&start));
+        assert_eq!(series.count(), 16, "{family} in {text}");
+    }
+    let labels = r#"{service="/a",target="up.internal",address="10.0.1.7:80"}"#;
+    assert_eq!(value(&text, &format!("tollgate_target_up{labels}")), "0");
+    let failures = value(
+        &text,
+        &format!("tollgate_target_check_failures_total{labels}"),
+    );
+    let failures = failures.parse::<u32>().expect("a number");
+    assert!((1..=3).contains(&failures), "{failures}");
 }
 
 #[test]
@@ -448,22 +517,31 @@ fn rates_are_those_of_the_last_minute() {
     assert_eq!(table(&world, Table::Services)[1]["requests"], 30);
 }
 
-/// The table of docs/operations.md has each family that the engine writes.
-#[test]
-fn each_family_has_a_row() {
+/// Checks that the table of docs/operations.md has each family of a scrape.
+#[track_caller]
+pub fn expect_rows(text: &str) {
     let (_, rest) = include_str!("../../docs/operations.md")
         .split_once("| name | labels | counts |")
         .expect("the table");
     let (table, _) = rest.split_once("\n\n").expect("its end");
-    let text = scrape(&World::plain(), Format::Text);
     let families = text
         .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE tollgate_")?.split(' ').next());
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     for name in families {
-        let cell = format!("`{name}`");
+        let short = name.strip_prefix("tollgate_");
+        assert!(
+            short.is_some() || name.starts_with("process_"),
+            "{name} has no prefix"
+        );
+        let cell = format!("`{}`", short.unwrap_or(name));
         assert!(
             table.contains(&cell),
             "docs/operations.md has no row for {name}"
         );
     }
+}
+
+#[test]
+fn each_family_has_a_row() {
+    expect_rows(&scrape(&World::plain(), Format::Text));
 }

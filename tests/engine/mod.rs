@@ -25,7 +25,7 @@ mod limits;
 mod listeners;
 mod matching;
 mod memory;
-mod metrics;
+pub mod metrics;
 mod own_requests;
 mod rate_fields;
 mod reasons;

@@ -477,29 +477,45 @@ fn a_head_that_did_not_come_is_logged_as_far_as_it_did() {
     }
 }
 
+/// The service is in the line of each refusal behind the route, and in none before it.
 #[test]
 fn the_service_is_logged_wherever_a_route_was_found() {
-    let mut world = World::with(CONFIG);
-    let client = world.connect();
-    world.send(client, "GET /guarded HTTP/1.1\r\nHost: gate\r\n\r\n");
-    world.expect_status(client, 401);
-    let log = world.log();
-    assert_eq!(
-        (logged(&log[0], "service"), logged(&log[0], "status")),
-        ("/guarded".into(), 401.into())
-    );
-    for _ in 0..3 {
+    let more = r#""target": "http://10.0.0.3" },
+        { "route": "/denied", "target": "http://10.0.0.4", "deny": ["192.0.2.0/24"] },
+        { "route": "/closed", "target": "http://10.0.0.4", "maintenance": true }"#;
+    let config = CONFIG.replace(r#""target": "http://10.0.0.3" }"#, more);
+    let via = format!("Via: {}\r\n", ["1.1 tollgate"; 16].join(", "));
+    let mut world = World::with(&config);
+    for (line, fields, status, service) in [
+        ("GET /guarded", "", 401, Some("/guarded")),
+        ("GET /denied/x", "", 403, Some("/denied")),
+        ("GET /closed", "", 503, Some("/closed")),
+        ("PUT /open", "", 405, Some("/open")),
+        ("POST /open", "Content-Length: 101\r\n", 413, Some("/open")),
+        ("POST /open", &via, 502, Some("/open")),
+        ("GET /limited", "", 429, Some("/limited")),
+        ("GET /nothing", "", 429, None),
+        ("GET /open/%2f/..", "", 400, None),
+    ] {
+        if status == 429 {
+            // The window of the top level is used up.
+            for _ in 0..3 {
+                let client = world.connect();
+                world.send(client, "GET /limited HTTP/1.1\r\nHost: gate\r\n\r\n");
+            }
+            world.log();
+        }
         let client = world.connect();
-        world.send(client, "GET /limited HTTP/1.1\r\nHost: gate\r\n\r\n");
+        world.send(
+            client,
+            format!("{line} HTTP/1.1\r\nHost: gate\r\n{fields}\r\n"),
+        );
+        world.expect_status(client, status);
+        let log = world.log();
+        let log = log.last().expect("a line");
+        let found = (logged(log, "service"), logged(log, "status"));
+        assert_eq!(found, (service.into(), status.into()), "{line}");
     }
-    let client = world.connect();
-    world.send(client, "GET /limited HTTP/1.1\r\nHost: gate\r\n\r\n");
-    world.expect_status(client, 429);
-    let log = world.log();
-    assert_eq!(
-        (logged(&log[0], "service"), logged(&log[0], "status")),
-        ("/limited".into(), 429.into())
-    );
 }
 
 #[test]

@@ -190,8 +190,10 @@ fn given_ids_are_found_whole_and_the_newest_wins() {
             "upstream  10.0.0.1 (10.0.0.1:80), sent after 0 ms on a kept connection: 200 after 0 ms",
         ],
     );
-    let text = why(&world.proxy, &id[1..]).expect_err("another id");
-    assert!(text.contains("is known: the last 2 are kept"), "{text}");
+    for other in [&id[1..], &id[..127], "b", ""] {
+        let text = why(&world.proxy, other).expect_err("another id");
+        assert!(text.contains("is known: the last 2 are kept"), "{text}");
+    }
 }
 
 #[test]

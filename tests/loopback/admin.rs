@@ -572,6 +572,7 @@ fn metrics_state_and_top_show_what_the_gateway_did() {
     assert!(gateway.get("/a/1").starts_with("HTTP/1.1 200 "));
     assert!(gateway.get("/nothing").starts_with("HTTP/1.1 404 "));
     let text = ask(&socket, "GET /metrics");
+    crate::engine::metrics::expect_rows(&text);
     let address = gateway.address;
     for line in [
         "tollgate_requests_total{service=\"/a\",code=\"2xx\"} 1".to_owned(),

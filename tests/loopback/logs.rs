@@ -70,6 +70,35 @@ fn json_lines_are_json() {
     );
 }
 
+/// A line of stderr begins with its time, and under systemd with its priority, which the journal reads.
+#[test]
+fn lines_of_stderr_have_a_time_or_a_priority() {
+    let origin = Origin::polite();
+    for (journal, is_priority) in [(None, false), (Some("8:1"), true)] {
+        let gateway = Gateway::start_in(
+            Folder::new(),
+            |port| origin.config(&format!("\"listen\": \"127.0.0.1:{port}\",")),
+            |command| match journal {
+                Some(stream) => command.env("JOURNAL_STREAM", stream),
+                None => command.env_remove("JOURNAL_STREAM"),
+            },
+        );
+        gateway.ask("GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n");
+        let text = gateway.stderr.expect("Content-Length is no number");
+        for line in text.lines() {
+            let has_priority = line.starts_with("<4>") || line.starts_with("<6>");
+            let start = line.get(..24).unwrap_or_default();
+            let has_time = start.ends_with('Z') && start.get(10..11) == Some("T");
+            assert_eq!(
+                (has_priority, has_time),
+                (is_priority, !is_priority),
+                "{line}"
+            );
+        }
+        assert!(text.lines().count() >= 2, "{text}");
+    }
+}
+
 #[test]
 fn a_stdout_that_nobody_reads_holds_nothing_up() {
     let origin = Origin::polite();

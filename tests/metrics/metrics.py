@@ -224,6 +224,50 @@ def check_tls(tls_port, admin):
     print("TLS: a full, a resumed and a failed handshake are counted; the certificate's end is known")
 
 
+def check_refused(upstream):
+    """Connections that are refused, by listener and reason."""
+    admin, announced, tls = (next(world.PORTS) for _ in range(3))
+    secure = {"certificates": [{"cert": path("cert.pem"), "key": path("key.pem")}]}
+    gateway = Gateway([{"route": "/", "target": f"http://127.0.0.1:{upstream.port}"}], admin=f"127.0.0.1:{admin}", deny=["127.0.0.9"],
+                      limits={"connectionsPerClient": 1}, listen=lambda port: [
+                          f"127.0.0.1:{port}", {"address": f"127.0.0.1:{tls}", "tls": secure},
+                          {"address": f"127.0.0.1:{announced}", "proxyProtocol": ["127.0.0.0/8"]}])
+
+    def say(port, address, bytes_):
+        sock = socket.create_connection(("127.0.0.1", port), 20, (address, 0))
+        sock.sendall(bytes_)
+        return sock
+
+    def answer(sock):
+        try:
+            return sock.recv(12)
+        except ConnectionResetError:
+            return b""
+
+    get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    held = say(gateway.port, "127.0.0.2", get)
+    must(answer(held) == b"HTTP/1.1 200", "the first connection of a client")
+    for port, address, bytes_, expected, reason in (
+        (gateway.port, "127.0.0.2", get, b"HTTP/1.1 503", "client_share"), (tls, "127.0.0.2", b"", b"", "client_share"),
+        (gateway.port, "127.0.0.9", get, b"HTTP/1.1 403", "denied"), (tls, "127.0.0.9", b"", b"", "denied"),
+        (announced, "127.0.0.3", get, b"", "proxy_header"), (announced, "127.0.0.3", b"PROXY TCP4 127.0.0.9 127.0.0.1 1 2\r\n" + get, b"HTTP/1.1 403", "denied"),
+    ):
+        must(answer(say(port, address, bytes_)) == expected, f"{address} at {port}: {reason}")
+    found = samples(scrape(admin)[1])
+    counts = {(port, reason): value(found, "tollgate_connections_refused_total", listener=f"127.0.0.1:{port}", reason=reason)
+              for port in (gateway.port, tls, announced) for reason in ("full", "client_share", "denied", "proxy_header")}
+    expected = {(gateway.port, "client_share"): 1, (tls, "client_share"): 1, (gateway.port, "denied"): 1, (tls, "denied"): 1,
+                (announced, "proxy_header"): 1, (announced, "denied"): 1}
+    must({key: count for key, count in counts.items() if count} == expected, f"refused: {counts}")
+    must(value(found, "tollgate_connections_total", listener=f"127.0.0.1:{announced}") == 2, "connections of a balancer")
+    check = subprocess.run([BINARY, "check", "-c", path(f"{gateway.name}.json")], capture_output=True, text=True, check=False)
+    bound = re.search(r" (\d+) MB at the most", check.stdout)
+    must(bound and abs(value(found, "tollgate_memory_bound_bytes") / (1 << 20) - int(bound[1])) < 60, f"the bound of the memory: {check.stdout}")
+    held.close()
+    gateway.end()
+    print("refused: denied clients, shares and missing headers are counted at their listeners")
+
+
 def check_prometheus(admin, gateway):
     rules = os.path.join(ROOT, "contrib", "prometheus-rules.yml")
     code, said = promtool(["check", "rules", rules])
@@ -340,6 +384,7 @@ def main():
     check_formats(admin)
     check_bounds(gateway, admin)
     check_tls(tls_port, admin)
+    check_refused(upstream)
     check_prometheus(admin, gateway)
     check_many()
     if sys.argv[4:] == ["page"]:

@@ -198,7 +198,7 @@ pub fn describe(config: &Config) -> String {
     let of_listener = Refused::ALL.len().saturating_add(9);
     let of_listeners = config.listeners.len().saturating_mul(of_listener);
     let certificates = config.listeners.iter().map(|listen| match &listen.kind {
-        ListenKind::Tls(files) => files.certificates.len(),
+        ListenKind::Tls(files) => files.certificates.len().saturating_add(files.ordered.len()),
         ListenKind::Plain | ListenKind::Redirect => 0,
     });
     let series =

@@ -3,9 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
+use super::facts::ListenerFacts;
 use super::paths::Answer;
 use super::*;
 use crate::limits::{ADMIN_HEAD_BYTES, ADMIN_LOG_LEVEL_DEFAULT, ADMIN_TIMEOUT};
+use crate::net::listener_counters::{ListenerCounters, OpenConnections};
+use crate::observe::metrics::exposition::Format;
 use crate::policy::auth::json::Json;
 use crate::proxy::Proxy;
 use crate::time::Duration;
@@ -1030,6 +1033,71 @@ fn documents_have_a_length_or_come_in_chunks() {
             assert_eq!(path.and_then(Json::text), Some("t.json"));
         }
     }
+}
+
+/// Each number that the event loop knows is in the metrics, under its labels.
+#[test]
+fn the_numbers_of_the_process_have_their_series() {
+    let mut known = facts();
+    known.config.errors = Some("t.json:1:2: wrong".to_owned());
+    known.certificates = vec![("a \"b\".pem".to_owned(), UnixTime::from_millis(9500))];
+    known.listeners = vec![ListenerFacts {
+        serial: 1,
+        address: "unix:/a\\b".to_owned(),
+        open: OpenConnections {
+            active: 1,
+            idle: 2,
+            handshake: 3,
+        },
+        counters: ListenerCounters {
+            accepted: 20,
+            refused: [4, 5, 6, 7],
+            handshakes: [[8, 0], [9, 10]],
+            failed_handshakes: 11,
+        },
+    }];
+    let mut text = Vec::new();
+    metrics::write(&known, Format::Text, &mut text);
+    let text = String::from_utf8(text).expect("text");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let (of_process, own): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("process_"));
+    let listener = r#"listener="unix:/a\\b""#;
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = [
+        format!("build_info{{version=\"{version}\"}} 1"),
+        "config_last_reload_successful 0".to_owned(),
+        "config_last_reload_success_timestamp_seconds 1.500".to_owned(),
+        "config_reloads_total 3".to_owned(),
+        "log_lines_dropped_total 4".to_owned(),
+        "loop_turn_max_seconds 0.007".to_owned(),
+        "memory_bound_bytes 5".to_owned(),
+        format!("connections{{{listener},state=\"active\"}} 1"),
+        format!("connections{{{listener},state=\"idle\"}} 2"),
+        format!("connections{{{listener},state=\"handshake\"}} 3"),
+        format!("connections_total{{{listener}}} 20"),
+        format!("connections_refused_total{{{listener},reason=\"full\"}} 4"),
+        format!("connections_refused_total{{{listener},reason=\"client_share\"}} 5"),
+        format!("connections_refused_total{{{listener},reason=\"denied\"}} 6"),
+        format!("connections_refused_total{{{listener},reason=\"proxy_header\"}} 7"),
+        format!("tls_handshakes_total{{{listener},version=\"1.2\",resumed=\"false\"}} 8"),
+        format!("tls_handshakes_total{{{listener},version=\"1.3\",resumed=\"false\"}} 9"),
+        format!("tls_handshakes_total{{{listener},version=\"1.3\",resumed=\"true\"}} 10"),
+        format!("tls_handshake_failures_total{{{listener}}} 11"),
+        r#"certificate_expiry_timestamp_seconds{name="a \"b\".pem"} 9.500"#.to_owned(),
+    ];
+    let expected = expected.map(|line| format!("tollgate_{line}"));
+    assert_eq!(own, expected, "{text}");
+    let names = of_process.iter().filter_map(|line| line.split_once(' '));
+    let found = names.map(|(name, value)| (name, value.parse::<f64>().is_ok_and(|it| it > 0.0)));
+    // The processor time may still be 0.
+    let found = found.skip(1).collect::<Vec<_>>();
+    let expected = [
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "process_start_time_seconds",
+    ];
+    assert_eq!(found, expected.map(|name| (name, true)), "{text}");
 }
 
 #[test]

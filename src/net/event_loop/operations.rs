@@ -14,7 +14,6 @@ use crate::net::token::LISTENER_SLOTS;
 use crate::proxy::overview::{is_idle, is_service_up};
 use crate::sort::sort_by;
 use crate::time::{Instant, UnixTime};
-use crate::transport::server::ServerTls;
 
 impl EventLoop {
     /// Makes new connections use the certificates that were read again.
@@ -259,22 +258,32 @@ fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
 
 /// Returns the ends of the certificates of the listeners, those that end first at the front.
 fn certificates(executor: &Executor) -> Vec<(String, UnixTime)> {
-    let ends = executor.acceptor.tls().flat_map(ServerTls::expiries);
-    let mut all = ends.collect::<Vec<_>>();
+    let ends = executor.acceptor.tls().flat_map(|tls| {
+        let files = tls.expiries();
+        let files = files.map(|(path, end)| (path.display().to_string(), end));
+        files.chain(tls.ordered_expiries())
+    });
+    by_end(ends.collect())
+}
+
+/// Returns each name once, the first end at the front. Two listeners may have read one file, or have
+/// been given one ordered certificate, at different times.
+fn by_end(mut all: Vec<(String, UnixTime)>) -> Vec<(String, UnixTime)> {
     sort_by(&mut all, Ord::cmp);
-    // Two listeners may have read one file at different times.
-    all.dedup_by_key(|(path, _)| *path);
+    all.dedup_by(|(next, _), (name, _)| next == name);
     sort_by(&mut all, |one, other| one.1.cmp(&other.1));
-    let shown = all.into_iter();
-    let mut shown = shown
-        .map(|(path, end)| (path.display().to_string(), end))
-        .collect::<Vec<_>>();
-    for tls in executor.acceptor.tls() {
-        for one in tls.ordered_expiries() {
-            if !shown.contains(&one) {
-                shown.push(one);
-            }
-        }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Metrics have a series for each name, which may be there once only.
+    #[test]
+    fn a_certificate_is_listed_once_whatever_its_listeners_say() {
+        let of = |name: &str, end| (name.to_owned(), UnixTime::from_millis(end));
+        let all = vec![of("b", 5), of("a", 9), of("b", 4), of("c", 1), of("a", 9)];
+        assert_eq!(by_end(all), [of("c", 1), of("b", 4), of("a", 9)]);
     }
-    shown
 }
