@@ -246,27 +246,19 @@ def with_workers_by_tls(world):
     with_workers(world, "tls-alpn-01")
 
 
-def workers_begin_to_order(world):
-    """A reload of running workers adds \"acme\" and its listener; a later one takes both away and adds them again."""
-    workers = Workers(world, "begin")
+def workers_over_time(world):
+    """A reload of running workers adds "acme" and its listener; others take both away and add them again, without another order.
+    After an upgrade under load the new workers serve the certificate at once, and one of them goes on with the orders."""
+    workers = Workers(world, "time")
     workers.start()
-    workers.reload("y.test")
-    first = workers.one("y.test")
-    must(len(workers.gateway.said("certificate for y.test: issued")) == 1, workers.gateway.lines)
+    old = workers.gateway
+    workers.reload("u.test")
+    first, owner = workers.one("u.test"), workers.owner()
     workers.reload()
-    until(lambda: serials(world, workers.port, "y.test") is None, "the listener to be closed")
-    workers.reload("y.test")
-    must(workers.one("y.test") == first, "another certificate, which nobody needed")
-    workers.reload("y.test", "z.test")
-    workers.one("z.test")
-    workers.gateway.end()
-
-
-def workers_are_upgraded(world):
-    """The workers of the new binary serve the certificate at once, under load, and one of them goes on with the orders."""
-    workers = Workers(world, "upgrade")
-    workers.start("u.test")
-    first, owner, old = workers.one("u.test"), workers.owner(), workers.gateway
+    until(lambda: serials(world, workers.port, "u.test") is None, "the listener to be closed")
+    workers.reload("u.test")
+    must(workers.one("u.test") == first, "another certificate, which nobody needed")
+    must(len(old.said("certificate for u.test: issued")) == 1, old.lines)
     clients = Clients(world, workers.port, "u.test")
     old.process.send_signal(signal.SIGUSR2)
     workers.pid = int(old.expect("serves new clients")[0].split("process ")[1].split()[0])
@@ -280,6 +272,7 @@ def workers_are_upgraded(world):
         must(workers.owner() != owner, "a worker of the old process orders")
         must(len(old.said("certificate for u.test, v.test: issued")) == 1, old.lines)
     finally:
+        clients.over.set()
         os.kill(workers.pid, signal.SIGTERM)
     print(f"acme: an upgrade of 4 workers under {good} handshakes, none lost; a new worker orders", flush=True)
 
@@ -336,7 +329,7 @@ def main():
         world = World(folder)
         try:
             world.begin()
-            cases = [by_http, by_tls, over_an_upgrade, with_workers, workers_begin_to_order, workers_are_upgraded]
+            cases = [by_http, by_tls, over_an_upgrade, with_workers, workers_over_time]
             for case in cases if "quick" in sys.argv[2:] else [*cases, with_workers_by_tls]:
                 case(world)
                 print(f"acme: {case.__name__}: ok", flush=True)
