@@ -305,6 +305,23 @@ mod tests {
             .unwrap_or_else(|errors| panic!("{errors:?}"))
     }
 
+    /// A key without a row would be a change that is not shown.
+    #[test]
+    fn each_key_has_a_row() {
+        use crate::config::schema::{SERVICE, TOP};
+        for key in TOP.keys {
+            // Services are compared one by one, and so is what they inherit: keys that they have, too, and `requireAuth`.
+            let elsewhere = matches!(key.name, "$schema" | "services" | "requireAuth");
+            assert!(
+                elsewhere
+                    || SERVICE.key(key.name).is_some()
+                    || KEYS.iter().any(|row| row.name == key.name),
+                "{} has no row: give it one in src/config/compared/top.rs",
+                key.name
+            );
+        }
+    }
+
     #[test]
     fn a_provider_that_moves_is_a_change() {
         let at = |host: &str, tls: &str| {
