@@ -202,14 +202,12 @@ impl<'a> Judge<'a> {
         {
             return Some(Verdict::Closed);
         }
-        match (own? == ListenerKind::Secure, logged.is_secure?) {
-            (true, false) => Some(Verdict::malformed(RequestFault::PlainOnTls.into())),
-            (false, true) => {
-                let status = Reply::BadRequest.status();
-                Some(Verdict::Refuse(status, "TLS on a plain listener"))
-            }
-            _ => None,
-        }
+        let fault = match (own? == ListenerKind::Secure, logged.is_secure?) {
+            (true, false) => RequestFault::PlainOnTls,
+            (false, true) => RequestFault::TlsOnPlain,
+            _ => return None,
+        };
+        Some(Verdict::malformed(fault.into()))
     }
 
     /// Returns what is spoken where a request comes in: at the listener that the log names, if the

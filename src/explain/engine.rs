@@ -1,6 +1,6 @@
 //! The real engine, without a network: it gets the request, and what it would send is kept.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 
 use super::request::Arrival;
@@ -10,26 +10,25 @@ use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::{Grant, Leeway};
 use crate::policy::auth::json::Json;
 use crate::policy::auth::provider::{Kind, Provider};
-use crate::proxy::command::{ClientId, Command, ListenerKind, Side, UpstreamId, Work};
+use crate::proxy::command::{ClientId, ListenerKind, Side, UpstreamId};
 use crate::proxy::inspect;
 use crate::proxy::{Proxy, settings::Settings};
+use crate::record::world::World;
 use crate::time::{Instant, UnixTime};
 
 /// Response of an upstream that says nothing: what the client gets of it comes from the gateway.
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-/// Rounds after which the engine is stopped.
-const ROUNDS_MAX: u32 = 100_000;
-
 /// Time at which the request comes.
 const NOW: Instant = Instant::from_millis(1000);
 
+/// Address that all names have: nothing that is sent depends on it.
+const ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 80));
+
 /// The engine, one client, and what it sends.
-pub(super) struct World {
-    pub(super) proxy: Proxy,
+pub(super) struct Asking {
+    pub(super) world: World,
     wall: UnixTime,
-    client: Option<ClientId>,
-    upstream: Option<UpstreamId>,
     pub(super) run: Run,
 }
 
@@ -65,142 +64,81 @@ pub(super) struct Credential {
     pub(super) scopes: Vec<String>,
 }
 
-impl World {
+impl Asking {
     /// Starts the engine with these settings. Nothing is asked over the network, so the stores of rate
     /// limits never answer: no request is refused for that.
-    pub(super) fn new(mut settings: Settings, wall: UnixTime) -> World {
+    pub(super) fn new(mut settings: Settings, wall: UnixTime) -> Asking {
         for store in &mut settings.stores {
             store.is_closed = false;
         }
-        let mut world = World {
-            proxy: Proxy::new(settings, 1),
-            wall,
-            client: None,
-            upstream: None,
-            run: Run::default(),
-        };
+        let names = Some(vec![ADDRESS]);
+        let mut world = World::new(Proxy::new(settings, 1), NOW, names);
         world.proxy.handle_clock(NOW, wall);
-        world.run_commands();
-        world
+        world.settle();
+        // Requests of the gateway's own stay unsent: health checks, questions.
+        world.chosen.clear();
+        Asking {
+            world,
+            wall,
+            run: Run::default(),
+        }
     }
 
     /// Sends the request, and then the response to it.
     pub(super) fn send(&mut self, arrival: &Arrival, credential: &Credential) {
-        self.client = self.proxy.handle_accepted(arrival.peer, arrival.kind, NOW);
-        self.run.is_turned_away = self.client.is_none();
-        let Some(client) = self.client else { return };
+        let proxy = &mut self.world.proxy;
+        let client = proxy.handle_accepted(arrival.peer, arrival.kind, NOW);
+        self.run.is_turned_away = client.is_none();
+        let Some(client) = client else { return };
         let mut number = None;
         let listener = Some((arrival.address.as_str(), &mut number));
-        self.proxy.note_entrance(client, listener, None);
+        proxy.note_entrance(client, listener, None);
         if arrival.kind == ListenerKind::Secure {
             let subject = arrival.subject.map(Box::from);
-            self.proxy.handle_secured(client, subject, NOW);
+            proxy.handle_secured(client, subject, NOW);
         }
-        self.exchange(Side::Client(client), &arrival.bytes, credential);
-        let said = core::mem::take(&mut self.run.response);
+        let side = Side::Client(client);
+        self.world.add(side, None, true);
+        self.world.send(side, &arrival.bytes);
+        while self.answer_for_provider(client, credential) {
+            self.world.settle();
+        }
+        let upstream = self.connect();
+        let said = core::mem::take(&mut self.world.to_client);
         let (interim, reply) = said
             .split_at_checked(interim_bytes(&said))
             .unwrap_or_default();
         self.run.interim = interim.to_vec();
         self.run.reply = reply.to_vec();
-        if let Some(upstream) = self.upstream
+        if let Some(upstream) = upstream
             && reply.is_empty()
         {
-            self.exchange(Side::Upstream(upstream), RESPONSE, credential);
+            self.world.send(Side::Upstream(upstream), RESPONSE);
         }
-        self.run.line = core::mem::take(self.proxy.access_lines());
+        self.run.response = core::mem::take(&mut self.world.to_client);
+        self.run.up = core::mem::take(&mut self.world.to_upstream);
+        self.run.password = self.world.verified;
+        self.run.line = core::mem::take(self.world.proxy.access_lines());
     }
 
-    /// Moves bytes until nothing moves any more. `says`: what this side sends.
-    fn exchange(&mut self, side: Side, mut says: &[u8], credential: &Credential) {
-        for _ in 0..ROUNDS_MAX {
-            self.run_commands();
-            let mut moved = self.answer_for_provider(credential);
-            moved |= self.take(self.upstream.map(Side::Upstream));
-            moved |= self.take(self.client.map(Side::Client));
-            moved |= self.give(side, &mut says);
-            if !moved {
-                return;
-            }
-        }
-    }
-
-    fn give(&mut self, side: Side, says: &mut &[u8]) -> bool {
-        if says.is_empty() {
-            return false;
-        }
-        let room = self.proxy.room(side);
-        let n = room.len().min(says.len());
-        let Some((bytes, rest)) = says.split_at_checked(n).filter(|_| n > 0) else {
-            return false;
-        };
-        if let Some(to) = room.get_mut(..n) {
-            to.copy_from_slice(bytes);
-        }
-        *says = rest;
-        self.proxy.handle_received(side, n, NOW);
-        true
-    }
-
-    fn take(&mut self, side: Option<Side>) -> bool {
-        let Some(side) = side else { return false };
-        let (head, body) = self.proxy.pending(side);
-        let bytes = [head, body].concat();
-        if bytes.is_empty() {
-            return false;
-        }
-        match side {
-            Side::Client(_) => self.run.response.extend_from_slice(&bytes),
-            Side::Upstream(_) => self.run.up.extend_from_slice(&bytes),
-        }
-        self.proxy.handle_sent(side, bytes.len(), NOW);
-        true
-    }
-
-    fn run_commands(&mut self) {
-        while let Some(command) = self.proxy.poll_command() {
-            match command {
-                // Any address: nothing that is sent depends on it.
-                Command::Resolve { target, name } => {
-                    let address = SocketAddr::new(IpAddr::from([192, 0, 2, 1]), name.port);
-                    self.proxy.handle_resolved(target, &[address], NOW);
-                }
-                // Requests of the gateway's own are not sent: health checks, questions.
-                Command::Dial { upstream, .. } => {
-                    if let Some(number) = inspect::destination(&self.proxy, upstream) {
-                        self.run.destination = Some(number);
-                        self.upstream = Some(upstream);
-                        self.proxy.handle_connected(upstream, NOW);
-                    }
-                }
-                Command::Verify { verification, work } => {
-                    let is_good = match work {
-                        Work::Password(work) => *self.run.password.insert(work.run()),
-                        Work::Signature(work) => work.verify(),
-                    };
-                    self.proxy.handle_verified(verification, is_good, NOW);
-                }
-                Command::Close { side, .. } => self.forget(side),
-                Command::Shut(_) | Command::Report(_) | Command::Record | Command::Errand => {}
-            }
-        }
-        while self.proxy.poll_ready().is_some() {}
-    }
-
-    fn forget(&mut self, side: Side) {
-        match side {
-            Side::Client(id) => self.client = self.client.filter(|client| *client != id),
-            Side::Upstream(id) => self.upstream = self.upstream.filter(|known| *known != id),
-        }
+    /// Makes the connection of the request, if it goes to a target.
+    fn connect(&mut self) -> Option<UpstreamId> {
+        let chosen = core::mem::take(&mut self.world.chosen);
+        let number = |upstream| inspect::destination(&self.world.proxy, upstream);
+        let mut found = chosen
+            .into_iter()
+            .map(|upstream| (upstream, number(upstream)));
+        let (upstream, number) = found.find(|(_, number)| number.is_some())?;
+        self.run.destination = number;
+        self.world.connect(upstream);
+        Some(upstream)
     }
 
     /// Answers in place of a provider, as it would if nothing that it alone knows is against the
     /// request.
-    fn answer_for_provider(&mut self, credential: &Credential) -> bool {
-        let Some(client) = self.client else {
-            return false;
-        };
-        let Some(provider) = inspect::awaited(&self.proxy, client) else {
+    fn answer_for_provider(&mut self, client: ClientId, credential: &Credential) -> bool {
+        let proxy = &mut self.world.proxy;
+        let Some(provider) = inspect::awaited(proxy, client) else {
             return false;
         };
         let grant = match &provider.kind {
@@ -217,7 +155,7 @@ impl World {
             _ => Ok(Grant::default()),
         };
         self.run.asked.push(Rc::clone(&provider));
-        inspect::answer(&mut self.proxy, client, grant, NOW);
+        inspect::answer(proxy, client, grant, NOW);
         true
     }
 }

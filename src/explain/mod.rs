@@ -4,7 +4,7 @@
 //! engine would ask others about is said, and taken as answered well.
 //!
 //! * `request`: bytes of the request, and the listener that they come in on.
-//! * `engine`: the engine, driven as the event loop drives it.
+//! * `engine`: the engine, in the world of a replay, and what it sends.
 //! * `facts`: what the engine's rules say of the request.
 //! * `checks`, `policies` and `credentials`: each policy in order, with its verdict.
 //! * `routes`: services that have a part in the choice of the route.
@@ -27,7 +27,7 @@ mod tests;
 use std::ffi::OsString;
 
 use self::checks::Checks;
-use self::engine::{Run, World};
+use self::engine::{Asking, Run};
 use self::request::Arrival;
 use self::routes::Candidates;
 use crate::config::Config;
@@ -95,10 +95,10 @@ pub fn explain(config: &Config, asked: &Asked, wall: UnixTime) -> Result<Explana
     let mut settings = config.settings.clone();
     // For the words of the log: `end` and `reason`.
     settings.access_log = AccessLogFormat::Json;
-    let mut world = World::new(settings, wall);
-    let facts = facts::facts(config, &world.proxy, &arrival, wall);
-    world.send(&arrival, &facts.credential);
-    let run = world.run;
+    let mut asking = Asking::new(settings, wall);
+    let facts = facts::facts(config, &asking.world.proxy, &arrival, wall);
+    asking.send(&arrival, &facts.credential);
+    let run = asking.run;
     let line = Json::parse(run.line.strip_suffix(b"\n").unwrap_or_default());
     let word = |name: &str| {
         let line = line.as_ref().and_then(|line| line.get(name));

@@ -1,4 +1,5 @@
-//! World around the engine for a replay: its connections, its time, and what it does as text.
+//! World around the engine for a replay, and for a request that `tollgate explain` is asked about: its
+//! connections, its time, and what it does, as text or as bytes.
 
 use core::fmt::Write;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,7 +8,7 @@ use std::collections::VecDeque;
 use crate::policy::auth::json::Json;
 use crate::policy::forward::Peer;
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, ListenerKind, Side, TargetId, UpstreamId};
+use crate::proxy::command::{Command, ListenerKind, Side, TargetId, UpstreamId, Work};
 use crate::time::Instant;
 
 /// Connection of the replay.
@@ -21,13 +22,13 @@ pub(super) struct Wire {
     pub(super) is_stalled: bool,
 }
 
-pub(super) struct World {
-    pub(super) proxy: Proxy,
+pub(crate) struct World {
+    pub(crate) proxy: Proxy,
     pub(super) now: Instant,
     pub(super) started: Instant,
     pub(super) wires: Vec<Wire>,
     /// Connections that the engine chose and the record has not named yet.
-    pub(super) chosen: VecDeque<UpstreamId>,
+    pub(crate) chosen: VecDeque<UpstreamId>,
     /// Numbers of the record that wait for their connection while a name is looked up.
     pub(super) awaited: VecDeque<(usize, bool)>,
     /// Addresses of the targets' names; `None`: no answer.
@@ -37,11 +38,16 @@ pub(super) struct World {
     pub(super) has_names: bool,
     pub(super) is_quiet: bool,
     pub(super) out: String,
+    /// Bytes that clients and upstreams got while it was quiet.
+    pub(crate) to_client: Vec<u8>,
+    pub(crate) to_upstream: Vec<u8>,
+    /// Result of the last verification of a password.
+    pub(crate) verified: Option<bool>,
 }
 
 impl World {
     /// Creates a world at a time of the engine. `names`: addresses of the targets' names.
-    pub(super) fn new(proxy: Proxy, started: Instant, names: Option<Vec<SocketAddr>>) -> World {
+    pub(crate) fn new(proxy: Proxy, started: Instant, names: Option<Vec<SocketAddr>>) -> World {
         World {
             proxy,
             now: started,
@@ -54,10 +60,13 @@ impl World {
             has_names: false,
             is_quiet: true,
             out: String::new(),
+            to_client: Vec::new(),
+            to_upstream: Vec::new(),
+            verified: None,
         }
     }
 
-    pub(super) fn add(&mut self, side: Side, number: Option<usize>, is_connected: bool) {
+    pub(crate) fn add(&mut self, side: Side, number: Option<usize>, is_connected: bool) {
         self.wires.push(Wire {
             side,
             number,
@@ -108,7 +117,7 @@ impl World {
         self.proxy.access_lines().clear();
     }
 
-    pub(super) fn connect(&mut self, up: UpstreamId) {
+    pub(crate) fn connect(&mut self, up: UpstreamId) {
         let Some(wire) = self.wire(Side::Upstream(up)) else {
             return;
         };
@@ -118,7 +127,7 @@ impl World {
         }
     }
 
-    pub(super) fn send(&mut self, side: Side, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, side: Side, bytes: &[u8]) {
         if let Some(wire) = self.wire(side) {
             wire.unread.extend_from_slice(bytes);
         }
@@ -155,7 +164,7 @@ impl World {
     }
 
     /// Runs commands and moves bytes until nothing is left to do.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             while let Some(command) = self.proxy.poll_command() {
                 self.run(command);
@@ -189,7 +198,14 @@ impl World {
                 self.say(&format!("{how} {}", self.who(side)));
                 self.wires.retain(|wire| wire.side != side);
             }
-            Command::Verify { .. } | Command::Report(_) | Command::Record | Command::Errand => {}
+            Command::Verify { verification, work } => {
+                let is_good = match work {
+                    Work::Password(work) => *self.verified.insert(work.run()),
+                    Work::Signature(work) => work.verify(),
+                };
+                self.proxy.handle_verified(verification, is_good, self.now);
+            }
+            Command::Report(_) | Command::Record | Command::Errand => {}
         }
     }
 
@@ -208,7 +224,11 @@ impl World {
                 {
                     self.chosen.push_back(up);
                 }
-                self.say(&format!("sends {} {}", self.who(side), described(&bytes)));
+                if self.is_quiet {
+                    self.keep(side, &bytes);
+                } else {
+                    self.say(&format!("sends {} {}", self.who(side), described(&bytes)));
+                }
                 self.proxy.handle_sent(side, bytes.len(), self.now);
             } else if !self.read(side) {
                 return;
@@ -217,6 +237,15 @@ impl World {
                 self.run(command);
             }
         }
+    }
+
+    /// Keeps bytes that a side got.
+    fn keep(&mut self, side: Side, bytes: &[u8]) {
+        let kept = match side {
+            Side::Client(_) => &mut self.to_client,
+            Side::Upstream(_) => &mut self.to_upstream,
+        };
+        kept.extend_from_slice(bytes);
     }
 
     /// Has the engine read of a side. Returns false if it reads nothing.
