@@ -12,6 +12,7 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -77,10 +78,18 @@ class Origin(threading.Thread):
                 "chunks": f"{head}Transfer-Encoding: chunked\r\n\r\n{chunk}0\r\nX-Trailer: {trailer}\r\n\r\n",
                 "trailer": f"{head}Transfer-Encoding: chunked\r\n\r\n{chunk}0\r\nX-Trailer: {trailer}\r\n{body} {trailer}\r\n\r\n",
                 "two": f"{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\n{body}",
+                "switch": f"HTTP/1.1 101 {reason}\r\nUpgrade: {plant('protocol')}\r\nConnection: Upgrade\r\n{fields}\r\n{body}",
                 "field": f"{head}{body}\r\n{body} : {body}\r\n\r\n",
             }
             if kind == "silent":
                 time.sleep(3)
+                return
+            if kind == "tunnel":
+                accept = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {plant('accept')}\r\n"
+                connection.sendall(f"HTTP/1.1 101 {reason}\r\n{accept}{fields}\r\n{plant('frame down')}".encode())
+                connection.recv(65536)
+                # A reset, as of a service that crashes.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return
             connection.sendall(answers.get(kind, answers["ok"]).encode())
             if kind == "cut":
@@ -188,8 +197,10 @@ def requests(gateway):
     def query():
         return f"?token={plant('query')}&{plant('query')}"
 
-    for kind in ("ok", "status", "garbage", "cut", "chunk", "chunks", "trailer", "two", "field", "silent"):
+    for kind in ("ok", "status", "garbage", "cut", "chunk", "chunks", "trailer", "two", "field", "switch", "silent"):
         request(f"GET /open/{kind}{query()} HTTP/1.1")
+    request(f"GET /open/tunnel{query()} HTTP/1.1", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {plant('websocket key')}", body=plant("frame up"))
     request(f"GET /refused/x{query()} HTTP/1.1")
     request(f"GET /tls/x{query()} HTTP/1.1", f"Authorization: Bearer {plant('bearer')}")
     body = plant("request body")
@@ -252,7 +263,7 @@ def main():
                 assert run.returncode == 0, f"{text}\n{run.stdout}{run.stderr}"
                 replayed += 1
             print(f"secrets: {form}: {len(secrets)} secrets, {len(records)} records, {len(answers)} answers of the admin listener")
-        assert len(ends) >= 8 and "upstream_tls 502" in ends, ends
+        assert len(ends) >= 8 and {"upstream_tls 502", "upstream_closed 101"} <= ends, ends
         print(f"secrets: {replayed} records replayed, with the ends {', '.join(sorted(ends))}")
 
 
