@@ -1,6 +1,9 @@
 //! Watch of the files of a configuration: whether they have changed, without reading them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+use log::warn;
 
 use super::super::workers::file_stamp::{FileStamp, stamp};
 use crate::config::Config;
@@ -12,6 +15,8 @@ pub(in crate::net) struct Watch {
     seen: Vec<FileStamp>,
     /// Stamps of the last look.
     last: Vec<FileStamp>,
+    /// The file is in no folder any more: it is only mounted here.
+    is_orphan: bool,
 }
 
 impl Watch {
@@ -22,6 +27,7 @@ impl Watch {
             path,
             seen: Vec::new(),
             last: Vec::new(),
+            is_orphan: false,
         };
         watch.is_read(config);
         if let Some(stamp) = watch.seen.first_mut() {
@@ -37,6 +43,15 @@ impl Watch {
         let now = self.stamps(config);
         let is_settled = now == self.last && now != self.seen;
         self.last = now;
+        let found = std::fs::metadata(&self.path);
+        let is_orphan = found.is_ok_and(|found| found.nlink() == 0);
+        if is_orphan && !self.is_orphan {
+            warn!(
+                "{}: another file has taken its place, but this one is still mounted here; mount its folder, or mount it again",
+                self.path.display()
+            );
+        }
+        self.is_orphan = is_orphan;
         is_settled
     }
 

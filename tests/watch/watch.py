@@ -1,0 +1,195 @@
+"""`watch` and the ways in which files are replaced, each with one process and with workers.
+
+Usage: watch.py TOLLGATE, in a mount namespace of its own.
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from free_ports import free_ports
+
+BINARY = sys.argv[1]
+PORTS = free_ports(25000)
+SECONDS = 30  # for each change
+ORPHAN = "another file has taken its place"
+
+
+class Gateway:
+    """A gateway that watches its file, and answers with a text of it."""
+
+    def __init__(self, folder, workers):
+        self.folder, self.workers, self.port = folder, workers, next(PORTS)
+        self.log, self.file, self.process = folder / "log", folder / "tollgate.json", None
+
+    def text(self, body, services=None):
+        services = services or [{"route": "/", "respond": {"status": 200, "body": body}}]
+        file = {"listen": f"127.0.0.1:{self.port}", "watch": True, "rateLimit": False, "accessLog": "off", "services": services}
+        return json.dumps({**file, "workers": 2} if self.workers else file)
+
+    def start(self):
+        self.process = subprocess.Popen([BINARY, "--config", str(self.file)], stdout=subprocess.DEVNULL, stderr=self.log.open("w"))
+
+    def until(self, what, holds):
+        deadline = time.monotonic() + SECONDS
+        while not holds():
+            assert time.monotonic() < deadline, f"{what}: {self.log.read_text()[-2000:]}"
+            time.sleep(0.1)
+
+    def answers(self, what, body):
+        self.until(f"{what} is not seen", lambda: self.body() == body)
+
+    def body(self):
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            client.request("GET", "/", headers={"Connection": "close"})
+            return client.getresponse().read().decode()
+        except OSError:
+            return None
+        finally:
+            client.close()
+
+
+def replace(path, text):
+    """Replaces a file by renaming, as most editors do."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    os.rename(new, path)
+
+
+def mount(source, place):
+    subprocess.run(["mount", "--bind", str(source), str(place)], check=True)
+
+
+def mounted_file(gateway):
+    """A file that is mounted alone, as `docker run -v file:file` does."""
+    source = gateway.folder / "source.json"
+    source.write_text(gateway.text("one"))
+    gateway.file.touch()
+    mount(source, gateway.file)
+    gateway.start()
+    gateway.answers("the start", "one")
+    source.write_text(gateway.text("two"))
+    gateway.answers("a file that is written where it comes from", "two")
+    # The mount goes on to show the file that was replaced: nobody can see the new one, but it is said.
+    assert ORPHAN not in gateway.log.read_text()
+    replace(source, gateway.text("three"))
+    gateway.until("a mount of a replaced file is not said", lambda: ORPHAN in gateway.log.read_text())
+    assert gateway.body() == "two"
+    subprocess.run(["umount", "--lazy", str(gateway.file)], check=True)
+    mount(source, gateway.file)
+    gateway.answers("a file that is mounted again", "three")
+    assert gateway.log.read_text().count(ORPHAN) == 1
+    subprocess.run(["umount", "--lazy", str(gateway.file)], check=True)
+
+
+def mounted_folder(gateway):
+    folder, source, other = (gateway.folder / name for name in ["folder", "source", "other"])
+    for made in [folder, source, other]:
+        made.mkdir()
+    gateway.file = folder / "tollgate.json"
+    (source / "tollgate.json").write_text(gateway.text("one"))
+    mount(source, folder)
+    gateway.start()
+    gateway.answers("the start", "one")
+    replace(source / "tollgate.json", gateway.text("two"))
+    gateway.answers("a file that is replaced where its folder comes from", "two")
+    (other / "tollgate.json").write_text(gateway.text("three"))
+    mount(other, folder)
+    gateway.answers("another folder that is mounted over it", "three")
+    for _ in range(2):
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def config_map(gateway):
+    """Links as Kubernetes makes them: the file leads through `..data`, which is replaced."""
+    folder = gateway.folder / "folder"
+    folder.mkdir()
+    gateway.file = folder / "tollgate.json"
+    os.symlink("..data/tollgate.json", gateway.file)
+    for number, body in enumerate(["one", "two", "three"]):
+        version = folder / f"..{number}"
+        version.mkdir()
+        (version / "tollgate.json").write_text(gateway.text(body))
+        os.symlink(version.name, folder / "..tmp")
+        os.rename(folder / "..tmp", folder / "..data")
+        if number == 0:
+            gateway.start()
+        else:
+            (folder / f"..{number - 1}" / "tollgate.json").unlink()
+        gateway.answers("a link that is replaced", body)
+
+
+def editors(gateway):
+    gateway.file.write_text(gateway.text("one"))
+    gateway.start()
+    gateway.answers("the start", "one")
+    os.rename(gateway.file, gateway.folder / "backup")
+    gateway.file.write_text(gateway.text("two"))
+    gateway.answers("a backup and a new file", "two")
+    replace(gateway.file, gateway.text("three"))
+    gateway.answers("a renamed file", "three")
+    # As long, and with the time of the one before.
+    before, new = gateway.file.stat(), gateway.folder / "new"
+    new.write_text(gateway.text("seven"))
+    os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.rename(new, gateway.file)
+    gateway.answers("a file with the same length and time", "seven")
+    gateway.file.unlink()
+    gateway.until("a file that is gone is not said", lambda: "cannot be read" in gateway.log.read_text())
+    gateway.file.write_text(gateway.text("eight"))
+    gateway.answers("a file that comes back", "eight")
+
+
+def folders(gateway):
+    folder = gateway.folder / "folder"
+    for number, body in enumerate(["one", "two", "three"]):
+        made = gateway.folder / f"made{number}"
+        made.mkdir()
+        (made / "tollgate.json").write_text(gateway.text(body))
+        if number > 0:
+            os.rename(folder, gateway.folder / f"gone{number}")
+        if number == 2:
+            os.symlink(made, folder)
+        else:
+            os.rename(made, folder)
+        gateway.file = folder / "tollgate.json"
+        if number == 0:
+            gateway.start()
+        gateway.answers("a folder that is replaced", body)
+
+
+def main():
+    failed = []
+
+    def one(check, workers):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+            gateway = Gateway(pathlib.Path(name), workers)
+            try:
+                check(gateway)
+                gateway.process.terminate()
+                assert gateway.process.wait(30) == 0, gateway.log.read_text()[-2000:]
+            except Exception as error:
+                failed.append(f"{check.__name__}, workers {workers}: {error!r}")
+                if gateway.process:
+                    gateway.process.kill()
+
+    checks = [mounted_file, mounted_folder, config_map, editors, folders]
+    threads = [threading.Thread(target=one, args=(check, workers)) for check in checks for workers in [False, True]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        sys.exit("watch: " + "\n".join(failed))
+    print(f"watch: {len(threads)} of {len(threads)}: each change is seen, or said to be out of sight")
+
+
+if __name__ == "__main__":
+    main()
