@@ -1156,6 +1156,7 @@ fn the_admin_listener() {
         let found = found.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(found.join(" "), addresses, "{value}");
     }
+    assert_eq!(good(&with("\"cors\":false")).admin.addresses, []);
     assert_eq!(
         admin(r#"{"listen":"127.0.0.1:1","hosts":["Status.LAN.","a_b"]}"#).hosts,
         ["status.lan", "a_b"]

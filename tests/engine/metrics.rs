@@ -490,6 +490,107 @@ fn the_state_says_what_fails_since_when_and_why() {
     assert_eq!(table(&world, Table::Providers)[0]["provider"], "keys");
 }
 
+/// The cells of a service, a target, a provider and of the last failures after a few requests.
+#[test]
+fn rows_say_what_requests_have_met() {
+    let mut world = World::with(CONFIG);
+    for millis in [2, 2, 2, 2, 2, 2, 2, 2, 60, 900] {
+        forward(&mut world, "/guarded", millis);
+    }
+    for (key, times) in [("", 2), ("X-Key: bar\r\n", 1)] {
+        for _ in 0..times {
+            let client = world.connect();
+            let head = format!("GET /guarded HTTP/1.1\r\nHost: a\r\n{key}\r\n");
+            world.send(client, head);
+            world.expect_status(client, 401);
+        }
+    }
+    let keep = "GET /guarded HTTP/1.1\r\nHost: a\r\nX-Key: foo\r\n\r\n";
+    let (one, two) = (world.connect(), world.connect());
+    world.send(one, keep);
+    let first = world.accept();
+    world.send(two, keep);
+    let second = world.accept();
+    let services = table(&world, Table::Services);
+    let expect = |row: &serde_json::Value, cells: &[(&str, serde_json::Value)]| {
+        for (column, value) in cells {
+            assert_eq!(row[column], *value, "{column}: {row}");
+        }
+    };
+    expect(
+        &services[1],
+        &[
+            ("service", "/guarded".into()),
+            ("inFlight", 2.into()),
+            ("requests", 13.into()),
+            ("2xx", 10.into()),
+            ("4xx", 3.into()),
+            ("5xx", 0.into()),
+            ("limited", 0.into()),
+            ("p50", 2.into()),
+            ("p95", 1024.into()),
+            ("p99", 1024.into()),
+        ],
+    );
+    expect(&table(&world, Table::Targets)[1], &[("busy", 2.into())]);
+    // One connection goes into the pool, and the next request is sent there.
+    world.reply(first, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    world.expect_status(one, 200);
+    world.send(one, keep);
+    world.reply(first, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    world.expect_status(one, 200);
+    expect(
+        &table(&world, Table::Targets)[1],
+        &[
+            ("target", "10.0.0.2".into()),
+            ("address", "10.0.0.2:80".into()),
+            ("state", "up".into()),
+            ("busy", 1.into()),
+            ("idle", 1.into()),
+            ("requests", 13.into()),
+            ("reuse", 7.into()),
+        ],
+    );
+    world.reply(second, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    expect(
+        &table(&world, Table::Providers)[0],
+        &[
+            ("provider", "keys".into()),
+            ("type", "apiKey".into()),
+            ("good", 13.into()),
+            ("missing", 2.into()),
+            ("bad", 1.into()),
+        ],
+    );
+    // The limit of `/open` is three; of the failures the last twenty are shown, the newest first.
+    let client = world.connect();
+    for number in 0..5 {
+        world.send(
+            client,
+            format!("GET /open/{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        );
+        if number < 3 {
+            world.refuse(Fault::Refused);
+        }
+        world.expect_status(client, if number < 3 { 502 } else { 429 });
+    }
+    for number in 0..20 {
+        world.send(
+            client,
+            format!("GET /two/{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        );
+        world.refuse(Fault::Refused);
+        world.refuse(Fault::Refused);
+        world.expect_status(client, 502);
+    }
+    let services = table(&world, Table::Services);
+    expect(&services[0], &[("limited", 2.into()), ("5xx", 3.into())]);
+    let recent = table(&world, Table::Recent);
+    assert_eq!(recent.as_array().map(Vec::len), Some(20));
+    assert_eq!(recent[0]["request"], "GET /two/19");
+    assert_eq!(recent[19]["request"], "GET /two/0");
+}
+
 #[test]
 fn rates_are_those_of_the_last_minute() {
     let mut world = World::with(CONFIG);

@@ -108,6 +108,53 @@ fn the_socket_is_private_and_answers() {
 }
 
 #[test]
+fn a_service_is_ready_as_long_as_one_of_its_targets_is_up() {
+    let origin = Origin::polite();
+    let folder = Folder::new();
+    let socket = folder.0.join("admin.sock");
+    let checked = |route: &str, targets: &str| {
+        format!(
+            "{{ \"route\": \"{route}\", \"targets\": [{targets}], \"healthCheck\": {{ \"path\": \"/\", \"interval\": \"1s\", \"fall\": 1 }} }}"
+        )
+    };
+    let (up, down) = (
+        format!("\"http://{}\"", origin.address),
+        format!("\"http://127.0.0.1:{}\"", free_port()),
+    );
+    let services = [
+        checked("/half", &format!("{up}, {down}")),
+        checked("/down", &down),
+    ];
+    let config = |port| {
+        format!(
+            "{{ \"listen\": \"127.0.0.1:{port}\", \"admin\": \"unix:{}\", \"services\": [{}] }}",
+            socket.display(),
+            services.join(", ")
+        )
+    };
+    let _gateway = Gateway::start_in(folder, config, |command| command);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask(&socket, "GET /ready?service=/down");
+        if answer.starts_with("HTTP/1.1 503 ") {
+            assert!(
+                answer.contains("all targets of \"/down\" are down"),
+                "{answer}"
+            );
+            break;
+        }
+        assert!(Instant::now() < deadline, "{answer}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let state = ask(&socket, "GET /state.json");
+    assert!(state.contains("\"state\":\"down\""), "{state}");
+    for path in ["/ready?service=/half", "/ready"] {
+        let answer = ask(&socket, &format!("GET {path}"));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+}
+
+#[test]
 fn a_stale_socket_is_replaced_and_a_live_one_is_an_error() {
     let origin = Origin::polite();
     let folder = Folder::new();

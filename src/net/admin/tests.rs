@@ -861,6 +861,105 @@ fn a_closing_listener_has_the_limits_of_the_others() {
     assert!(!is_closed(&mut late), "its listener stays");
 }
 
+/// Over TCP, too, a listener that closes and the others have one limit between them, which leaves four
+/// connections to unix sockets, and one place for another.
+#[test]
+fn a_closing_listener_over_tcp_has_the_limits_of_the_others() {
+    let mut driven = Driven::new("closing-tcp");
+    let unix = ListenAddress::Unix(driven.path.clone());
+    let [closing, other] = ["127.0.0.1:0", "127.0.0.2:0"]
+        .map(|at| ListenAddress::Tcp(at.parse().expect("an address")));
+    let access = |addresses: [&ListenAddress; 2]| AdminAccess {
+        addresses: addresses.map(Clone::clone).to_vec(),
+        hosts: Vec::new(),
+    };
+    // Makes the listeners the unix socket and one more, which is bound here.
+    let set = |driven: &mut Driven, address: &ListenAddress| {
+        let bound = AdminListener::bind(address).expect("a port");
+        let ListenAddress::Tcp(at) = bound.listener.address() else {
+            panic!("it is none of TCP");
+        };
+        let registry = driven.poll.registry();
+        let set = access([&unix, address]);
+        driven.admin.set(&set, vec![bound], registry).expect("room");
+        at
+    };
+    let connect = |at: std::net::SocketAddr, head: &[u8]| {
+        let mut client = std::net::TcpStream::connect(at).expect("it listens");
+        client.set_nonblocking(true).expect("an option");
+        client.write_all(head).expect("open");
+        client
+    };
+    // Handles events until this holds.
+    let until = |driven: &mut Driven, second, holds: &mut dyn FnMut(&Driven) -> bool| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !holds(driven) {
+            assert!(std::time::Instant::now() < deadline);
+            driven.run(at(second));
+        }
+    };
+    // The answer to a client, and whether its connection ends behind it.
+    let answer = |driven: &mut Driven, second, client: &mut std::net::TcpStream| {
+        let mut bytes = Vec::new();
+        until(driven, second, &mut |_| {
+            let _ = client.read_to_end(&mut bytes);
+            bytes.ends_with(b"ok")
+        });
+        let text = String::from_utf8(bytes).expect("text");
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        text.contains("Connection: close\r\n")
+    };
+    let live = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut idle = driven.connect();
+    idle.write_all(LIVE).expect("open");
+    driven.run(at(1));
+    read_until(&mut idle, "ok");
+    let first = set(&mut driven, &closing);
+    let mut slow = (0..12).map(|_| connect(first, b"GET")).collect::<Vec<_>>();
+    until(&mut driven, 1, &mut |driven| driven.connections() == 13);
+    let mut queued = [(); 3].map(|()| connect(first, live));
+    let second = set(&mut driven, &other);
+    let mut late = connect(second, live);
+    driven.run(at(2));
+    for waiting in queued.iter_mut().chain([&mut late]) {
+        assert!(waiting.read(&mut [0]).is_err(), "no answer yet");
+    }
+    assert_eq!(driven.connections(), 13);
+    // A client over TCP takes no place of a unix socket, which has some left.
+    assert!(!is_closed(&mut idle));
+    let mut command = driven.connect();
+    command.write_all(LIVE).expect("open");
+    driven.run(at(2));
+    read_until(&mut command, "ok");
+    drop(command);
+    // A connection that has its answer makes room for one that waits.
+    for (slow, waiting) in slow.iter_mut().zip(&mut queued[..2]) {
+        slow.write_all(&live[3..]).expect("open");
+        assert!(answer(&mut driven, 3, slow));
+        slow.shutdown(std::net::Shutdown::Both).expect("open");
+        assert!(answer(&mut driven, 3, waiting));
+        waiting.shutdown(std::net::Shutdown::Both).expect("open");
+    }
+    assert!(answer(&mut driven, 3, &mut queued[2]));
+    queued[2].shutdown(std::net::Shutdown::Both).expect("open");
+    assert!(!answer(&mut driven, 3, &mut late), "its listener stays");
+    let mut last = connect(second, b"GET");
+    until(&mut driven, 3, &mut |driven| driven.connections() == 13);
+    // A client that waits at a listener which closes gets the place of an idle one of another.
+    let mut further = connect(second, live);
+    let third = set(&mut driven, &closing);
+    assert!(answer(&mut driven, 4, &mut further));
+    until(&mut driven, 4, &mut |_| {
+        late.read(&mut [0]).is_ok_and(|read| read == 0)
+    });
+    assert!(!is_closed(&mut idle) && last.read(&mut [0]).is_err());
+    further.shutdown(std::net::Shutdown::Both).expect("open");
+    let listeners = |driven: &Driven| driven.admin.listeners.iter().flatten().count();
+    until(&mut driven, 5, &mut |driven| listeners(driven) == 2);
+    assert!(std::net::TcpStream::connect(second).is_err());
+    assert!(std::net::TcpStream::connect(third).is_ok());
+}
+
 /// Sockets that another process may keep are not closed, and what becomes of them is its choice.
 #[test]
 fn a_closing_listener_stays_open_while_it_is_offered() {
@@ -1098,6 +1197,71 @@ fn the_numbers_of_the_process_have_their_series() {
         "process_start_time_seconds",
     ];
     assert_eq!(found, expected.map(|name| (name, true)), "{text}");
+}
+
+#[test]
+fn the_state_has_the_process_its_listeners_and_certificates() {
+    let mut driven = Driven::new("state");
+    let shown = GatewayState {
+        facts: &|| {
+            let mut facts = facts();
+            facts.config.errors = Some("t.json:1:1: \"wrong\"".to_owned());
+            facts.certificates =
+                vec![("site.pem".to_owned(), UnixTime::from_millis(3 * 86_400_000))];
+            facts.listeners = vec![ListenerFacts {
+                serial: 1,
+                address: "127.0.0.1:5000".to_owned(),
+                open: crate::net::listener_counters::OpenConnections {
+                    active: 2,
+                    idle: 3,
+                    handshake: 4,
+                },
+                counters: crate::net::listener_counters::ListenerCounters {
+                    accepted: 9,
+                    failed_handshakes: 1,
+                    ..Default::default()
+                },
+            }];
+            facts
+        },
+        ..state(Progress::Running)
+    };
+    let head = "/state.json HTTP/1.1\r\nHost: a\r\nConnection: close";
+    let text = got(&mut driven, &shown, head);
+    let (_, body) = text.split_once("\r\n\r\n").expect("a body");
+    let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    let expect = |path: &str, value: serde_json::Value| {
+        assert_eq!(body.pointer(path), Some(&value), "{path}: {body}");
+    };
+    expect("/version", env!("CARGO_PKG_VERSION").into());
+    expect("/pid", std::process::id().into());
+    expect("/uptime", 1.into());
+    expect("/config/path", "t.json".into());
+    expect("/config/readAt", "1970-01-01T00:00:01Z".into());
+    expect("/config/lastError", "t.json:1:1: \"wrong\"".into());
+    expect("/loop/longestTurnMs", 7.into());
+    expect("/loop/turnsPerSecond", 0.5.into());
+    expect("/memory/bound", 5.into());
+    for counted in ["/memory/now", "/descriptors/used", "/descriptors/limit"] {
+        let number = body.pointer(counted).and_then(serde_json::Value::as_u64);
+        assert!(number.is_some_and(|number| number > 2), "{counted}: {body}");
+    }
+    for (column, number) in [
+        ("active", 2),
+        ("idle", 3),
+        ("handshake", 4),
+        ("accepted", 9),
+        ("failedHandshakes", 1),
+    ] {
+        expect(&format!("/listeners/0/{column}"), number.into());
+    }
+    expect("/listeners/0/listener", "127.0.0.1:5000".into());
+    expect("/certificates/0/name", "site.pem".into());
+    expect("/certificates/0/daysLeft", 2.into());
+    expect("/certificates/0/ends", "1970-01-04T00:00:00Z".into());
+    for list in ["services", "targets", "providers", "recent"] {
+        assert!(body[list].is_array(), "{list}: {body}");
+    }
 }
 
 #[test]
