@@ -267,7 +267,12 @@ class Crowd:
         words = ["h2load", "--h1", "-c", "10", "-n", "1000", "--rps", "20", url]
         while not self.leaving:
             child = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
-            told, _ = await child.communicate()
+            try:
+                told, _ = await asyncio.wait_for(child.communicate(), PATIENCE)
+            except TimeoutError:  # it waits for a connection that another process has closed
+                child.kill()
+                await child.wait()
+                told = b"it did not end"
             counts = re.search(rb"requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded", told)
             total, succeeded = (int(count) for count in counts.groups()) if counts else (1, 0)
             self.tally.loaded += total

@@ -34,6 +34,7 @@ class Gateway:
     """A program that is started with the configuration `one`."""
 
     title, suffix = None, None
+    read, reloads = 0, 0  # bytes of the log, and reloads that the program says it has done
 
     def __init__(self, upstreams, pair):
         self.upstreams, self.pair = upstreams, pair
@@ -57,6 +58,21 @@ class Gateway:
     def reload(self, name):
         self.write(name)
         self.ask()
+
+    def ask_until_done(self, ask, log):
+        """Reloads until the program says in its log that it has done so: it may forget what comes too early."""
+        with open(log, encoding="utf-8", errors="replace") as file:
+            for _ in range(20):
+                ask()
+                deadline = time.monotonic() + 0.2
+                while time.monotonic() < deadline:
+                    file.seek(self.read)
+                    lines = file.read()
+                    if self.reloaded in lines and lines.endswith("\n"):
+                        self.read += len(lines.encode())
+                        self.reloads += 1
+                        return
+                    time.sleep(0.005)
 
     def stderr(self):
         with open(self.file + ".err", encoding="utf-8", errors="replace") as file:
@@ -141,6 +157,7 @@ class Tollgate(Gateway):
         self.child.send_signal(signal.SIGHUP)
         lines = self.wait_for(READ, KEPT)
         must(READ in lines and KEPT not in lines, f"the reload failed: {lines}")
+        self.reloads += 1
 
     def rss_kb(self):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
@@ -157,7 +174,7 @@ class Tollgate(Gateway):
 
 
 class Nginx(Gateway):
-    title, suffix = "nginx", ".conf"
+    title, suffix, reloaded = "nginx", ".conf", ": start worker process "
     binary = shutil.which("nginx") or "/usr/sbin/nginx"
 
     @classmethod
@@ -204,13 +221,15 @@ http {{
 """
 
     def ask(self):
-        subprocess.run(self.command("-s", "reload"), stdin=subprocess.DEVNULL, stderr=self.said, check=True)
+        words = self.command("-s", "reload")
+        self.ask_until_done(lambda: subprocess.run(words, stdin=subprocess.DEVNULL, stderr=self.said, check=True), self.file + ".log")
 
 
 class HAProxy(Gateway):
     """HAProxy as master and worker. A reload passes the listeners' descriptors on."""
 
     title, suffix, more = "HAProxy", ".cfg", ""
+    reloaded = "Loading success."
     binary = shutil.which("haproxy") or "/usr/sbin/haproxy"
 
     def __init__(self, upstreams, pair):
@@ -253,7 +272,7 @@ backend sockets
 """
 
     def ask(self):
-        self.child.send_signal(signal.SIGUSR2)
+        self.ask_until_done(lambda: self.child.send_signal(signal.SIGUSR2), self.file + ".err")
 
 
 class HAProxyIdle(HAProxy):
@@ -309,7 +328,8 @@ https://:{self.tls_port} {{
 
     def ask(self):
         words = [self.binary, "reload", "--config", self.file, "--adapter", "caddyfile", "--address", f"127.0.0.1:{self.admin}"]
-        subprocess.run(words, stdin=subprocess.DEVNULL, stderr=self.said, stdout=subprocess.DEVNULL, env=self.environment(), check=False)
+        told = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=self.said, stdout=subprocess.DEVNULL, env=self.environment(), check=False)
+        self.reloads += told.returncode == 0
 
 
 PEERS = [Nginx, HAProxy, HAProxyIdle, Caddy]
