@@ -109,10 +109,10 @@ pub struct ChunkDecoder {
     state: State,
     /// Size of the chunk while it is parsed, then the rest of its data.
     left: u64,
-    digits: usize,
-    extension_bytes: usize,
-    trailer_bytes: usize,
-    trailers: usize,
+    digits: u16,
+    extension_bytes: u16,
+    trailer_bytes: u16,
+    trailers: u16,
 }
 
 impl Default for ChunkDecoder {
@@ -258,10 +258,26 @@ impl ChunkDecoder {
 }
 
 /// Counts one more byte of extensions or trailers, up to their bound.
-fn count(counter: &mut usize, bound: usize, past: ChunkError) -> Result<(), ChunkError> {
+fn count(counter: &mut u16, bound: usize, past: ChunkError) -> Result<(), ChunkError> {
     *counter = counter.saturating_add(1);
-    if *counter > bound { Err(past) } else { Ok(()) }
+    if usize::from(*counter) > bound {
+        Err(past)
+    } else {
+        Ok(())
+    }
 }
+
+const _: () = {
+    let most = u16::MAX as usize;
+    assert!(
+        CHUNK_EXTENSION_BYTES < most && TRAILER_BYTES < most,
+        "both are counted in 16 bits"
+    );
+    assert!(
+        CHUNK_SIZE_DIGITS < most && TRAILER_FIELDS < most,
+        "both are counted in 16 bits"
+    );
+};
 
 /// Writes the size line of an outgoing chunk: hex without leading zeros, CRLF.
 pub fn chunk_size_line(len: usize, line: &mut [u8; 18]) -> &[u8] {
