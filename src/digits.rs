@@ -23,8 +23,11 @@ pub const fn last(value: u64) -> u8 {
     b'0' | (value % 10) as u8
 }
 
+/// Digits of the longest number of 64 bits.
+pub const DECIMAL: usize = 20;
+
 /// Writes a number without leading zeros.
-pub fn write(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
+pub fn write(mut value: u64, digits: &mut [u8; DECIMAL]) -> &[u8] {
     let mut start = digits.len();
     for (at, digit) in digits.iter_mut().enumerate().rev() {
         *digit = last(value);

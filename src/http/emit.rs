@@ -14,6 +14,11 @@ pub enum Framing {
     Chunked,
 }
 
+impl Framing {
+    /// Most bytes of the line of a framing.
+    pub const BYTES: usize = b"Content-Length: \r\n".len() + digits::DECIMAL;
+}
+
 /// Error: the head did not fit into the buffer, which contains nothing of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadTooLarge;
@@ -93,7 +98,7 @@ impl<'b> HeadWriter<'b> {
         match framing {
             Framing::None => self.put(b"\r\n"),
             Framing::Length(length) => {
-                let mut text = [0; 20];
+                let mut text = [0; digits::DECIMAL];
                 let text = digits::write(length, &mut text);
                 self.put(b"Content-Length: ");
                 self.put(text);

@@ -52,6 +52,16 @@ pub struct Field<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Returns the number of lines.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Returns true without lines.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// Returns all lines, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let fields = *self;

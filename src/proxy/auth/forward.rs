@@ -7,7 +7,6 @@ use super::super::command::ListenerKind;
 use super::super::heads::{Content, RequestParts};
 use super::super::subrequest::SubResponse;
 use super::{Asking, AuthEnv, LookupResult};
-use crate::buffer::total;
 use crate::http::emit::Framing;
 use crate::limits::FORWARD_BODY_BYTES;
 use crate::observe::access::Outcome;
@@ -150,9 +149,9 @@ pub(super) fn forwarded_request(
         prefix_line: b"",
         lines: b"",
     };
-    let bound = total([parts.bound(request.head), request.head.len]);
-    let mut head = env.ctx.buffers.lend(bound);
     let uri = [request.target.path, request.target.query];
+    let bound = parts.subrequest_bound(request.head, &uri);
+    let mut head = env.ctx.buffers.lend(bound);
     let written = parts.write_subrequest(request.head, &uri, &mut head);
     let text = written.is_ok().then(|| head.filled().to_vec());
     env.ctx.buffers.give_back(&mut head);

@@ -43,6 +43,37 @@ const FORWARDED: NameSet = NameSet::of(&[
     Name::Forwarded,
 ]);
 
+// Text that the gateway writes; `bound` adds it up.
+const CRLF: usize = b"\r\n".len();
+const HOST: &[u8] = b"Host: ";
+const FORWARDED_FOR: &[u8] = b"X-Forwarded-For: ";
+const COMMA: &[u8] = b", ";
+/// The longer one of the two lines.
+const FORWARDED_HTTPS: &[u8] = b"X-Forwarded-Proto: https\r\n";
+const FORWARDED_HOST: &[u8] = b"X-Forwarded-Host: ";
+/// As long as the other one.
+const VIA: &[u8] = b"Via: 1.1 tollgate\r\n";
+const SUBJECT: &[u8] = b"X-Client-Subject: ";
+const MAX_FORWARDS: &[u8] = b"Max-Forwards: ";
+const UPGRADE: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
+const SUBREQUEST_METHOD: &[u8] = b"GET";
+const FORWARDED_METHOD: &[u8] = b"X-Forwarded-Method: ";
+const FORWARDED_URI: &[u8] = b"X-Forwarded-Uri: ";
+const ACCEPT: &[u8] = b"Accept: */*\r\n";
+const IDENTITY: &[u8] = b"Accept-Encoding: identity\r\n";
+
+/// Bytes that the gateway may add to every head, without the texts of the request and its service:
+/// the line of the address, whose name may also stand before a longer list of the peer's, three
+/// other lines, and the CRLF at the end.
+const ALWAYS: usize = HOST.len()
+    + FORWARDED_FOR.len()
+    + COMMA.len()
+    + digits::ADDRESS
+    + FORWARDED_HTTPS.len()
+    + FORWARDED_HOST.len()
+    + VIA.len()
+    + 4 * CRLF;
+
 /// Parts of a request head towards an upstream, besides the client's own head.
 pub(in crate::proxy) struct RequestParts<'a> {
     /// The rewritten path in two parts, then the query.
@@ -74,15 +105,52 @@ pub(in crate::proxy) struct RequestParts<'a> {
 }
 
 impl RequestParts<'_> {
-    /// The most bytes the head can take, given the client's.
+    /// The most bytes the head can take, given the client's. The buffer of the head is as large, and
+    /// most requests wait with it for their response: so what few heads have is only counted where
+    /// they have it.
+    #[inline(always)]
     pub(in crate::proxy) fn bound(&self, head: &RequestHead<'_>) -> usize {
-        let parts = self.target.into_iter();
-        let parts = parts.chain([self.host, self.prefix_line, self.lines, self.id.line]);
-        let parts = parts
-            .chain(self.asked_host)
-            .chain(self.subject)
-            .map(<[u8]>::len);
-        total(parts.chain([head.len, 384]))
+        let [path, rest, query] = self.target.map(<[u8]>::len);
+        let parts = [self.host, self.prefix_line, self.lines, self.id.line].map(<[u8]>::len);
+        let asked_host = self.asked_host.map_or(0, <[u8]>::len);
+        let mut bound = total([head.len, path, rest, query, asked_host, ALWAYS]);
+        bound = bound.saturating_add(total(parts));
+        if let Some(subject) = self.subject {
+            bound = total([bound, SUBJECT.len(), subject.len(), CRLF]);
+        }
+        if self.trusted {
+            // A line of the peer's may have no space behind its colon, and is written with one.
+            bound = bound.saturating_add(head.fields.len());
+        }
+        if self.websocket {
+            bound = bound.saturating_add(UPGRADE.len());
+        }
+        if self.max_forwards.is_some() {
+            bound = total([bound, MAX_FORWARDS.len(), digits::DECIMAL, CRLF]);
+        }
+        if self.framing != Framing::None {
+            bound = bound.saturating_add(Framing::BYTES);
+        }
+        bound
+    }
+
+    /// The most bytes of the head that [`write_subrequest`](Self::write_subrequest) writes with this
+    /// path and query.
+    pub(in crate::proxy) fn subrequest_bound(
+        &self,
+        head: &RequestHead<'_>,
+        uri: &[&[u8]],
+    ) -> usize {
+        let ours = [
+            SUBREQUEST_METHOD,
+            FORWARDED_METHOD,
+            FORWARDED_URI,
+            ACCEPT,
+            IDENTITY,
+        ];
+        let ours = total(ours.map(|text| text.len().saturating_add(CRLF)));
+        let uri = total(uri.iter().map(|part| part.len()));
+        total([self.bound(head), ours, head.method.len(), uri])
     }
 
     /// Writes the head.
@@ -94,7 +162,7 @@ impl RequestParts<'_> {
         // What depends on the target is in the first three lines, and only there: `retarget` relies
         // on it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
-        writer.field(b"Host: ", self.host);
+        writer.field(HOST, self.host);
         if !self.prefix_line.is_empty() {
             writer.lines(self.prefix_line);
         }
@@ -126,14 +194,14 @@ impl RequestParts<'_> {
         writer.lines(if http10 {
             b"Via: 1.0 tollgate\r\n"
         } else {
-            b"Via: 1.1 tollgate\r\n"
+            VIA
         });
         if let Some(left) = self.max_forwards {
-            writer.field_parts(b"Max-Forwards: ", &[digits::write(left, &mut [0; 20])]);
+            let mut text = [0; digits::DECIMAL];
+            writer.field_parts(MAX_FORWARDS, &[digits::write(left, &mut text)]);
         }
         if self.websocket {
-            writer.field(b"Connection: ", b"Upgrade");
-            writer.field(b"Upgrade: ", b"websocket");
+            writer.lines(UPGRADE);
         }
         writer.finish(self.framing)
     }
@@ -172,8 +240,8 @@ impl RequestParts<'_> {
         uri: &[&[u8]],
         out: &mut Buffer,
     ) -> Result<(), HeadTooLarge> {
-        let mut writer = HeadWriter::request(out, b"GET", &self.target);
-        writer.field(b"Host: ", self.host);
+        let mut writer = HeadWriter::request(out, SUBREQUEST_METHOD, &self.target);
+        writer.field(HOST, self.host);
         let nominated = self.connection.nominated();
         let is_dropped = |field: &Field<'_>| {
             nominated
@@ -188,8 +256,8 @@ impl RequestParts<'_> {
         let drops = drops.union(trace::dropped(&head.fields));
         head.fields
             .runs(drops, Some(is_dropped), |lines| writer.lines(lines));
-        writer.field(b"X-Forwarded-Method: ", head.method);
-        writer.field_parts(b"X-Forwarded-Uri: ", uri);
+        writer.field(FORWARDED_METHOD, head.method);
+        writer.field_parts(FORWARDED_URI, uri);
         self.write_forwarded(head, &mut writer);
         writer.lines(self.id.line);
         if !head
@@ -197,9 +265,9 @@ impl RequestParts<'_> {
             .iter()
             .any(|field| field.name.eq_ignore_ascii_case(b"Accept"))
         {
-            writer.field(b"Accept: ", b"*/*");
+            writer.lines(ACCEPT);
         }
-        writer.field(b"Accept-Encoding: ", b"identity");
+        writer.lines(IDENTITY);
         writer.finish(self.framing)
     }
 
@@ -213,33 +281,33 @@ impl RequestParts<'_> {
             while let Some(value) = chain.next() {
                 match address {
                     Some(address) if chain.peek().is_none() => {
-                        writer.field_parts(b"X-Forwarded-For: ", &[value, b", ", address]);
+                        writer.field_parts(FORWARDED_FOR, &[value, COMMA, address]);
                         appended = true;
                     }
-                    _ => writer.field(b"X-Forwarded-For: ", value),
+                    _ => writer.field(FORWARDED_FOR, value),
                 }
             }
             if let Some(address) = address.filter(|_| !appended) {
-                writer.field(b"X-Forwarded-For: ", address);
+                writer.field(FORWARDED_FOR, address);
             }
         } else if let Some(address) = address {
-            writer.field(b"X-Forwarded-For: ", address);
+            writer.field(FORWARDED_FOR, address);
         }
         if !(self.trusted && head.fields.says(Name::XForwardedProto)) {
             let secure = self.secure;
             writer.lines(if secure {
-                b"X-Forwarded-Proto: https\r\n"
+                FORWARDED_HTTPS
             } else {
                 b"X-Forwarded-Proto: http\r\n"
             });
         }
         if let Some(subject) = self.subject {
-            writer.field(b"X-Client-Subject: ", subject);
+            writer.field(SUBJECT, subject);
         }
         if let Some(host) = self.asked_host
             && !(self.trusted && head.fields.says(Name::XForwardedHost))
         {
-            writer.field(b"X-Forwarded-Host: ", host);
+            writer.field(FORWARDED_HOST, host);
         }
     }
 }
@@ -277,4 +345,83 @@ fn is_about_this_request(name: &[u8]) -> bool {
 /// upstream.
 fn is_clients_own(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"Authorization") || name.eq_ignore_ascii_case(b"Cookie")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::BufferPool;
+    use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
+
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes: 16_384,
+        request_line_bytes: 8_192,
+        fields: 100,
+    };
+
+    /// Returns the written head and the one about it, each with its bound.
+    fn written(head: &RequestHead<'_>, parts: &RequestParts<'_>) -> [(String, usize); 2] {
+        let uri: [&[u8]; 2] = [head.target, b"?a=b"];
+        let mut outs = [(); 2].map(|()| BufferPool::new().lend(20_000));
+        let [out, about] = &mut outs;
+        parts.write(head, out).expect("room");
+        parts.write_subrequest(head, &uri, about).expect("room");
+        let bounds = [parts.bound(head), parts.subrequest_bound(head, &uri)];
+        let texts = outs.map(|out| String::from_utf8_lossy(out.filled()).into_owned());
+        let [text, about] = texts;
+        let [bound, about_bound] = bounds;
+        [(text, bound), (about, about_bound)]
+    }
+
+    /// Heads that are all additions: nothing of the client's is dropped but what comes back longer.
+    #[test]
+    fn no_head_is_longer_than_its_bound() {
+        let longest = "2001:db8:1111:2222:3333:4444:5555:6666".parse().ok();
+        let few = "M /p HTTP/1.1\r\n\r\n".to_owned();
+        let lists = format!(
+            "GET /p HTTP/1.0\r\nVia:x\r\n{}\r\n",
+            "X-Forwarded-For:1\r\n".repeat(90)
+        );
+        let mut tightest = usize::MAX;
+        for (text, trusted, secure, websocket, framing) in [
+            (&few, false, true, false, Framing::None),
+            (&few, false, true, true, Framing::None),
+            (&few, true, true, false, Framing::Chunked),
+            (&few, true, false, true, Framing::Length(u64::MAX)),
+            (&lists, true, true, true, Framing::Length(u64::MAX)),
+            (&lists, false, true, false, Framing::None),
+        ] {
+            let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
+            let head = parse_request(text.as_bytes(), &mut scan, &mut table, &LIMITS);
+            let head = head.expect("a good head").expect("a whole head");
+            for extras in [None, Some(&b"CN=someone"[..])] {
+                let parts = RequestParts {
+                    target: [b"/base", b"/p", b"?q"],
+                    host: b"upstream.test",
+                    connection: &Connection::of(&head.fields),
+                    peer: longest,
+                    trusted,
+                    secure,
+                    subject: extras,
+                    asked_host: extras.map(|_| &b"asked.test"[..]),
+                    websocket,
+                    max_forwards: extras.map(|_| u64::MAX),
+                    framing,
+                    id: IdField {
+                        line: b"X-Id: 1\r\n",
+                        ..IdField::default()
+                    },
+                    gateway_headers: &["X-User".to_owned()],
+                    prefix_line: b"X-Forwarded-Prefix: /p\r\n",
+                    lines: b"X-User: 1\r\n",
+                };
+                for (text, bound) in written(&head, &parts) {
+                    let spare = bound.checked_sub(text.len());
+                    let spare = spare.unwrap_or_else(|| panic!("{bound} bytes for {text}"));
+                    tightest = tightest.min(spare);
+                }
+            }
+        }
+        assert!(tightest < 40, "the bound is {tightest} bytes too large");
+    }
 }
