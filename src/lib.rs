@@ -77,6 +77,7 @@ pub mod http;
 pub mod limits;
 pub mod net;
 pub mod observe;
+pub mod optional;
 pub mod pem;
 pub mod policy;
 pub mod prompt;

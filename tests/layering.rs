@@ -15,10 +15,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layer of each module. Modules of one layer do not import each other.
-const LAYERS: [(&str, u8); 31] = [
+const LAYERS: [(&str, u8); 32] = [
     ("time", 0),
     ("slab", 0),
     ("cost", 0),
+    ("optional", 0),
     ("bytes", 1),
     ("limits", 1),
     ("sort", 1),

@@ -338,10 +338,10 @@ mod tests {
                 Ok((next, quota)) => {
                     prop_assert!(left >= 1.0, "{left}");
                     prop_assert_eq!(quota.remaining(), left as u32 - 1);
-                    prop_assert!(quota.end > now && meter.count(Some(next), quota.end).is_ok());
+                    prop_assert!(quota.end() > now && meter.count(Some(next), quota.end()).is_ok());
                     prop_assert_eq!(
                         meter
-                            .count(Some(next), quota.end)
+                            .count(Some(next), quota.end())
                             .map(|(_, quota)| quota.remaining()),
                         meter.count(None, now).map(|(_, quota)| quota.remaining()),
                         "all requests are back at the end"

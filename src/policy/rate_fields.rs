@@ -7,6 +7,8 @@
 //! The gateway is a part of the service that clients see. Therefore its fields replace those that an
 //! upstream sends under the same names. Most clients read one value, and `X-RateLimit-*` is no list.
 
+use core::num::NonZeroU64;
+
 use crate::digits;
 use crate::limits::{RATE_LIMITS_MAX, RATE_REQUESTS_MAX};
 use crate::time::{Duration, Instant};
@@ -49,8 +51,9 @@ pub struct Quota {
     /// Number of requests, and above [`PLACE_SHIFT`] the place of the limit in its list. A limit
     /// that stands alone has place 0, and costs nothing for it.
     left: u32,
-    /// Time at which the client has all requests again: the end of a fixed window.
-    pub end: Instant,
+    /// Milliseconds at which the client has all requests again; the origin of time is stored as 1, so
+    /// that no quota takes no room.
+    end: NonZeroU64,
 }
 
 /// Bits of a number of requests.
@@ -63,8 +66,16 @@ impl Quota {
     pub const fn new(remaining: u32, end: Instant) -> Quota {
         Quota {
             left: remaining,
-            end,
+            end: match NonZeroU64::new(end.as_millis()) {
+                Some(end) => end,
+                None => NonZeroU64::MIN,
+            },
         }
+    }
+
+    /// Returns the time at which the client has all requests again: the end of a fixed window.
+    pub const fn end(self) -> Instant {
+        Instant::from_millis(self.end.get())
     }
 
     /// Returns the quota as that of the limit at this place of a list.
@@ -228,7 +239,7 @@ impl<'a> RateFields<'a> {
         if lines.form == RateHeaders::Off {
             return;
         }
-        let reset = self.quota.end.since(self.now).as_secs_ceil();
+        let reset = self.quota.end().since(self.now).as_secs_ceil();
         put(&lines.start);
         put(digits::write(self.quota.remaining().into(), &mut [0; 20]));
         put(lines.middle());

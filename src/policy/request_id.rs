@@ -51,8 +51,8 @@ pub struct IdShape {
     line: u16,
     /// Bytes in front of the value.
     value_at: u16,
-    /// Known names that the line replaces.
-    replaces: NameSet,
+    /// True for `X-Request-Id`, the one name that the parser knows.
+    is_known: bool,
 }
 
 /// Field line with an id, and the fields that it replaces.
@@ -146,14 +146,10 @@ impl IdShape {
         let Some(name) = name else {
             return IdShape::default();
         };
-        let kind = Name::of(name.as_bytes());
         IdShape {
             line: crate::buffer::total([value_at, value, 2]) as u16,
             value_at: value_at as u16,
-            replaces: match kind {
-                Name::XRequestId => NameSet::of(&[Name::XRequestId]),
-                _ => NameSet::EMPTY,
-            },
+            is_known: Name::of(name.as_bytes()) == Name::XRequestId,
         }
     }
 
@@ -191,13 +187,16 @@ impl IdShape {
     /// Returns the line as a field that replaces others.
     #[inline]
     pub fn field(self, line: &[u8]) -> IdField<'_> {
-        let is_known = self.replaces != NameSet::EMPTY;
-        IdField {
-            line,
-            replaces: self.replaces,
-            name: match is_known {
-                true => b"",
-                false => self.name(line).unwrap_or_default(),
+        match self.is_known {
+            true => IdField {
+                line,
+                replaces: NameSet::of(&[Name::XRequestId]),
+                name: b"",
+            },
+            false => IdField {
+                line,
+                replaces: NameSet::EMPTY,
+                name: self.name(line).unwrap_or_default(),
             },
         }
     }

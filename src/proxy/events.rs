@@ -1,7 +1,7 @@
 //! Events that the caller tells the engine: something happened, and when.
 
 use super::Proxy;
-use super::client::{ClientStep, Phase};
+use super::client::{ClientStep, Phase, Subject};
 use super::command::{Fault, ListenerKind, Side};
 use super::context::TimerKey;
 use super::deadlines::{due, end_turn};
@@ -73,7 +73,7 @@ impl Proxy {
     pub fn handle_secured(&mut self, id: ClientId, subject: Option<Box<[u8]>>, now: Instant) {
         self.ctx.now = now;
         if let Some(client) = self.clients.get_mut(id) {
-            client.subject = subject;
+            client.subject = subject.map(|subject| Box::new(Subject(subject)));
         }
         let span = self.ctx.rules.settings.timeouts.head;
         self.clients.arm(id, span, &mut self.ctx);

@@ -29,6 +29,7 @@ ONE = "user instructions a request, 1 connection"
 MALLOC = "calls of malloc a request, 64 connections"
 EMPTY = "private bytes without a connection"
 IDLE = "private bytes an idle connection, of 2,000"
+FLIGHT = "private bytes a request in flight, of 1,000"
 SECURE = "plain requests that a handshake with a client's certificate costs as much as"
 LONG = "such handshakes that a forged chain of 100 certificates costs as much as"
 KNOT = "such handshakes that a forged chain of 5 certificates of one name costs as much as"
@@ -117,6 +118,7 @@ def figures():
     empty, idle = counts.memory(2000)
     yield EMPTY, empty
     yield IDLE, idle
+    yield FLIGHT, counts.in_flight(1000)
 
 
 def budgets(binary):

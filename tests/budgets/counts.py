@@ -114,6 +114,25 @@ def memory(connections):
     return empty, (full - filled) / connections
 
 
+def in_flight(count):
+    """Returns private bytes of the gateway for each request that waits for its response, with both its connections. What the first
+    requests of a process leave behind is there before."""
+    load = Load(1)
+    for _ in range(DECISIONS):
+        load.exchange(load.clients)
+    time.sleep(1)
+    before = private_dirty(load.gateway.pid)
+    waiting = []
+    for _ in range(count):
+        load.connect()
+        waiting.append(load.clients[-1])
+    load.send(waiting, load.request, halting=False)
+    load.requested(count)
+    held = private_dirty(load.gateway.pid)
+    load.end()
+    return (held - before) / count
+
+
 def private_dirty(pid):
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
         return int(re.search(r"^Private_Dirty:\s+(\d+) kB$", file.read(), re.MULTILINE).group(1)) * 1024

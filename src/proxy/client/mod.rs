@@ -17,7 +17,7 @@ mod http1;
 mod idle;
 mod local_reply;
 
-pub(super) use self::connection::{Client, Phase, Place};
+pub(super) use self::connection::{Client, Phase, Place, Subject};
 pub(super) use self::http1::ClientStep;
 use self::idle::IdleClients;
 pub(super) use self::local_reply::{LocalReply, asks_for_head};

@@ -38,8 +38,8 @@ struct Decision {
     outcome: Outcome,
     /// Bytes of the id, of the method and of the target, which are cut where `text` ends.
     id: u8,
-    method: u32,
-    target: u32,
+    method: u16,
+    target: u16,
     /// Id, CRLF and the start of the request line.
     text: [u8; DECISION_TEXT_BYTES],
     service: Service,
@@ -188,7 +188,7 @@ impl Decision {
         let tries = self.tries.as_ref().map_or(&[][..], |tries| &tries.list);
         let numbers = tries.iter().map(|attempt| attempt.destination);
         let mut targets = Vec::new();
-        for number in numbers.chain(self.numbers.sent_to) {
+        for number in numbers.chain(self.numbers.sent_to.get()) {
             if !targets.iter().any(|(known, _)| *known == number)
                 && let Some(to) = rules.destination(number as usize)
             {

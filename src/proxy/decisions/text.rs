@@ -97,16 +97,16 @@ impl Decision {
     fn request(&self) -> String {
         let start = usize::from(self.id).saturating_add(2);
         let text = self.text.get(start..).unwrap_or_default();
-        let method = text.get(..self.method as usize).unwrap_or_default();
+        let method = text.get(..self.method.into()).unwrap_or_default();
         let after = text
             .get(method.len().saturating_add(1)..)
             .unwrap_or_default();
-        let length = self.target as usize;
+        let length = usize::from(self.target);
         let (target, cut) = match after.get(..length) {
             Some(target) => (target, ""),
             None => (after, ".."),
         };
-        if method.len() < self.method as usize {
+        if method.len() < usize::from(self.method) {
             return "left out, because the id is long; the access log has it".to_owned();
         }
         if method.is_empty() || length == 0 {
@@ -141,7 +141,7 @@ impl Decision {
         let Some(quota) = self.numbers.quota else {
             return "not counted".to_owned();
         };
-        let seconds_left = quota.end.since(self.numbers.started).as_secs_ceil();
+        let seconds_left = quota.end().since(self.numbers.started).as_secs_ceil();
         let left = quota.remaining();
         let Some(limit) = limit else {
             return format!("{left} left; the window ends {seconds_left} s later");
@@ -214,7 +214,7 @@ impl Decision {
     /// Writes where the response came from.
     fn write_upstream(&self, proxy: &Proxy, out: &mut String) {
         let numbers = &self.numbers;
-        let (Some(number), Some(status)) = (numbers.sent_to, numbers.upstream_status) else {
+        let (Some(number), Some(status)) = (numbers.sent_to.get(), numbers.upstream_status) else {
             return;
         };
         let mut text = self.target(number).to_owned();
@@ -223,8 +223,8 @@ impl Decision {
             .and_then(|id| proxy.upstreams.address_at(id));
         write_address(address, &mut text);
         let connection = if numbers.reused { "kept" } else { "new" };
-        let sent = numbers.went_up.unwrap_or(0);
-        let after = numbers.upstream_millis.unwrap_or(0);
+        let sent = numbers.went_up.get().unwrap_or(0);
+        let after = numbers.upstream_millis.get().unwrap_or(0);
         let _ = write!(
             text,
             ", sent after {sent} ms on a {connection} connection: {status} after {after} ms"

@@ -21,6 +21,7 @@ use super::traits::{Persistence, Sharing, Traits, WaitsFor};
 use super::{ExchangeStep, Response, Upload};
 use crate::buffer::total;
 use crate::observe::access::Outcome;
+use crate::optional::OptionalU32;
 use crate::upstream::group::Member;
 
 /// Failed attempt of an exchange, and its reason.
@@ -286,7 +287,7 @@ impl Relay<'_> {
         self.upstreams
             .choose_among(rules, client, self.ctx, |member: &Member<_>| {
                 let is_allowed = may_retry || is_failover && member.destination == from;
-                is_allowed && !attempts.tried.contains(&member.endpoint)
+                is_allowed && !attempts.was_tried(member.endpoint)
             })
             .ok()
     }
@@ -295,7 +296,7 @@ impl Relay<'_> {
     pub(super) fn readdress(&mut self, selection: Selection, outbox: &mut Outbox) -> bool {
         let destination = selection.destination as u32;
         let from = core::mem::replace(&mut self.exchange.attempts.destination, destination);
-        self.exchange.log_entry.numbers.sent_to = Some(destination);
+        self.exchange.log_entry.numbers.sent_to = OptionalU32::some(destination);
         if from == destination {
             return true;
         }

@@ -31,8 +31,8 @@ impl AccessLogEntry {
             self.details.scheme = forward::scheme(&head.fields);
         }
         self.details.names_html = names_html(&head.fields);
-        self.details.host = self.keep(host) as u16;
-        self.details.trace = self.keep(trace) as u16;
+        self.details.host = self.keep(host);
+        self.details.trace = self.keep(trace);
     }
 
     /// Returns true if the client asks for HTML, where error pages are configured.
@@ -45,11 +45,11 @@ impl AccessLogEntry {
     #[cold]
     pub(in crate::proxy) fn note_grant(&mut self, grant: &Grant) {
         if self.details.subject == 0 && self.details.consumer == 0 {
-            self.details.subject = self.keep(grant.subject().as_bytes()) as u16;
+            self.details.subject = self.keep(grant.subject().as_bytes());
             let consumer = grant.consumer().unwrap_or_default();
             if consumer.len() <= HEADER_VARIABLE_BYTES {
                 self.text.reserve_exact(consumer.len());
-                self.details.consumer = self.keep(consumer.as_bytes()) as u16;
+                self.details.consumer = self.keep(consumer.as_bytes());
             }
         }
     }
@@ -64,15 +64,12 @@ impl AccessLogEntry {
             scheme: forwarded,
             names_html: _,
         } = self.details;
-        let texts = [
-            self.line,
-            self.user.unwrap_or(0),
-            self.referer.unwrap_or(0),
-            self.user_agent.unwrap_or(0),
-        ];
-        let (_, rest) = split(self.parts_of_text().1, texts.iter().sum());
+        let fields = [self.user, self.referer, self.user_agent];
+        let fields = fields.map(|length| length.get().unwrap_or(0));
+        let before = fields.into_iter().chain([self.line]).map(usize::from);
+        let (_, rest) = split(self.parts_of_text().1, total(before));
         let (host, rest) = split(rest, host.into());
-        let (_, rest) = split(rest, u32::from(trace).saturating_add(subject.into()));
+        let (_, rest) = split(rest, total([trace, subject].map(usize::from)));
         Facts {
             client: self.numbers.client,
             host,

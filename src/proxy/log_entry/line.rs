@@ -2,6 +2,7 @@
 
 use super::{AccessLogEntry, split};
 use crate::observe::access::{AccessRecord, Outcome};
+use crate::optional::OptionalU16;
 use crate::proxy::reason::of_outcome;
 use crate::time::{Duration, Instant, UnixTime};
 
@@ -17,10 +18,13 @@ impl AccessLogEntry {
         now: Instant,
         wall: UnixTime,
     ) -> AccessRecord<'a> {
-        let (line, rest) = split(self.parts_of_text().1, self.line);
-        let (user, rest) = split(rest, self.user.unwrap_or(0));
-        let (referer, rest) = split(rest, self.referer.unwrap_or(0));
-        let (user_agent, rest) = split(rest, self.user_agent.unwrap_or(0));
+        let [user_bytes, referer_bytes, user_agent_bytes] =
+            [self.user, self.referer, self.user_agent].map(OptionalU16::get);
+        let bytes = |length: Option<u16>| length.unwrap_or(0).into();
+        let (line, rest) = split(self.parts_of_text().1, self.line.into());
+        let (user, rest) = split(rest, bytes(user_bytes));
+        let (referer, rest) = split(rest, bytes(referer_bytes));
+        let (user_agent, rest) = split(rest, bytes(user_agent_bytes));
         let (host, rest) = split(rest, self.details.host.into());
         let (trace, rest) = split(rest, self.details.trace.into());
         let (subject, rest) = split(rest, self.details.subject.into());
@@ -34,8 +38,7 @@ impl AccessLogEntry {
         AccessRecord {
             client: self.numbers.client,
             id: self.id(),
-            user: self
-                .user
+            user: user_bytes
                 .filter(|_| !in_parts || self.may_name_user())
                 .map(|_| user),
             subject: some(subject).or(some(consumer)),
@@ -58,11 +61,12 @@ impl AccessLogEntry {
             upstream_time: self
                 .numbers
                 .upstream_millis
+                .get()
                 .map(|millis| Duration::from_millis(millis.into())),
             reused: self.numbers.reused,
             retries: self.numbers.retries,
-            referer: self.referer.map(|_| referer),
-            user_agent: self.user_agent.map(|_| user_agent),
+            referer: referer_bytes.map(|_| referer),
+            user_agent: user_agent_bytes.map(|_| user_agent),
             outcome,
             reason: match &self.reason {
                 Some(reason) => Some(reason.as_str()),

@@ -21,6 +21,7 @@ use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
 use crate::observe::access::{Entrance, Outcome};
 use crate::observe::basic_user::basic_user;
 use crate::observe::metrics::counters::Ended;
+use crate::optional::{OptionalU16, OptionalU32};
 use crate::policy::forward::Scheme;
 use crate::policy::rate_fields::Quota;
 use crate::policy::request_id::{IdField, IdShape, RequestIds};
@@ -35,12 +36,12 @@ pub(super) struct AccessLogEntry {
     text: Vec<u8>,
     /// Layout of the first of them.
     id: IdShape,
-    line: u32,
-    method: u32,
-    target: u32,
-    user: Option<u32>,
-    referer: Option<u32>,
-    user_agent: Option<u32>,
+    line: u16,
+    method: u16,
+    target: u16,
+    user: OptionalU16,
+    referer: OptionalU16,
+    user_agent: OptionalU16,
     details: Details,
     pub(super) numbers: Numbers,
     /// Rules of the service that the request has a route to: those of the edition that the request
@@ -65,11 +66,11 @@ pub(super) struct Numbers {
     /// Requests that the client has left behind this one.
     pub(super) quota: Option<Quota>,
     /// Number of the destination that the request went to last.
-    pub(super) sent_to: Option<u32>,
+    pub(super) sent_to: OptionalU32,
     pub(super) upstream_status: Option<u16>,
     /// Milliseconds from the start until the request went up last, at most 49 days.
-    pub(super) went_up: Option<u32>,
-    pub(super) upstream_millis: Option<u32>,
+    pub(super) went_up: OptionalU32,
+    pub(super) upstream_millis: OptionalU32,
     pub(super) reused: bool,
     pub(super) retries: u32,
     pub(super) verdict: Verdict,
@@ -152,7 +153,7 @@ impl AccessLogEntry {
     /// Returns the field line with the id, and the rest of the text.
     #[inline]
     fn parts_of_text(&self) -> (&[u8], &[u8]) {
-        split(&self.text, self.id.bytes() as u32)
+        split(&self.text, self.id.bytes())
     }
 
     /// Keeps what a line may show of the head.
@@ -168,37 +169,41 @@ impl AccessLogEntry {
             self.text.reserve_exact(needed);
         }
         self.note_line(head.line);
-        self.method = (head.method.len() as u32).min(self.line);
-        self.target =
-            (head.target.len() as u32).min(self.line.saturating_sub(self.method).saturating_sub(1));
+        let cut = |bytes: &[u8], most: u16| bytes.len().min(most.into()) as u16;
+        self.method = cut(head.method, self.line);
+        self.target = cut(
+            head.target,
+            self.line.saturating_sub(self.method).saturating_sub(1),
+        );
         if let Some(credentials) = credentials {
             let before = self.text.len();
             if basic_user(credentials, &mut self.text) {
                 self.text
                     .truncate(before.saturating_add(ACCESS_FIELD_BYTES));
-                self.user = Some(self.text.len().saturating_sub(before) as u32);
+                let bytes = self.text.len().saturating_sub(before);
+                self.user = OptionalU16::some(bytes as u16);
             } else {
                 self.text.truncate(before);
             }
         }
-        self.referer = referer.map(|value| self.keep(value));
-        self.user_agent = user_agent.map(|value| self.keep(value));
+        self.referer = self.keep_if_any(referer);
+        self.user_agent = self.keep_if_any(user_agent);
     }
 
     /// Notes that the request goes to an upstream, on a `reused` connection or a fresh one.
     pub(super) fn goes_up(&mut self, reused: bool, now: Instant) {
         self.numbers.reused = reused;
-        self.numbers.went_up = Some(self.millis_since_start(now));
+        self.numbers.went_up = OptionalU32::some(self.millis_since_start(now));
     }
 
     /// The final head of the upstream, or its 101, has come.
     pub(super) fn is_answered(&mut self, status: u16, now: Instant) {
         self.numbers.status = Some(status);
         self.numbers.upstream_status = Some(status);
-        self.numbers.upstream_millis = self
-            .numbers
-            .went_up
-            .map(|at| self.millis_since_start(now).saturating_sub(at));
+        if let Some(at) = self.numbers.went_up.get() {
+            let millis = self.millis_since_start(now).saturating_sub(at);
+            self.numbers.upstream_millis = OptionalU32::some(millis);
+        }
     }
 
     /// Returns true if the name in Basic credentials may stand in a JSON line: a provider accepted
@@ -215,7 +220,7 @@ impl AccessLogEntry {
         let destination = self
             .service
             .as_ref()?
-            .destination(self.numbers.sent_to? as usize)?;
+            .destination(self.numbers.sent_to.get()? as usize)?;
         Some(&destination.target)
     }
 
@@ -226,7 +231,7 @@ impl AccessLogEntry {
             status: self.numbers.status,
             outcome,
             millis: now.since(self.numbers.started).as_millis(),
-            upstream_millis: self.numbers.upstream_millis,
+            upstream_millis: self.numbers.upstream_millis.get(),
             request_bytes: self.numbers.bytes_in,
             response_bytes: self.numbers.bytes_out,
             retries: self.numbers.retries,
@@ -242,7 +247,7 @@ impl AccessLogEntry {
 
     /// Returns the bytes of the id, of the method and of the target.
     #[inline(always)]
-    pub(super) fn lengths(&self) -> (usize, u32, u32) {
+    pub(super) fn lengths(&self) -> (usize, u16, u16) {
         (self.id.value_bytes(), self.method, self.target)
     }
 
@@ -255,7 +260,7 @@ impl AccessLogEntry {
         now: Instant,
     ) {
         let at = self.millis_since_start(now);
-        let destination = self.numbers.sent_to.unwrap_or(0);
+        let destination = self.numbers.sent_to.get().unwrap_or(0);
         let tries = self.tries.get_or_insert_default();
         tries.note(at, destination, address, failure);
     }
@@ -284,8 +289,8 @@ impl AccessLogEntry {
             .next()
             .unwrap_or_default();
         self.note_line(line.get(..most).unwrap_or(line));
-        let (_, kept) = split(&self.text, self.id.bytes() as u32);
-        let (kept, _) = split(kept, self.line);
+        let (_, kept) = split(&self.text, self.id.bytes());
+        let (kept, _) = split(kept, self.line.into());
         // What ends with a space was not cut.
         let mut parts = kept.split(|&byte| byte == b' ');
         let (Some(method), Some(target)) = (parts.next(), parts.next()) else {
@@ -294,9 +299,9 @@ impl AccessLogEntry {
         if method.is_empty() || !method.iter().all(|&byte| is_tchar(byte)) {
             return;
         }
-        self.method = method.len() as u32;
+        self.method = method.len() as u16;
         if parts.next().is_some() && target.iter().all(u8::is_ascii_graphic) {
-            self.target = target.len() as u32;
+            self.target = target.len() as u16;
         }
     }
 
@@ -307,11 +312,11 @@ impl AccessLogEntry {
 
     /// The method and the target, each empty where it is not known.
     pub(super) fn method_and_path(&self) -> (&[u8], &[u8]) {
-        let (line, _) = split(self.parts_of_text().1, self.line);
-        let (method, after) = split(line, self.method);
+        let (line, _) = split(self.parts_of_text().1, self.line.into());
+        let (method, after) = split(line, self.method.into());
         (
             method,
-            split(after.get(1..).unwrap_or_default(), self.target).0,
+            split(after.get(1..).unwrap_or_default(), self.target.into()).0,
         )
     }
 
@@ -327,7 +332,7 @@ impl AccessLogEntry {
     fn parts(&self) -> (&[u8], &[u8], &[u8]) {
         let (method, path) = self.method_and_path();
         // Behind a whole method and a whole target, and whole itself.
-        let (line, _) = split(self.parts_of_text().1, self.line);
+        let (line, _) = split(self.parts_of_text().1, self.line.into());
         let behind = line
             .get(total([method.len(), 1, path.len(), 1])..)
             .unwrap_or_default();
@@ -342,15 +347,27 @@ impl AccessLogEntry {
 
     /// Keeps at most [`ACCESS_FIELD_BYTES`] of a text. Returns how many bytes that is.
     #[inline(always)]
-    fn keep(&mut self, bytes: &[u8]) -> u32 {
+    fn keep(&mut self, bytes: &[u8]) -> u16 {
         let bytes = bytes.get(..ACCESS_FIELD_BYTES).unwrap_or(bytes);
         self.text.extend_from_slice(bytes);
-        bytes.len() as u32
+        bytes.len() as u16
+    }
+
+    #[inline(always)]
+    fn keep_if_any(&mut self, bytes: Option<&[u8]>) -> OptionalU16 {
+        bytes.map_or(OptionalU16::NONE, |bytes| {
+            OptionalU16::some(self.keep(bytes))
+        })
     }
 }
 
-fn split(bytes: &[u8], at: u32) -> (&[u8], &[u8]) {
-    bytes.split_at_checked(at as usize).unwrap_or((bytes, &[]))
+const _: () = assert!(
+    ACCESS_FIELD_BYTES < u16::MAX as usize,
+    "lengths have 16 bits"
+);
+
+fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(at).unwrap_or((bytes, &[]))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ use super::step::Step;
 pub use super::stores::memory::stores;
 use super::subrequest::memory::buffers_of_subrequest;
 pub use super::subrequest::memory::state_of_subrequest;
-use super::upstream::{Endpoint, HealthNotes, ServiceState, TargetState, Upstream};
+use super::upstream::{Attempts, Endpoint, HealthNotes, ServiceState, TargetState, Upstream};
 use crate::buffer::total;
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
@@ -106,9 +106,9 @@ fn tried(settings: &Settings) -> usize {
             0
         }
     });
-    most.max()
-        .filter(|most| *most > 0)
-        .map_or(0, |most| grown(most, size_of::<EndpointId>()))
+    most.max().filter(|most| *most > 0).map_or(0, |most| {
+        total([Attempts::TRIED_BYTES, grown(most, size_of::<EndpointId>())])
+    })
 }
 
 /// Questions of the gateway's own that may be under way at once: the checks of all endpoints, up to

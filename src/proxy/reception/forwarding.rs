@@ -25,6 +25,7 @@ use crate::http::framing::{RequestBody, wants_websocket};
 use crate::http::head::{RequestHead, Version};
 use crate::http::persistence::authenticates_connection;
 use crate::http::target::is_authority;
+use crate::optional::OptionalU32;
 use crate::policy::admission::{Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
 use crate::policy::edits::Facts;
@@ -80,7 +81,7 @@ impl Reception<'_> {
                 return self.reply(reply, entry, origin(request.head));
             }
         };
-        entry.numbers.sent_to = Some(selection.destination as u32);
+        entry.numbers.sent_to = OptionalU32::some(selection.destination as u32);
         let is_websocket = wants_websocket(request.head, &request.body);
         let headers = rules.dropped(grants.by_authorization);
         let destination = selection.destination;
@@ -125,10 +126,7 @@ impl Reception<'_> {
             client: self.id,
             log_entry,
             rules,
-            attempts: Attempts {
-                destination: selection.destination as u32,
-                ..Attempts::default()
-            },
+            attempts: Attempts::at(selection.destination as u32),
             upload,
             pace: None,
             response: Response::Awaited,
@@ -260,7 +258,7 @@ impl UpstreamHead<'_> {
             peer: client.peer.ip(),
             trusted,
             secure: client.listener == ListenerKind::Secure,
-            subject: client.subject.as_deref(),
+            subject: client.subject.as_ref().map(|subject| &*subject.0),
             asked_host,
             websocket: self.is_websocket,
             max_forwards: self.route.max_forwards,

@@ -29,9 +29,13 @@ pub(in crate::proxy) struct Attempts {
     pub(in crate::proxy) retried_same_endpoint: bool,
     /// Name of the endpoint that the client's cookie has; `None` without one.
     pub(in crate::proxy) sticky: Option<u64>,
-    /// Endpoints where the request failed.
-    pub(in crate::proxy) tried: Vec<EndpointId>,
+    /// Endpoints where the request failed. In a box, which nearly no request has.
+    tried: Option<Box<Tried>>,
 }
+
+/// Endpoints where a request failed.
+#[derive(Default)]
+struct Tried(Vec<EndpointId>);
 
 /// The attempts of a request of the gateway's own.
 pub(in crate::proxy) struct Dialing {
@@ -87,15 +91,36 @@ pub(in crate::proxy) enum Unchosen {
 }
 
 impl Attempts {
+    /// Bytes of the list of endpoints where a request failed, beside its elements.
+    pub(in crate::proxy) const TRIED_BYTES: usize = size_of::<Tried>();
+
+    /// Creates the attempts of a request whose head is written for this destination.
+    pub(in crate::proxy) fn at(destination: u32) -> Attempts {
+        Attempts {
+            destination,
+            ..Attempts::default()
+        }
+    }
+
     /// Returns the id of the connection.
     pub(in crate::proxy) fn upstream_id(&self) -> Option<UpstreamId> {
         self.upstream.map(|upstream| upstream.id)
     }
 
+    /// Returns the endpoints where the request failed.
+    pub(super) fn tried(&self) -> &[EndpointId] {
+        self.tried.as_ref().map_or(&[], |tried| &tried.0)
+    }
+
+    /// Returns whether the request failed at an endpoint.
+    pub(in crate::proxy) fn was_tried(&self, endpoint: EndpointId) -> bool {
+        self.tried().contains(&endpoint)
+    }
+
     /// Notes that the request does not go to an endpoint again.
     pub(super) fn note_tried(&mut self, endpoint: EndpointId) {
-        if !self.tried.contains(&endpoint) {
-            self.tried.push(endpoint);
+        if !self.was_tried(endpoint) {
+            self.tried.get_or_insert_default().0.push(endpoint);
         }
     }
 }

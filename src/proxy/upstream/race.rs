@@ -134,8 +134,7 @@ impl Upstreams {
             return None;
         };
         let (rules, from) = (*rules, attempts.destination as usize);
-        let mut out = core::mem::take(&mut attempts.tried);
-        let known = out.len();
+        let mut out = attempts.tried().to_vec();
         let racing = self.contenders(leader).iter().chain([&leader]);
         out.extend(racing.filter_map(|up| self.connections.get(*up)?.endpoint));
         let of_other_family = self.endpoints_of_other_family(leader);
@@ -147,8 +146,6 @@ impl Upstreams {
             })
         };
         let selection = pick(self, true).or_else(|_| pick(self, false));
-        out.truncate(known);
-        attempts.tried = out;
         let selection = selection.ok()?;
         Some(Next {
             address: self.selected_address(selection)?,
