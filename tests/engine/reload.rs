@@ -169,6 +169,37 @@ fn no_retry_goes_to_a_target_that_is_gone_or_new() {
     assert_eq!(dialed(&world), 3 - first);
 }
 
+/// The number of a target that is gone becomes that of a new one when no request of the edition
+/// before is left.
+#[test]
+fn requests_go_to_the_targets_of_the_file_alone() {
+    let two = |hosts: [u8; 2]| {
+        let urls = hosts
+            .map(|host| format!("\"http://10.0.0.{host}/auth\""))
+            .join(",");
+        format!(r#"{{ "route": "/auth", "targets": [{urls}] }}"#)
+    };
+    let mut world = World::with(&config("", &two([1, 2])));
+    let client = world.connect();
+    for hosts in [[1, 2], [1, 3], [4, 3], [5, 6]] {
+        world.reload(&config("", &two(hosts)));
+        let mut places = [(); 4].map(|()| {
+            let answer = "HTTP/1.1 204 No Content\r\nDate: x\r\nConnection: close\r\n\r\n";
+            world.send(client, get("/auth/1"));
+            let place = dialed(&world);
+            let origin = world.accept();
+            world.reply(origin, answer);
+            world.expect_status(client, 204);
+            place
+        });
+        places.sort_unstable();
+        let [first, second] = hosts.map(|host| [host; 2]);
+        let mut wanted = [first, second].concat();
+        wanted.sort_unstable();
+        assert_eq!(places[..], wanted, "targets {hosts:?}");
+    }
+}
+
 #[test]
 fn a_retry_goes_to_a_target_that_stayed() {
     let two = |hosts: [u8; 2], keys: &str| {
