@@ -42,6 +42,8 @@ pub fn write(mut value: u64, digits: &mut [u8; DECIMAL]) -> &[u8] {
 
 /// Bytes of the longest address as text: IPv6 with an IPv4 address at its end.
 pub const ADDRESS: usize = 45;
+/// Bytes of the longest IPv4 address as text.
+pub const ADDRESS_V4: usize = 15;
 
 /// Writes an address as text.
 pub fn address(address: IpAddr, text: &mut [u8; ADDRESS]) -> &[u8] {

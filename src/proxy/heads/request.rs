@@ -68,7 +68,6 @@ const IDENTITY: &[u8] = b"Accept-Encoding: identity\r\n";
 const ALWAYS: usize = HOST.len()
     + FORWARDED_FOR.len()
     + COMMA.len()
-    + digits::ADDRESS
     + FORWARDED_HTTPS.len()
     + FORWARDED_HOST.len()
     + VIA.len()
@@ -113,7 +112,11 @@ impl RequestParts<'_> {
         let [path, rest, query] = self.target.map(<[u8]>::len);
         let parts = [self.host, self.prefix_line, self.lines, self.id.line].map(<[u8]>::len);
         let asked_host = self.asked_host.map_or(0, <[u8]>::len);
-        let mut bound = total([head.len, path, rest, query, asked_host, ALWAYS]);
+        let address = match self.peer {
+            Some(IpAddr::V4(_)) => digits::ADDRESS_V4,
+            _ => digits::ADDRESS,
+        };
+        let mut bound = total([head.len, path, rest, query, asked_host, address, ALWAYS]);
         bound = bound.saturating_add(total(parts));
         if let Some(subject) = self.subject {
             bound = total([bound, SUBJECT.len(), subject.len(), CRLF]);
@@ -376,7 +379,8 @@ mod tests {
     /// Heads that are all additions: nothing of the client's is dropped but what comes back longer.
     #[test]
     fn no_head_is_longer_than_its_bound() {
-        let longest = "2001:db8:1111:2222:3333:4444:5555:6666".parse().ok();
+        let v6 = "2001:db8:1111:2222:3333:4444:5555:6666".parse().ok();
+        let v4 = "255.255.255.255".parse().ok();
         let few = "M /p HTTP/1.1\r\n\r\n".to_owned();
         let lists = format!(
             "GET /p HTTP/1.0\r\nVia:x\r\n{}\r\n",
@@ -394,12 +398,12 @@ mod tests {
             let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
             let head = parse_request(text.as_bytes(), &mut scan, &mut table, &LIMITS);
             let head = head.expect("a good head").expect("a whole head");
-            for extras in [None, Some(&b"CN=someone"[..])] {
+            for (extras, peer) in [(None, v6), (Some(&b"CN=someone"[..]), v6), (None, v4)] {
                 let parts = RequestParts {
                     target: [b"/base", b"/p", b"?q"],
                     host: b"upstream.test",
                     connection: &Connection::of(&head.fields),
-                    peer: longest,
+                    peer,
                     trusted,
                     secure,
                     subject: extras,
