@@ -95,8 +95,13 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, HeaderFault> {
 /// Returns true if `bytes` begin with a header. Half a signature, and the first word alone, are not
 /// enough: they may begin something else.
 pub(super) fn is_shown_by(bytes: &[u8]) -> bool {
-    let words: &[&[u8]] = &[SIGNATURE, b"PROXY TCP", b"PROXY UNKNOWN"];
-    words.iter().any(|word| bytes.starts_with(word))
+    first_word(bytes).is_some()
+}
+
+/// Returns the bytes by which a header is told at the front of `bytes`; `None`: there is none.
+pub fn first_word(bytes: &[u8]) -> Option<&'static [u8]> {
+    const WORDS: [&[u8]; 3] = [SIGNATURE, b"PROXY TCP", b"PROXY UNKNOWN"];
+    WORDS.into_iter().find(|word| bytes.starts_with(word))
 }
 
 fn version_1(bytes: &[u8]) -> Result<Option<(Announced, usize)>, HeaderFault> {

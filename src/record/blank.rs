@@ -2,13 +2,14 @@
 //! that a parser takes the same way through them.
 //!
 //! A closed list stays: methods, paths, versions and statuses; names of known fields; the framing
-//! of chunks; and of few fields the words that the gateway acts upon. Every other byte of a value,
-//! of a query or of content is replaced.
+//! of chunks; the start of a PROXY header, of which a client is told; and of few fields the words
+//! that the gateway acts upon. Every other byte of a value, of a query or of content is replaced.
 
 use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep};
 use crate::http::field::{Name, is_tchar};
 use crate::http::framing::{RequestBody, ResponseBody, request_body, response_body};
 use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request, parse_response};
+use crate::http::proxy_header::first_word;
 use crate::http::target::authority;
 
 const LIMITS: HeadLimits = HeadLimits {
@@ -79,6 +80,10 @@ const NUMBERS: [&str; 4] = [
 /// Blanks the bytes that a client sent. Returns true if every byte behind them is one of content
 /// whose value nobody looks at.
 pub(super) fn request(bytes: &mut [u8]) -> bool {
+    if let Some(word) = first_word(bytes) {
+        blank(bytes.split_at_mut(word.len()).1);
+        return false;
+    }
     let head = head_end(bytes);
     let (head, rest) = bytes.split_at_mut(head);
     let is_other = has_two_hosts(head);

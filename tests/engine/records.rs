@@ -73,6 +73,36 @@ fn malformed_heads_are_refused_again() {
     }
 }
 
+/// A client that is told of its PROXY header is told so in the replay, which has no address of the header.
+#[test]
+fn a_header_of_the_proxy_protocol_is_answered_again() {
+    let get = "GET /open HTTP/1.1\r\nHost: a\r\n\r\n";
+    let first = format!("PROXY TCP4 198.51.100.9 198.51.100.8 1 2\r\n{get}");
+    let second = format!("\r\n\r\n\0\r\nQUIT\n!\x11\0\x0cSECRETSECRET{get}");
+    for head in [first, second] {
+        let mut world = World::with(&config());
+        let client = world.connect();
+        world.send(client, &head);
+        let reply = world.expect_status(client, 400);
+        assert!(reply.contains("A PROXY header was sent"), "{reply}");
+        let record = text(&world.recordings.remove(0));
+        let replayed = replay(&record).expect("a record");
+        let told = format!(
+            "tollgate sends the client {} bytes: HTTP/1.1 400",
+            reply.len()
+        );
+        assert!(
+            replayed.is_same && replayed.text.contains(&told),
+            "{record}{}",
+            replayed.text
+        );
+        assert!(
+            !record.contains("198.51") && !record.contains("SECRET"),
+            "{record}"
+        );
+    }
+}
+
 /// Sends a request, and the start of a response.
 fn respond(world: &mut World, response: &str) -> (Client, Origin) {
     let client = world.connect();
