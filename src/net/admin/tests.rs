@@ -1211,12 +1211,12 @@ fn the_state_has_the_process_its_listeners_and_certificates() {
             facts.listeners = vec![ListenerFacts {
                 serial: 1,
                 address: "127.0.0.1:5000".to_owned(),
-                open: crate::net::listener_counters::OpenConnections {
+                open: OpenConnections {
                     active: 2,
                     idle: 3,
                     handshake: 4,
                 },
-                counters: crate::net::listener_counters::ListenerCounters {
+                counters: ListenerCounters {
                     accepted: 9,
                     failed_handshakes: 1,
                     ..Default::default()
