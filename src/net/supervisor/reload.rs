@@ -17,7 +17,6 @@ use crate::net::link::FILES;
 use crate::net::reload::{Loaded, time_of_day};
 use crate::net::shutdown::STOPS;
 use crate::net::upgrade::handover::Offer;
-use crate::net::workers::logger;
 use crate::policy::auth::json::Json;
 use crate::time::Instant;
 
@@ -173,7 +172,6 @@ impl Supervisor {
         self.files = candidate.files;
         self.read_at = self.clock.wall();
         self.errors = None;
-        logger::set_level(logger::filter(self.config.log_level));
         info!("{summary}");
         self.reload_ended(&Ok(summary), now);
     }
