@@ -91,7 +91,9 @@ fn sources() -> Vec<(String, PathBuf, String)> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("tests.rs")
+            {
                 let inside = path.strip_prefix(&root).expect("below src");
                 let first = inside
                     .components()
