@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::workers::file_stamp::{FileStamp, stamp};
 use crate::config::{self, Config};
 
 /// Files and folders, read so far or accepted before.
@@ -34,6 +35,8 @@ struct Entry {
     kind: u8,
     path: PathBuf,
     content: Vec<u8>,
+    /// Stamp before it was read from the disk.
+    stamp: FileStamp,
 }
 
 const FILE: u8 = b'f';
@@ -96,6 +99,15 @@ impl ConfigFiles {
         let entries = self.entries.borrow();
         let files = entries.iter().filter(|entry| entry.kind == FILE);
         files.map(|entry| entry.path.clone()).collect()
+    }
+
+    /// Returns all files and folders, each with its stamp before it was read from the disk.
+    pub(super) fn stamps(&self) -> Vec<(PathBuf, FileStamp)> {
+        let entries = self.entries.borrow();
+        let stamps = entries
+            .iter()
+            .map(|entry| (entry.path.clone(), entry.stamp));
+        stamps.collect()
     }
 
     /// Reads a configuration and the files that it names.
@@ -161,11 +173,13 @@ impl ConfigFiles {
         if self.is_accepted {
             return Err(io::ErrorKind::NotFound.into());
         }
+        let stamp = stamp(path);
         let content = read()?;
         entries.push(Entry {
             kind,
             path: path.to_owned(),
             content: content.clone(),
+            stamp,
         });
         Ok(content)
     }
@@ -195,6 +209,7 @@ fn parse(mut rest: &[u8]) -> Option<Vec<Entry>> {
             kind: *kind,
             path: OsString::from_vec(path.to_vec()).into(),
             content: take(&mut rest)?.to_vec(),
+            stamp: None,
         });
     }
     Some(entries)
@@ -259,6 +274,7 @@ mod tests {
             kind,
             path: path.into(),
             content: content.to_vec(),
+            stamp: None,
         };
         files.entries.borrow_mut().push(entry(FILE, "a", b"xyz"));
         files.entries.borrow_mut().push(entry(FOLDER, "b", b""));

@@ -129,10 +129,7 @@ fn work(
             Ok(Order::Read(None)) => {}
             Ok(Order::Read(Some(accepted))) => files = ConfigFiles::accepted(accepted),
             Ok(Order::Use(config)) => {
-                // Files that only one of the two reads are no change.
-                if config.included != current.included {
-                    watch.is_read(&config);
-                }
+                watch.follow(&config);
                 current = config;
                 continue;
             }
@@ -143,9 +140,13 @@ fn work(
                 }
             }
         }
-        watch.is_read(&current);
+        watch.begin_reading(&current);
         let files = files.map_err(|error| vec![format!("what came cannot be read: {error}")]);
-        let result = files.and_then(|files| Loaded::new((source.read)(&files)?, &files));
+        let result = files.and_then(|files| {
+            let loaded = Loaded::new((source.read)(&files)?, &files);
+            watch.end_reading(files.stamps());
+            loaded
+        });
         let result = result.map(|loaded| Box::new(Candidate::new(loaded, &current)));
         if !tell(result) {
             return;

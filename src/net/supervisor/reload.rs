@@ -49,7 +49,7 @@ impl Supervisor {
             let why = "an upgrade is under way; read the file again when it has ended";
             return self.reload_failed(vec![why.to_owned()], now);
         }
-        self.watch.is_read(&self.config);
+        self.watch.begin_reading(&self.config);
         match self.candidate() {
             Ok(candidate) => {
                 self.pass(&candidate.bound, &candidate.files);
@@ -89,10 +89,11 @@ impl Supervisor {
         }
     }
 
-    fn candidate(&self) -> Result<Candidate, Vec<String>> {
+    fn candidate(&mut self) -> Result<Candidate, Vec<String>> {
         let files = ConfigFiles::on_disk();
         let config = (self.source.read)(&files)?;
         let config = Loaded::new(config, &files)?.config;
+        self.watch.end_reading(files.stamps());
         if config.workers != self.config.workers {
             warn!("\"workers\" has changed: that holds from the next start or upgrade on");
         }
@@ -165,9 +166,7 @@ impl Supervisor {
             .set_grace(candidate.config.settings.timeouts.shutdown);
         self.level.configure(candidate.config.log_level);
         self.counts.set_clients(candidate.config.shared_clients());
-        if candidate.config.included != self.config.included {
-            self.watch.is_read(&candidate.config);
-        }
+        self.watch.follow(&candidate.config);
         self.config = candidate.config;
         self.files = candidate.files;
         self.read_at = self.clock.wall();
