@@ -7,7 +7,7 @@ use crate::limits::{BYTES_PER_ITERATION, PUMPS_PER_ITERATION};
 /// Packed, because every connection has one: the padding behind nine bytes would make each
 /// connection a word larger.
 #[derive(Clone, Copy)]
-#[repr(packed)]
+#[repr(Rust, packed)]
 pub(super) struct Budget {
     iteration: u32,
     bytes: u32,
