@@ -3,14 +3,12 @@
 use crate::limits::{BYTES_PER_ITERATION, PUMPS_PER_ITERATION};
 
 /// Work that is left to a connection in an iteration, so that a fat stream does not delay others.
-///
-/// Packed, because every connection has one: the padding behind nine bytes would make each
-/// connection a word larger.
 #[derive(Clone, Copy)]
-#[repr(Rust, packed)]
 pub(super) struct Budget {
-    iteration: u32,
     bytes: u32,
+    /// Low bits of the iteration, so that the budget has eight bytes. A budget that is as old as all
+    /// their values may look used up: the connection then waits for the next iteration.
+    iteration: u16,
     pumps: u8,
 }
 
@@ -24,6 +22,7 @@ impl Budget {
     /// Returns `true` if any budget is left in this iteration. A new iteration begins with a full
     /// budget.
     pub(super) fn is_left(&mut self, iteration: u32) -> bool {
+        let iteration = iteration as u16;
         if self.iteration != iteration {
             *self = Budget {
                 iteration,
