@@ -271,6 +271,59 @@ fn documents_name_tests_that_exist() {
     assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
 }
 
+/// What is wrong with a mutation, without running it: a test that it names is gone, or a run of
+/// lines that it removes.
+fn faults_of_mutation(patch: &str, names: &BTreeSet<String>) -> Vec<String> {
+    let named = patch.lines().find_map(|line| line.strip_prefix("Tests: "));
+    let named = named.unwrap_or_default().split(' ');
+    let gone = named.filter(|wanted| !names.iter().any(|name| name.contains(wanted)));
+    let mut wrong = gone
+        .map(|name| format!("no test is named {name:?}"))
+        .collect::<Vec<_>>();
+    let mut text = String::new();
+    let mut removed = String::new();
+    for line in patch.lines().chain(["@@"]) {
+        if let Some(path) = line.strip_prefix("+++ b/") {
+            text = document(path);
+        } else if line.starts_with("--- ") {
+        } else if let Some(line) = line.strip_prefix('-') {
+            removed.push_str(line);
+            removed.push('\n');
+        } else if !removed.is_empty() {
+            if !text.contains(&removed) {
+                wrong.push(format!("no such lines:\n{removed}"));
+            }
+            removed.clear();
+        }
+    }
+    wrong
+}
+
+#[test]
+fn mutations_name_tests_and_lines_that_exist() {
+    let names = test_names();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("tests/mutations")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "patch")
+        {
+            let patch = fs::read_to_string(&path).expect("a text file");
+            let faults = faults_of_mutation(&patch, &names);
+            wrong.extend(
+                faults
+                    .iter()
+                    .map(|fault| format!("{}: {fault}", relative(&path))),
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 90, "only {count} mutations were found");
+    assert!(wrong.is_empty(), "write anew:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn documents_name_files_that_exist() {
     let mut missing = Vec::new();
@@ -423,6 +476,10 @@ fn the_checks_can_fail() {
         assert_eq!(faults(wrong, &defined).len(), 1, "{wrong}");
     }
     assert!(!test_names().contains("citations::no_such_test"));
+    let names = test_names();
+    let patch = "A bug.\nTests: layering::the_checks citations::gone\n\n--- a/src/slab.rs\n+++ b/src/slab.rs\n\
+        @@ -1,2 +1,1 @@\n-no line of it\n fn\n";
+    assert_eq!(faults_of_mutation(patch, &names).len(), 2);
     assert_eq!(
         named_functions("`drive` in\n`src/a.rs`, `x` and `y` in `z`"),
         [("drive", "src/a.rs")]

@@ -169,15 +169,19 @@ fn no_retry_goes_to_a_target_that_is_gone_or_new() {
     assert_eq!(dialed(&world), 3 - first);
 }
 
-/// The number of a target that is gone becomes that of a new one when no request of the edition
-/// before is left.
+/// The number of a target that has left a service becomes that of a new one when no request of the
+/// edition before is left. Another service still has the target, and so its address stays known.
 #[test]
 fn requests_go_to_the_targets_of_the_file_alone() {
     let two = |hosts: [u8; 2]| {
         let urls = hosts
             .map(|host| format!("\"http://10.0.0.{host}/auth\""))
             .join(",");
-        format!(r#"{{ "route": "/auth", "targets": [{urls}] }}"#)
+        let all = [1, 2, 3, 4, 5, 6].map(|host| format!("\"http://10.0.0.{host}/all\""));
+        format!(
+            r#"{{ "route": "/auth", "targets": [{urls}] }}, {{ "route": "/all", "targets": [{}] }}"#,
+            all.join(",")
+        )
     };
     let mut world = World::with(&config("", &two([1, 2])));
     let client = world.connect();
