@@ -271,8 +271,8 @@ fn documents_name_tests_that_exist() {
     assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
 }
 
-/// What is wrong with a mutation, without running it: a test that it names is gone, or a run of
-/// lines that it removes.
+/// What is wrong with a mutation, without running it: a test that it names is gone, or the lines
+/// that it changes, with one line around them.
 fn faults_of_mutation(patch: &str, names: &BTreeSet<String>) -> Vec<String> {
     let named = patch.lines().find_map(|line| line.strip_prefix("Tests: "));
     let named = named.unwrap_or_default().split(' ');
@@ -280,20 +280,25 @@ fn faults_of_mutation(patch: &str, names: &BTreeSet<String>) -> Vec<String> {
     let mut wrong = gone
         .map(|name| format!("no test is named {name:?}"))
         .collect::<Vec<_>>();
-    let mut text = String::new();
-    let mut removed = String::new();
-    for line in patch.lines().chain(["@@"]) {
-        if let Some(path) = line.strip_prefix("+++ b/") {
-            text = document(path);
-        } else if line.starts_with("--- ") {
-        } else if let Some(line) = line.strip_prefix('-') {
-            removed.push_str(line);
-            removed.push('\n');
-        } else if !removed.is_empty() {
-            if !text.contains(&removed) {
-                wrong.push(format!("no such lines:\n{removed}"));
+    for file in patch.split("\n+++ b/").skip(1) {
+        let (path, hunks) = file.split_once('\n').expect("hunks");
+        let text = document(path);
+        for hunk in hunks
+            .split("\n@@ ")
+            .map(|hunk| hunk.split("\n--- a/").next())
+        {
+            let lines = hunk.unwrap_or_default().lines().skip(1).collect::<Vec<_>>();
+            let is_changed = |line: &&str| line.starts_with(['-', '+']);
+            let first = lines.iter().position(is_changed).expect("a change");
+            let last = lines.iter().rposition(is_changed).expect("a change");
+            let end = lines.len().min(last + 2);
+            let old = lines[first.saturating_sub(1)..end].iter();
+            let old = old.filter(|line| !line.starts_with('+'));
+            let old = old.map(|line| format!("{}\n", line.get(1..).unwrap_or_default()));
+            let old = old.collect::<String>();
+            if !text.contains(&old) {
+                wrong.push(format!("no such lines in {path}:\n{old}"));
             }
-            removed.clear();
         }
     }
     wrong
@@ -478,7 +483,7 @@ fn the_checks_can_fail() {
     assert!(!test_names().contains("citations::no_such_test"));
     let names = test_names();
     let patch = "A bug.\nTests: layering::the_checks citations::gone\n\n--- a/src/slab.rs\n+++ b/src/slab.rs\n\
-        @@ -1,2 +1,1 @@\n-no line of it\n fn\n";
+        @@ -1,2 +1,1 @@\n fn\n-no line of it\n fn\n";
     assert_eq!(faults_of_mutation(patch, &names).len(), 2);
     assert_eq!(
         named_functions("`drive` in\n`src/a.rs`, `x` and `y` in `z`"),
