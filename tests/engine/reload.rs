@@ -187,20 +187,16 @@ fn requests_go_to_the_targets_of_the_file_alone() {
     let client = world.connect();
     for hosts in [[1, 2], [1, 3], [4, 3], [5, 6]] {
         world.reload(&config("", &two(hosts)));
-        let mut places = [(); 4].map(|()| {
+        // A target that comes while others serve starts slowly, so not each one has its share.
+        for _ in 0..4 {
             let answer = "HTTP/1.1 204 No Content\r\nDate: x\r\nConnection: close\r\n\r\n";
             world.send(client, get("/auth/1"));
             let place = dialed(&world);
+            assert!(hosts.contains(&place), "{place} is none of {hosts:?}");
             let origin = world.accept();
             world.reply(origin, answer);
             world.expect_status(client, 204);
-            place
-        });
-        places.sort_unstable();
-        let [first, second] = hosts.map(|host| [host; 2]);
-        let mut wanted = [first, second].concat();
-        wanted.sort_unstable();
-        assert_eq!(places[..], wanted, "targets {hosts:?}");
+        }
     }
 }
 
