@@ -264,11 +264,7 @@ mod tests {
     use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request, parse_response};
     use crate::limits::CONNECTION_OPTIONS_MAX;
 
-    const LIMITS: HeadLimits = HeadLimits {
-        head_bytes: 16_384,
-        request_line_bytes: 8_192,
-        fields: 100,
-    };
+    const LIMITS: HeadLimits = HeadLimits::DEFAULT;
 
     fn with_request<T>(fields: &str, check: impl FnOnce(&RequestHead<'_>) -> T) -> T {
         let version = if fields.starts_with("1.0 ") {

@@ -339,11 +339,7 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
 mod tests {
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits {
-        head_bytes: 16_384,
-        request_line_bytes: 8_192,
-        fields: 100,
-    };
+    const LIMITS: HeadLimits = HeadLimits::DEFAULT;
 
     type Parsed = Result<Option<(Vec<u8>, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, usize)>, u16>;
 

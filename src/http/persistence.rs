@@ -94,11 +94,7 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_response};
 
-    const LIMITS: HeadLimits = HeadLimits {
-        head_bytes: 16_384,
-        request_line_bytes: 8_192,
-        fields: 100,
-    };
+    const LIMITS: HeadLimits = HeadLimits::DEFAULT;
 
     fn with_fields<T>(lines: &str, check: impl FnOnce(&Fields<'_>) -> T) -> T {
         let text = format!("HTTP/1.1 401 X\r\n{lines}\r\n");

@@ -1,6 +1,7 @@
 //! Scan of a head that is incomplete, and the bounds of a head.
 
 use crate::cost;
+use crate::limits::{FIELDS_DEFAULT, HEAD_BYTES_DEFAULT, REQUEST_LINE_BYTES_DEFAULT};
 
 /// Bounds of a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +13,15 @@ pub struct HeadLimits {
     pub request_line_bytes: usize,
     /// Number of fields, at most [`FIELDS_MAX`](crate::limits::FIELDS_MAX).
     pub fields: usize,
+}
+
+impl HeadLimits {
+    /// Bounds of a gateway whose configuration has none.
+    pub const DEFAULT: HeadLimits = HeadLimits {
+        head_bytes: HEAD_BYTES_DEFAULT,
+        request_line_bytes: REQUEST_LINE_BYTES_DEFAULT,
+        fields: FIELDS_DEFAULT,
+    };
 }
 
 /// Position up to which an incomplete head was scanned, so that a head that arrives byte by byte is

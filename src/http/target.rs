@@ -210,11 +210,7 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
 
-    const LIMITS: HeadLimits = HeadLimits {
-        head_bytes: 16_384,
-        request_line_bytes: 8_192,
-        fields: 100,
-    };
+    const LIMITS: HeadLimits = HeadLimits::DEFAULT;
 
     fn parse(line: &str, fields: &str) -> Result<(String, String, String), u16> {
         let text = format!("{line}\r\n{fields}\r\n");

@@ -6,11 +6,7 @@ use super::cost;
 use crate::http::head::{FieldTable, Fields, HeadLimits, HeadScan, parse_request};
 use crate::policy::conditions::{Answer, Condition, Evidence, Part, unmet};
 
-const LIMITS: HeadLimits = HeadLimits {
-    head_bytes: 16_384,
-    request_line_bytes: 8_192,
-    fields: 100,
-};
+const LIMITS: HeadLimits = HeadLimits::DEFAULT;
 
 /// A condition and a request, in four parts with 0xff between them: a letter for the part of the
 /// request with the name, the value, the field lines, and the query.

@@ -18,11 +18,7 @@ use crate::http::proxy_header::{self, WINDOW};
 use crate::http::target::parse_target;
 use crate::limits::PROXY_HEADER_BYTES_MAX;
 
-const LIMITS: HeadLimits = HeadLimits {
-    head_bytes: 16_384,
-    request_line_bytes: 8_192,
-    fields: 100,
-};
+const LIMITS: HeadLimits = HeadLimits::DEFAULT;
 
 /// A request head is parsed as the reference parses it, whole and in pieces, or both reject it.
 pub fn request_head(bytes: &[u8]) {

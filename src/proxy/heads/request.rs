@@ -356,11 +356,7 @@ mod tests {
     use crate::buffer::BufferPool;
     use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
 
-    const LIMITS: HeadLimits = HeadLimits {
-        head_bytes: 16_384,
-        request_line_bytes: 8_192,
-        fields: 100,
-    };
+    const LIMITS: HeadLimits = HeadLimits::DEFAULT;
 
     /// Returns the written head and the one about it, each with its bound.
     fn written(head: &RequestHead<'_>, parts: &RequestParts<'_>) -> [(String, usize); 2] {
