@@ -23,7 +23,7 @@ use super::auth::SuspendedRequest;
 pub use super::auth::memory as auth;
 use super::bounds::Bounds;
 pub use super::bounds::grown;
-use super::client::Client;
+use super::client::{Client, Subject};
 use super::command::{Command, Side};
 use super::context::TimerKey;
 use super::decisions;
@@ -87,6 +87,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
         AUTH_SUBJECT_BYTES,
         HEADER_VARIABLE_BYTES,
         CLIENT_SUBJECT_BYTES,
+        size_of::<Subject>(),
         auth::held(settings),
         ServiceRules::remnant_bytes(settings),
         ACCESS_FIELDS_RETAINED_BYTES,
