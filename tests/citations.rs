@@ -271,8 +271,8 @@ fn documents_name_tests_that_exist() {
     assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
 }
 
-/// What is wrong with a mutation, without running it: a test that it names is gone, or the lines
-/// that it changes, with one line around them.
+/// Returns what is wrong with a mutation, without running it: a test that it names is gone, or the
+/// lines that it changes, with one line around them.
 fn faults_of_mutation(patch: &str, names: &BTreeSet<String>) -> Vec<String> {
     let named = patch.lines().find_map(|line| line.strip_prefix("Tests: "));
     let named = named.unwrap_or_default().split(' ');
