@@ -8,8 +8,10 @@ believes to be up, will never answer. One that waited would end as 503.
 """
 
 import json
+import os
 import pathlib
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,8 @@ BINARY = sys.argv[1]
 QUICK = "quick" in sys.argv[2:]
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-store-"))
 GATEWAYS = 3
+# The table of latencies: requests a second over so many connections, in rounds of so many seconds.
+RATE, CONNECTIONS, ROUNDS, SECONDS = 4_000, 16, 7, 3
 STARTED = []
 
 
@@ -389,22 +393,55 @@ def fake():
     other.shutdown()
 
 
+def cpu(gate):
+    """Returns the CPU time that a gateway has taken, all threads together, in us."""
+    tasks = pathlib.Path(f"/proc/{gate.process.pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
+
+
+def at_a_rate(gate, place):
+    """Sends requests at a fixed rate from this CPU. Returns p50, p99, p99.9 and the CPU time of the gateway for one, in us."""
+    log, number, before = FOLDER / "h2load", RATE * SECONDS, cpu(gate)
+    log.unlink(missing_ok=True)
+    # h2load counts the rate by connection.
+    words = ["--h1", f"-c{CONNECTIONS}", f"-n{number}", f"--rps={RATE // CONNECTIONS}", f"--log-file={log}"]
+    words = ["taskset", "--cpu-list", str(place), "h2load", *words, f"http://127.0.0.1:{gate.port}/"]
+    subprocess.run(words, stdout=subprocess.DEVNULL, timeout=PATIENCE, check=True)
+    taken = (cpu(gate) - before) / number
+    # Start in us, status, time in us.
+    answers = [line.split() for line in log.read_text().splitlines()]
+    must([status for _, status, _ in answers] == ["204"] * number, f"{len(answers)} answers of {number}, or another status than 204")
+    waits = sorted(int(wait) for _, _, wait in answers)
+    return *(waits[int(number * share)] for share in (0.5, 0.99, 0.999)), taken
+
+
 def times(store):
-    """Latencies with and without the store. Nothing is decided by them."""
+    """Latencies with and without the store. Nothing is decided by them.
+
+    The rate is fixed: a closed loop that never rests measures the CPU alone. The gateway has a CPU to itself. The load has
+    another one, where the store runs only when nothing else does: it would push the load aside, which counts as latency.
+    """
+    places = sorted(os.sched_getaffinity(0))[:2]
+    if len(places) < 2:
+        say("no table of latencies: they need two CPUs")
+        return
     plain = file(f"redis://127.0.0.1:{store.port}", 1_000_000_000)
     alone = {**plain, "rateLimit": {**plain["rateLimit"], "store": None}}
-    gates = {"none, A": gateway(alone), "none, A again": gateway(alone), "store": gateway(plain).comes_up()}
-    rows = {name: [] for name in gates}
-    for _ in range(5):
+    gates = {"none": gateway(alone), "none again (A/A)": gateway(alone), "store": gateway(plain).comes_up()}
+    pinned = [(gate.process.pid, places[0]) for gate in gates.values()] + [(store.process.pid, places[1])]
+    quiet = {"stdout": subprocess.DEVNULL, "timeout": PATIENCE, "check": True}
+    for process, place in pinned:
+        subprocess.run(["taskset", "--all-tasks", "--cpu-list", "--pid", str(place), str(process)], **quiet)
+    subprocess.run(["chrt", "--all-tasks", "--idle", "--pid", "0", str(store.process.pid)], **quiet)
+    rounds = {name: [] for name in gates}
+    for _ in range(ROUNDS):
         for name, gate in gates.items():
-            words = ["wrk", "-t1", "-c16", "-d2s", "--latency", f"http://127.0.0.1:{gate.port}/"]
-            run = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True)
-            value = lambda key: next(line.split()[-1] for line in run.stdout.splitlines() if line.strip().startswith(key))
-            rows[name].append((value("Requests/sec"), value("50%"), value("99%")))
-    print("| store | requests a second | p50 | p99 |\n|---|---|---|---|")
-    for name, runs in rows.items():
-        cells = (" ".join(cell) for cell in zip(*runs))
-        print(f"| {name} | {' | '.join(cells)} |")
+            rounds[name].append(at_a_rate(gate, places[1]))
+    print(f"{RATE:,} requests a second over {CONNECTIONS} connections: medians of {ROUNDS} rounds of {SECONDS} s, in us")
+    print("| store | p50 | p99 | p99.9 | CPU a request | p99 of each round |\n|---|---|---|---|---|---|")
+    for name, of_gate in rounds.items():
+        p50, p99, p999, taken = map(statistics.median, zip(*of_gate))
+        print(f"| {name} | {p50} | {p99} | {p999} | {taken:.1f} | {' '.join(str(one[1]) for one in of_gate)} |", flush=True)
     stop(*gates.values())
 
 
