@@ -235,7 +235,7 @@ pub(super) fn targets(
                 check.path
             ));
         }
-        Some((is_chosen, target.origin(), notes.join("; ")))
+        Some((is_chosen, target.url(), notes.join("; ")))
     });
     let (first, rest): (Vec<_>, Vec<_>) = lines.partition(|(is_chosen, ..)| *is_chosen);
     let all = first.into_iter().chain(rest);

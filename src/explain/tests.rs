@@ -396,6 +396,12 @@ fn targets_and_windows() {
     let window =
         "taken as the first one of the window that all services without a limit of their own share";
     assert!(text.contains(window), "{text}");
+    let config = self::config(r#"{"services":[{"route":"/","target":"http://unix:/run/a.sock"}]}"#);
+    let text = told(&config, &asked("GET /", &[])).text();
+    assert!(
+        text.contains(" http://unix:/run/a.sock: the only one\n"),
+        "{text}"
+    );
 }
 
 /// JSON has the bytes; text shows them, with every byte that a terminal acts upon escaped.

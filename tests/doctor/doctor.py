@@ -185,9 +185,14 @@ def names_and_targets():
     assert all(head.startswith("OPTIONS * HTTP/1.1\r\n") for head in good.seen), good.seen
     expect("a dead port", write([service(f"http://127.0.0.1:{dead}"), service(good.url, "/b")]), [("(/a)", "refused", "start the service")])
     expect("a name that nobody knows", write([service("http://nobody.invalid")]), [("name nobody.invalid (/a)", "does not resolve", "/etc/hosts")])
+    expect("a socket that nobody made", write([service(f"http://unix:{FOLDER}/no.sock:/base/")]), [(f"target http://unix:{FOLDER}/no.sock (/a): No such file", "start the service")])
     expect("silence", write([service(silent.url)]), [("gives no answer in 3 s", "log of the service")])
     expect("no answer", write([service(Server(how="closes").url)]), hints=[("closes the connection without an answer",)])
-    expect("another protocol", write([service(Server(how="text", text=b"SSH-2.0-x\r\n").url)]), [("no HTTP/1.1 response: start of the status line", "https://")])
+    expect("another protocol", write([service(Server(how="text", text=b"SSH-2.0-x\r\n").url)]), [("no HTTP/1.1 response: start of the status line", "correct the target")])
+    alert = Server(how="text", text=b"\x15\x03\x01\0\x02\x02\x46")
+    expect("TLS in place of HTTP", write([service(alert.url)]), [(f"target {alert.url} (/a)", "no HTTP/1.1 response: TLS; write https:// in the target",)])
+    http2 = Server(how="text", text=b"\0\0\x0c\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\x04\0\0\xff\xff")
+    expect("HTTP/2 in place of HTTP/1.1", write([service(http2.url)]), [("no HTTP/1.1 response: HTTP/2; the target must speak HTTP/1.1",)])
     folded = Server(how="text", text=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: 1\r\n 2\r\n\r\n")
     expect("a folded line", write([service(folded.url)]), [("no HTTP/1.1 response: folded field line", "curl -si --raw")])
     users = [service(f"http://127.0.0.1:{dead}", f"/{n}") for n in range(5)]

@@ -69,8 +69,8 @@ pub(super) fn late(took: Duration, is_closed: bool) -> Option<(String, &'static 
 }
 
 /// Returns the URL of a server.
-pub(super) fn origin(server: &Target) -> String {
-    server.origin().replacen("http", "redis", 1)
+pub(super) fn url(server: &Target) -> String {
+    server.url().replacen("http", "redis", 1)
 }
 
 /// Returns a cure for a target in the words of stores: their URLs begin with `redis://` and `rediss://`.

@@ -171,9 +171,9 @@ fn judge(
     clocks: &mut Vec<(String, UnixTime, UnixTime)>,
     examined: &mut Examined,
 ) {
-    let (check, origin) = match probe.is_store() {
-        true => ("store", stores::origin(probe.target)),
-        false => ("target", probe.target.origin()),
+    let (check, url) = match probe.is_store() {
+        true => ("store", stores::url(probe.target)),
+        false => ("target", probe.target.url()),
     };
     let users = listed(&probe.users);
     let mut good = None;
@@ -183,7 +183,7 @@ fn judge(
             TargetHost::Name(_) => format!(" at {address}"),
             TargetHost::Address(_) | TargetHost::Unix(_) => String::new(),
         };
-        let what = format!("{check} {origin}{at} ({users})");
+        let what = format!("{check} {url}{at} ({users})");
         match done {
             Done::Answer(Ok(answered)) => good = good.or(Some((what, answered))),
             Done::Answer(Err(trouble)) => bad.push((address, what, described(&trouble, probe))),
@@ -223,15 +223,21 @@ fn judge(
 
 /// Returns the problem, the cure, and whether the target is certainly at fault.
 fn described(trouble: &Trouble, probe: &Probe<'_>) -> (String, String, bool) {
-    let (problem, cure, is_sure) = description(trouble, probe);
+    let (problem, general, is_sure) = description(trouble, probe);
+    // A fault that says what helps is followed by nothing more general.
+    let own = match trouble {
+        Trouble::Refused(_) => None,
+        _ => problem.rsplit_once("; "),
+    };
+    let (problem, cure) = own.unwrap_or((&problem, general));
     let cure = match probe.is_store() {
         true => stores::worded(cure),
         false => cure.to_owned(),
     };
-    (problem, cure, is_sure)
+    (problem.to_owned(), cure, is_sure)
 }
 
-fn description<'t>(trouble: &'t Trouble, probe: &Probe<'_>) -> (String, &'t str, bool) {
+fn description(trouble: &Trouble, probe: &Probe<'_>) -> (String, &'static str, bool) {
     let correct = "start the service there, or correct the target in the file";
     match trouble {
         Trouble::Connect(error) if error.kind() == io::ErrorKind::TimedOut => (
@@ -255,25 +261,15 @@ fn description<'t>(trouble: &'t Trouble, probe: &Probe<'_>) -> (String, &'t str,
             "correct the network of this machine, or the target in the file",
             true,
         ),
-        Trouble::Tls(text) => match text.rsplit_once("; ") {
-            Some((problem, cure)) => (problem.to_owned(), cure, true),
-            None => (
-                text.clone(),
-                "look into the log of the target for the reason, or correct the target in the file",
-                true,
-            ),
-        },
+        Trouble::Tls(text) => (
+            text.clone(),
+            "look into the log of the target for the reason, or correct the target in the file",
+            true,
+        ),
         Trouble::Refused(text) => (text.clone(), stores::cure(text), true),
         Trouble::Answer(error) if error.kind() == io::ErrorKind::InvalidData => (
             format!("what it sends is {error}"),
-            match probe.target.tls {
-                true => {
-                    "look at its bytes with curl -si --raw, and repair the service there; if something else listens there, correct the target in the file"
-                }
-                false => {
-                    "look at its bytes with curl -si --raw, and repair the service there; write https:// if it speaks TLS; if something else listens there, correct the target in the file"
-                }
-            },
+            "look at its bytes with curl -si --raw, and repair the service there; if something else listens there, correct the target in the file",
             true,
         ),
         Trouble::Answer(error) => {

@@ -43,13 +43,14 @@ impl Target {
     /// Returns scheme and authority, such as `http://a.test:8080`; `http://unix:/run/app.sock:` for
     /// a unix socket, behind which a path may follow.
     pub fn origin(&self) -> String {
+        let end = self.host.socket().map_or("", |_| ":");
+        self.url() + end
+    }
+
+    /// Returns the URL of the target without a path, as a file names it.
+    pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
-        let end = if self.host.socket().is_some() {
-            ":"
-        } else {
-            ""
-        };
-        format!("{scheme}://{}{end}", self.name())
+        format!("{scheme}://{}", self.name())
     }
 
     /// Returns true if this is the supervisor of a worker.
