@@ -338,6 +338,33 @@ fn a_service_manager_is_told_of_the_new_process() {
 }
 
 #[test]
+fn a_log_level_that_holds_for_a_while_goes_along() {
+    let mut gateway = Upgraded::start(&Origin::polite().config(""), &[]);
+    let said = |gateway: &Upgraded, text: &str| gateway.gateway.stderr.text().matches(text).count();
+    let (debug, carried) = (
+        "the new process can take ",
+        "taken over from the old process: the log level is debug for ",
+    );
+    gateway.upgrade();
+    assert_eq!((said(&gateway, debug), said(&gateway, carried)), (0, 0));
+    let (code, text) = tollgate(&gateway.gateway, &["log", "debug", "--for", "1h"]);
+    assert_eq!(code, Some(0), "{text}");
+    for number in 1..=2 {
+        gateway.upgrade();
+        // The process that upgrades says at the level debug how many sockets it offers.
+        assert_eq!(said(&gateway, debug), number);
+        until("the level is not taken over", || {
+            said(&gateway, carried) == number
+        });
+    }
+    let (code, text) = tollgate(&gateway.gateway, &["log", "info", "--for", "1ms"]);
+    assert_eq!(code, Some(0), "{text}");
+    gateway.gateway.stderr.expect("the log level is info again");
+    gateway.upgrade();
+    assert_eq!((said(&gateway, debug), said(&gateway, carried)), (2, 2));
+}
+
+#[test]
 fn a_mark_without_an_old_process_is_an_error() {
     let mut child = Command::new(TOLLGATE)
         .args(["--config", "/dev/stdin"])

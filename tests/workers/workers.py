@@ -216,7 +216,7 @@ def metrics_are_exact(folder):
 
 
 def levels(folder):
-    """A log level holds in all workers, in one that is started again, and in the supervisor; a reload brings the one of the file back."""
+    """A log level holds in all workers, in one that is started again, in the supervisor, and after an upgrade; a reload brings the one of the file back."""
     gateway = Gateway(folder, "levels", logLevel="info")
     ask = ["--config", str(gateway.file)]
 
@@ -254,6 +254,10 @@ def levels(folder):
     gateway.saw("serves again", WORKERS)
     gateway.saw("POST /log: the log level is debug for ", 2 * WORKERS + 1)
     broken(60)
+    gateway.upgrade()
+    gateway.saw("taken over from the old process: the log level is debug for ")
+    gateway.saw("POST /log: the log level is debug for ", 3 * WORKERS + 1)
+    broken(60)
     assert gateway.ask("POST", "/log?level=debug&for=100ms")[0] == 200
     gateway.saw("the log level is info again", WORKERS + 1)
     broken(0)
@@ -263,7 +267,7 @@ def levels(folder):
     gateway.saw("configuration read")
     broken(60)
     gateway.stop()
-    print(f"workers: a log level reaches {WORKERS} of {WORKERS} workers, those that are started again, and the supervisor")
+    print(f"workers: a log level reaches {WORKERS} of {WORKERS} workers, those that are started again, the supervisor, and those of an upgrade")
 
 
 def why(folder):

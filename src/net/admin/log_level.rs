@@ -23,13 +23,19 @@ impl CurrentLogLevel {
         }
     }
 
-    /// Changes the level for a while.
-    pub(in crate::net) fn change(&mut self, level: LogLevel, time: Duration, now: Instant) {
+    /// Changes the level for a while. `who`: what asked for it.
+    pub(in crate::net) fn change(
+        &mut self,
+        who: &str,
+        level: LogLevel,
+        time: Duration,
+        now: Instant,
+    ) {
         let before = self.current();
         self.other = Some((level, now.after(time)));
         let line = || {
             warn!(
-                "POST /log: the log level is {} for {}; the configuration says {}",
+                "{who}: the log level is {} for {}; the configuration says {}",
                 level.as_str(),
                 show_duration(time),
                 self.configured.as_str()

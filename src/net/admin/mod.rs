@@ -238,9 +238,9 @@ impl Admin {
         self.offered = false;
     }
 
-    /// Sets the log level of a new configuration.
-    pub fn set_log_level(&mut self, level: LogLevel) {
-        self.log_level.configure(level);
+    /// Returns the log level.
+    pub(in crate::net) fn log_level(&mut self) -> &mut CurrentLogLevel {
+        &mut self.log_level
     }
 
     /// Returns the time at which [`Admin::serve`] has work; `None`: when an event comes.
@@ -320,7 +320,7 @@ impl Admin {
             match command {
                 None => {}
                 Some(AdminCommand::LogLevel { level, time }) => {
-                    self.log_level.change(level, time, now);
+                    self.log_level.change("POST /log", level, time, now);
                 }
                 Some(command) => {
                     state.begin(command);

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use log::{info, warn};
 
 use super::{EventLoop, Postponed};
+use crate::config::LogLevel;
 use crate::net::certificates::store::Store;
 use crate::net::shutdown::STOPS;
 use crate::net::upgrade::handover::Offer;
-use crate::net::upgrade::{News, Predecessor, Successor, Word, state};
+use crate::net::upgrade::{CARRIED, News, Predecessor, Successor, Word, state};
 use crate::proxy::carried::Taken;
 use crate::proxy::retire;
 use crate::proxy::upgrade::import;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 impl EventLoop {
     /// Starts the binary again, which takes the sockets over. A worker leaves them to others instead.
@@ -75,7 +76,9 @@ impl EventLoop {
             Some(News::Wanted) => {
                 let acceptor = &self.executor.acceptor;
                 let tickets = &|| acceptor.tickets();
-                self.upgrader.hand_over(&self.executor.proxy, tickets, now);
+                let level = self.admin.log_level().other(now);
+                self.upgrader
+                    .hand_over(&self.executor.proxy, tickets, level, now);
             }
             Some(News::Done(successor)) => self.leave_to(successor, now),
             Some(News::Failed(reason)) => self.upgrade_failed(reason, now),
@@ -146,12 +149,12 @@ impl EventLoop {
     pub fn succeed(&mut self, mut predecessor: Predecessor) -> bool {
         // All pieces count from one time.
         let now = self.clock.now();
-        let (mut taken, mut error) = (Taken::default(), None);
+        let (mut taken, mut level, mut error) = (Taken::default(), None, None);
         loop {
             match predecessor.next() {
                 Word::State(piece) => {
                     match self.take_over(piece, now) {
-                        Ok(more) => taken = taken.plus(more),
+                        Ok((more, now)) => (taken, level) = (taken.plus(more), now),
                         Err(reason) => error = Some(reason),
                     }
                     predecessor.confirm();
@@ -179,8 +182,11 @@ impl EventLoop {
                 keys,
             } = taken;
             info!(
-                "taken over from the old process: rate windows of {windows} clients, health of {health} addresses, addresses of {names} names, {keys} key sets"
+                "{CARRIED}: rate windows of {windows} clients, health of {health} addresses, addresses of {names} names, {keys} key sets"
             );
+        }
+        if let Some((level, time)) = level {
+            self.admin.log_level().change(CARRIED, level, time, now);
         }
         self.adopt_files();
         self.take_store(now);
@@ -227,12 +233,18 @@ impl EventLoop {
         }
     }
 
-    /// Takes over what the old process of an upgrade knew of clients, targets and providers.
-    fn take_over(&mut self, piece: Option<Vec<u8>>, now: Instant) -> Result<Taken, &'static str> {
+    /// Takes over what the old process of an upgrade knew of clients, targets and providers. Returns the
+    /// numbers of it, and the log level that holds for a while.
+    fn take_over(
+        &mut self,
+        piece: Option<Vec<u8>>,
+        now: Instant,
+    ) -> Result<(Taken, Option<(LogLevel, Duration)>), &'static str> {
         let piece = piece.ok_or("it is too long")?;
         let piece = state::read(&piece)?;
         self.executor.acceptor.restore_tickets(&piece.tickets);
-        Ok(import(&mut self.executor.proxy, piece.engine, now))
+        let taken = import(&mut self.executor.proxy, piece.engine, now);
+        Ok((taken, piece.level))
     }
 
     /// Takes over the files of unix sockets that the old process of an upgrade has made.

@@ -282,7 +282,7 @@ fn swap_admin(swap: &mut Swap<'_>, config: &Config, bound: Vec<AdminListener>) {
     if let Err(error) = swap.admin.set(&config.admin, bound, registry) {
         warn!("the admin listener cannot be watched: {error}");
     }
-    swap.admin.set_log_level(config.log_level);
+    swap.admin.log_level().configure(config.log_level);
 }
 
 #[cfg(test)]

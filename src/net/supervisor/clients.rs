@@ -56,7 +56,7 @@ impl Supervisor {
         match kind {
             Kind::Client(slot, part) => {
                 if let Part::Log(level, time) = part {
-                    self.level.change(level, time, now);
+                    self.level.change("POST /log", level, time, now);
                 }
                 let response = self.joined(part, said);
                 self.front.respond(slot, &response, now);

@@ -11,7 +11,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::limits::{CARRIED_PIECE_BYTES, CARRIED_WINDOW_BYTES};
 use crate::net::upgrade::handover::Offer;
-use crate::net::upgrade::state::{self, Piece};
+use crate::net::upgrade::state::Piece;
 use crate::policy::store::counts::{Counts, Walk};
 use crate::policy::store::server::Server;
 use crate::proxy::carried::{CarriedState, CarriedTable, OF_WORKERS};
@@ -58,27 +58,32 @@ impl SharedCounts {
         }
     }
 
-    /// Returns the next counts for the new process of an upgrade; `None`: there are no more.
+    /// Returns the next counts for the new process of an upgrade, at least one piece; `None`: there are
+    /// no more.
     pub(super) fn carried(&mut self, now: Instant) -> Option<Piece> {
         let counts = &self.counts;
+        let is_over = |(walk, _): &(Walk, Instant)| walk.is_over();
+        if self.walk.as_ref().is_some_and(is_over) {
+            return None;
+        }
         let (walk, begun) = self.walk.get_or_insert_with(|| (counts.walk(), now));
         let windows = counts.records(walk, CARRIED_PIECE_BYTES / CARRIED_WINDOW_BYTES, *begun);
-        let longest = windows.last()?.left;
-        let table = CarriedTable {
+        let longest = windows.last().map(|last| last.left);
+        let table = longest.map(|longest| CarriedTable {
             owner: OF_WORKERS.to_vec(),
             window: Duration::from_millis(1),
             ipv6_prefix: 128,
             longest,
             windows,
-        };
+        });
         Some(Piece {
             engine: CarriedState {
                 // A process without workers would take it over.
                 client_seed: self.seed,
-                tables: vec![table],
+                tables: table.into_iter().collect(),
                 ..CarriedState::default()
             },
-            tickets: Vec::new(),
+            ..Piece::default()
         })
     }
 
@@ -88,21 +93,13 @@ impl SharedCounts {
     }
 
     /// Takes counts of the old process of an upgrade over. Returns their number.
-    ///
-    /// # Errors
-    /// The piece cannot be used. The text says why.
-    pub(super) fn take_over(
-        &mut self,
-        piece: Option<Vec<u8>>,
-        now: Instant,
-    ) -> Result<usize, &'static str> {
-        let piece = state::read(&piece.ok_or("it is too long")?)?;
-        let tables = piece.engine.tables.into_iter();
+    pub(super) fn take_over(&mut self, tables: Vec<CarriedTable>, now: Instant) -> usize {
+        let tables = tables.into_iter();
         let own = tables.filter(|table| table.owner == OF_WORKERS);
         let windows = own.flat_map(|table| table.windows);
-        Ok(windows
+        windows
             .map(|window| self.counts.restore(window, now))
-            .count())
+            .count()
     }
 
     /// Notes that all counts of the old process are taken over.
@@ -221,6 +218,7 @@ impl Line {
 mod tests {
     use super::*;
     use crate::limits::WORKERS_MAX;
+    use crate::net::upgrade::state;
     use crate::policy::rate::WindowRecord;
     use mio::{Events, Poll};
 
@@ -374,9 +372,8 @@ mod tests {
         while let Some(piece) = old.carried(Instant::from_millis(5)) {
             let bytes = state::write(&piece);
             assert!(bytes.len() < CARRIED_PIECE_BYTES + 100, "{}", bytes.len());
-            taken += new
-                .take_over(Some(bytes), Instant::from_millis(900))
-                .expect("it is whole");
+            let piece = state::read(&bytes).expect("it is whole");
+            taken += new.take_over(piece.engine.tables, Instant::from_millis(900));
             pieces += 1;
         }
         new.taken_over();
@@ -386,11 +383,45 @@ mod tests {
             old.carried(Instant::ZERO).is_some(),
             "the next upgrade begins again"
         );
-        // What cannot be used, and what belongs to others, changes nothing.
-        assert!(new.take_over(None, Instant::ZERO).is_err());
-        assert!(new.take_over(Some(vec![0; 9]), Instant::ZERO).is_err());
-        let nothing = state::write(&Piece::default());
-        assert_eq!(new.take_over(Some(nothing), Instant::ZERO), Ok(0));
+        // What belongs to others changes nothing.
+        let mut piece = old.carried(Instant::ZERO).expect("a piece");
+        piece.engine.tables[0].owner = b"/".to_vec();
+        assert_eq!(new.take_over(piece.engine.tables, Instant::ZERO), 0);
         assert_eq!(new.counts.len(), 5000);
+    }
+
+    /// Windows that are over, and were not forgotten yet, come first in a walk.
+    #[test]
+    fn counts_go_along_behind_many_that_are_over() {
+        let restore = |counts: &mut SharedCounts, client, left| {
+            let record = WindowRecord {
+                client,
+                passed: 3,
+                previous: 0,
+                left: Duration::from_millis(left),
+            };
+            counts.counts.restore(record, Instant::ZERO);
+        };
+        let mut old = SharedCounts::new(10_000, 1, 7);
+        (0..5000).for_each(|client| restore(&mut old, client, 10));
+        restore(&mut old, 5000, 1000);
+        let later = Instant::from_millis(500);
+        let pieces = core::iter::from_fn(|| old.carried(later));
+        let tables = pieces.flat_map(|piece| piece.engine.tables);
+        let clients = tables.flat_map(|table| table.windows);
+        let clients = clients.map(|window| (window.client, window.left.as_millis()));
+        assert_eq!(clients.collect::<Vec<_>>(), [(5000, 500)]);
+        let mut empty = SharedCounts::new(10, 1, 7);
+        assert_eq!(
+            empty.carried(later),
+            Some(Piece {
+                engine: CarriedState {
+                    client_seed: 1,
+                    ..CarriedState::default()
+                },
+                ..Piece::default()
+            })
+        );
+        assert_eq!(empty.carried(later), None);
     }
 }

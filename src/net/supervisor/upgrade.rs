@@ -8,7 +8,8 @@ use log::{info, warn};
 use super::Supervisor;
 use crate::net::admin::AdminCommand;
 use crate::net::upgrade::handover::Offer;
-use crate::net::upgrade::{News, Word};
+use crate::net::upgrade::state::{self, Piece};
+use crate::net::upgrade::{CARRIED, News, Word};
 use crate::time::Instant;
 
 impl Supervisor {
@@ -51,7 +52,13 @@ impl Supervisor {
     pub(super) fn step_upgrade(&mut self, now: Instant) {
         match self.upgrader.poll() {
             None => {}
-            Some(News::Wanted) => self.upgrader.hand_over_piece(self.counts.carried(now)),
+            Some(News::Wanted) => {
+                let piece = self.counts.carried(now).map(|piece| Piece {
+                    level: self.level.other(now),
+                    ..piece
+                });
+                self.upgrader.hand_over_piece(piece);
+            }
             Some(News::Failed(reason)) => self.upgrade_failed(reason, now),
             Some(News::Done(successor)) => {
                 info!("process {} serves new clients", successor.pid);
@@ -87,12 +94,16 @@ impl Supervisor {
             info!("Gateway is running on {name}, with {count} workers");
         }
         if let Some(mut predecessor) = inherited.into_predecessor() {
-            let (mut taken, mut error) = (0_usize, None);
+            let (mut taken, mut level, mut error) = (0_usize, None, None);
             loop {
                 match predecessor.next() {
                     Word::State(piece) => {
-                        match self.counts.take_over(piece, now) {
-                            Ok(count) => taken = taken.saturating_add(count),
+                        let read = piece.ok_or("it is too long");
+                        match read.and_then(|piece| state::read(&piece)) {
+                            Ok(piece) => {
+                                let count = self.counts.take_over(piece.engine.tables, now);
+                                (taken, level) = (taken.saturating_add(count), piece.level);
+                            }
                             Err(reason) => error = Some(reason),
                         }
                         predecessor.confirm();
@@ -108,8 +119,13 @@ impl Supervisor {
                                 "counts of rate limits begin again: the state of the old process cannot be used, {reason}"
                             );
                         }
+                        if let Some((level, time)) = level {
+                            self.level.change(CARRIED, level, time, now);
+                            let workers = self.workers.iter();
+                            workers.for_each(|worker| worker.change_level(level, time));
+                        }
                         info!(
-                            "taken over from the old process: the sockets, counts of {taken} clients of rate limits; health begins again"
+                            "{CARRIED}: the sockets, counts of {taken} clients of rate limits; health begins again"
                         );
                         if reload {
                             self.begin_reload(None, now);

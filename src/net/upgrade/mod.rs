@@ -1,5 +1,6 @@
 //! Upgrade of the binary: a new process takes the listening sockets over, and the state that is to
-//! go on: rate windows, addresses of names, health of targets, key sets, and keys of TLS tickets.
+//! go on: rate windows, addresses of names, health of targets, key sets, keys of TLS tickets, and a log
+//! level that holds for a while.
 //!
 //! ```text
 //!                                                          ┌──next piece──┐
@@ -40,14 +41,18 @@ use self::program::{MARK, spawn};
 use self::state::{CarriedTickets, Piece};
 use super::workers::queue::{Receiver, Sender, unbounded};
 use super::workers::spawn as start_thread;
+use crate::config::LogLevel;
 use crate::limits::{CARRIED_PIECE_BYTES, JWKS_BYTES, UPGRADE_STATE_BYTES_MAX, UPGRADE_TIMEOUT};
 use crate::proxy::Proxy;
 use crate::proxy::upgrade::Export;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Bytes of a piece of the state on its way: as values, and as bytes, in storage that has grown. A
 /// key set goes whole.
 pub(super) const PIECE_BYTES: usize = 3 * (CARRIED_PIECE_BYTES + JWKS_BYTES);
+
+/// Begin of a line about something that the old process had.
+pub(super) const CARRIED: &str = "taken over from the old process";
 
 /// Process that is ready to serve.
 pub(super) struct Successor {
@@ -165,11 +170,13 @@ impl Upgrader {
         Some(news)
     }
 
-    /// Gives the new process, which is ready, the next piece of the state. `tickets` go with the first.
+    /// Gives the new process, which is ready, the next piece of the state. `tickets` go with the first,
+    /// `level` with each.
     pub(super) fn hand_over(
         &mut self,
         proxy: &Proxy,
         tickets: &dyn Fn() -> Vec<CarriedTickets>,
+        level: Option<(LogLevel, Duration)>,
         now: Instant,
     ) {
         if let Some(under_way) = &mut self.under_way {
@@ -179,7 +186,11 @@ impl Upgrader {
             };
             let begin = || Export::begin(proxy, now);
             let engine = under_way.export.get_or_insert_with(begin).next(proxy);
-            let piece = engine.map(|engine| Piece { engine, tickets });
+            let piece = engine.map(|engine| Piece {
+                engine,
+                tickets,
+                level,
+            });
             // A thread that has ended reports why.
             let _ = under_way.pieces.send(piece);
         }

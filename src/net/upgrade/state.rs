@@ -3,7 +3,7 @@
 //! ```text
 //! state:   version (1), seed of clients (8), number of tables (4), tables, number of names (4), names,
 //!          number of addresses (4), addresses, number of key sets (4), key sets,
-//!          number of listeners (4), listeners
+//!          number of listeners (4), listeners, and in version 5 the log level that holds for a while
 //! table:   owner, window in ms (4), IPv6 prefix (1), longest ms until a client is forgotten (8),
 //!          number of windows (4),
 //!          for each: client (16), requests (4), previous (4), ms until it is forgotten (8)
@@ -14,13 +14,18 @@
 //! key set: provider, set
 //! listener: name, digest of its TLS settings (32), current key of its tickets (48), previous key or
 //!          nothing, seconds of the clock at which the current key ends (8)
+//! level:   place in the list of levels (1), ms for which it holds (4)
 //! ```
 //!
-//! Owner, service, target, provider, set, name and previous key have their length (4) before them. Numbers are big-endian.
+//! Owner, service, target, provider, set, name and previous key have their length (4) before them. Numbers are
+//! big-endian. A piece without a log level has version 4, which tollgate 0.2 reads, too.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::limits::{ADDRESSES_PER_TARGET, CARRIED_WINDOW_BYTES, CHECK_RUN_MAX, PASSIVE_CLIENTS};
+use crate::config::LogLevel;
+use crate::limits::{
+    ADDRESSES_PER_TARGET, ADMIN_LOG_LEVEL_MAX, CARRIED_WINDOW_BYTES, CHECK_RUN_MAX, PASSIVE_CLIENTS,
+};
 use crate::policy::auth::key::Secret;
 use crate::policy::rate::WindowRecord;
 use crate::proxy::carried::{CarriedHealth, CarriedKeys, CarriedName, CarriedState, CarriedTable};
@@ -29,6 +34,8 @@ use crate::transport::tickets::{KEY_BYTES, TicketKey, TicketKeys};
 use crate::upstream::health::HealthRecord;
 
 const VERSION: u8 = 4;
+/// Version of a piece that ends with a log level.
+const WITH_LEVEL: u8 = 5;
 /// Least bytes of an address, and of a table.
 const ADDRESS_BYTES: usize = 55;
 const TABLE_BYTES: usize = 21;
@@ -54,6 +61,8 @@ pub(in crate::net) struct Piece {
     pub(in crate::net) engine: CarriedState,
     /// Keys of the tickets of TLS listeners.
     pub(in crate::net) tickets: Vec<CarriedTickets>,
+    /// Log level that holds for a while, and how long it does. That of the last piece counts.
+    pub(in crate::net) level: Option<(LogLevel, Duration)>,
 }
 
 /// Keys of the tickets of a TLS listener.
@@ -73,7 +82,8 @@ pub(in crate::net) fn write(piece: &Piece) -> Vec<u8> {
     let windows = state.tables.iter().map(|table| table.windows.len());
     let windows = windows.fold(0_usize, usize::saturating_add);
     let mut out = Vec::with_capacity(windows.saturating_mul(CARRIED_WINDOW_BYTES));
-    out.push(VERSION);
+    let has_level = piece.level.is_some();
+    out.push(if has_level { WITH_LEVEL } else { VERSION });
     out.extend_from_slice(&state.client_seed.to_be_bytes());
     number(&mut out, state.tables.len() as u64);
     for table in &state.tables {
@@ -118,6 +128,11 @@ pub(in crate::net) fn write(piece: &Piece) -> Vec<u8> {
             keys.previous.as_ref().map_or(&[][..], |key| &key.0),
         );
         out.extend_from_slice(&keys.until.to_be_bytes());
+    }
+    if let Some((level, time)) = piece.level {
+        let place = LogLevel::ALL.iter().position(|one| *one == level);
+        out.push(place.unwrap_or(0) as u8);
+        number(&mut out, time.as_millis());
     }
     out
 }
@@ -174,7 +189,10 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) {
 /// The bytes are another version, or no state. The text says which.
 pub(in crate::net) fn read(bytes: &[u8]) -> Result<Piece, &'static str> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => Reader(rest).piece().ok_or("it is malformed"),
+        Some((&version @ (VERSION | WITH_LEVEL), rest)) => {
+            let piece = Reader(rest).piece(version == WITH_LEVEL);
+            piece.ok_or("it is malformed")
+        }
         _ => Err("it has another form than this version reads"),
     }
 }
@@ -193,15 +211,21 @@ pub(crate) fn property(bytes: &[u8]) {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn piece(&mut self) -> Option<Piece> {
-        let mut piece = Piece {
-            engine: self.state()?,
-            tickets: Vec::new(),
+    fn piece(&mut self, has_level: bool) -> Option<Piece> {
+        let engine = self.state()?;
+        let tickets = 0..self.count(LISTENER_BYTES)?;
+        let piece = Piece {
+            engine,
+            tickets: tickets.map(|_| self.tickets()).collect::<Option<_>>()?,
+            level: if has_level { Some(self.level()?) } else { None },
         };
-        for _ in 0..self.count(LISTENER_BYTES)? {
-            piece.tickets.push(self.tickets()?);
-        }
         self.0.is_empty().then_some(piece)
+    }
+
+    fn level(&mut self) -> Option<(LogLevel, Duration)> {
+        let level = LogLevel::ALL.get(self.number(1)? as usize);
+        let time = self.duration().filter(|time| *time <= ADMIN_LOG_LEVEL_MAX);
+        level.copied().zip(time)
     }
 
     fn tickets(&mut self) -> Option<CarriedTickets> {
@@ -472,13 +496,20 @@ mod tests {
         Piece {
             engine,
             tickets: vec![tickets(None), tickets(Some(TicketKey([9; KEY_BYTES])))],
+            level: Some((LogLevel::Debug, ADMIN_LOG_LEVEL_MAX)),
         }
     }
 
     #[test]
     fn what_is_written_is_read_and_nothing_shorter_or_longer() {
-        for state in [Piece::default(), example()] {
+        let without = Piece {
+            level: None,
+            ..example()
+        };
+        for state in [Piece::default(), without, example()] {
             let bytes = write(&state);
+            let version = if state.level.is_some() { 5 } else { 4 };
+            assert_eq!(bytes[0], version, "0.2 reads what it can");
             assert_eq!(read(&bytes), Ok(state));
             for cut in 0..bytes.len() {
                 assert!(read(&bytes[..cut]).is_err(), "cut at {cut}");
@@ -527,7 +558,14 @@ mod tests {
         for (number, case) in cases.into_iter().enumerate() {
             assert_eq!(spoil(case), Err("it is malformed"), "case {number}");
         }
-        // An IPv4 address that is none, and an unknown flag.
+        let level = |time| Piece {
+            level: Some((LogLevel::Trace, time)),
+            ..Piece::default()
+        };
+        let day = ADMIN_LOG_LEVEL_MAX.as_millis();
+        assert!(read(&write(&level(Duration::from_millis(day)))).is_ok());
+        assert!(read(&write(&level(Duration::from_millis(day + 1)))).is_err());
+        // An IPv4 address that is none, an unknown flag, and an unknown level.
         let bytes = write(&example());
         let flags = bytes.windows(2).position(|two| two == [DOWN | IS_IPV4, 0]);
         let flags = flags.expect("the first address");
@@ -538,6 +576,7 @@ mod tests {
             (flags, DOWN | IS_IPV4 | 64),
             (family, 5),
             (family + 1, 1),
+            (bytes.len() - 5, LogLevel::ALL.len() as u8),
         ] {
             let mut changed = bytes.clone();
             changed[at] = byte;

@@ -23,6 +23,13 @@ pub struct Counts {
 /// Walk over the keys, for another process: those that are left of it, the first to end at the top.
 pub struct Walk(BinaryHeap<Reverse<(Instant, u128)>>);
 
+impl Walk {
+    /// Returns true if no key is left.
+    pub fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 struct Count {
     total: i64,
     end: Instant,
@@ -105,7 +112,7 @@ impl Counts {
     }
 
     /// Goes on with a walk by at most `most` keys. Returns those whose window goes on, the first to end
-    /// first, as they are at `begun`; nothing when the walk is over.
+    /// first, as they are at `begun`. There may be none before the walk is over.
     pub fn records(&self, walk: &mut Walk, most: usize, begun: Instant) -> Vec<WindowRecord> {
         let mut records = Vec::new();
         for _ in 0..most {
