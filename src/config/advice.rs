@@ -1,6 +1,7 @@
 //! Warnings about settings that are allowed and unwise. `tollgate check` prints them, and a gateway
 //! logs them when it starts.
 
+use crate::limits::HMAC_KEY_BYTES;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::path::PathFault;
@@ -185,7 +186,7 @@ fn about(provider: &Provider, settings: &Settings) -> Vec<String> {
         keys: Keys::Known(set),
         ..
     } = &provider.kind
-        && let Some(bytes) = shortest_secret(set).filter(|&bytes| bytes < 32)
+        && let Some(bytes) = shortest_secret(set).filter(|&bytes| bytes < HMAC_KEY_BYTES)
     {
         lines.push(format!(
             "auth {}: a secret of {bytes} bytes can be guessed from a token; RFC 7518 3.2 asks for 32 or more, as many as the hash has",

@@ -3,6 +3,8 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use crate::limits::HMAC_KEY_BYTES;
+
 /// Orders of certificates.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Acme {
@@ -68,6 +70,18 @@ impl Challenge {
 }
 
 impl Acme {
+    /// Returns a line about a key that is allowed and weak.
+    pub(super) fn warning(&self) -> Option<String> {
+        let bytes = self.binding.as_ref()?.key.len();
+        let line = || {
+            format!(
+                "acme.eab: a key of {bytes} bytes is weak, and some authorities refuse it; RFC 7518 3.2 asks for 32 or more: get another \
+                 one from yours"
+            )
+        };
+        (bytes < HMAC_KEY_BYTES).then(line)
+    }
+
     /// Returns what is ordered where, as text.
     pub fn shown(&self) -> String {
         let orders = self.orders.iter().map(|order| {

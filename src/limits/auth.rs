@@ -32,6 +32,9 @@ pub const AUTH_CLIENT_LINES_BYTES: usize = 16 << 10;
 pub const AUTH_FORWARDED_HEADERS: usize = 32;
 /// Bytes of the name of such a header.
 pub const AUTH_HEADER_NAME_BYTES: usize = 128;
+/// Bytes of a secret of HMAC-SHA256 below which it is called weak: as many as the hash has
+/// (RFC 7518 3.2).
+pub const HMAC_KEY_BYTES: usize = 32;
 /// Claims that rate limits count by, in the whole file: each valid token keeps a hash of each.
 pub const AUTH_COUNTED_CLAIMS: usize = 8;
 /// Bytes of the name of such a claim; a URL in the namespace of an issuer fits.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::config::{Acme, Challenge, Config, check, load};
+use crate::policy::auth::base64::encode_url;
 
 /// Loads these listeners and this `acme`; no file exists.
 fn load_acme(listen: &str, acme: &str) -> Result<Config, Vec<String>> {
@@ -230,4 +231,20 @@ fn check_says_what_is_ordered() {
         text.contains("acme       192.0.2.1 a.test by tls-alpn-01, from https://acme-v02"),
         "{text}"
     );
+}
+
+#[test]
+fn check_warns_of_a_short_key_of_the_binding() {
+    let tls = r#"{"address":"0.0.0.0:443","tls":{"acme":{"names":["a.test"]}}}"#;
+    for (bytes, weak) in [(1, true), (31, true), (32, false), (64, false)] {
+        let key = encode_url(&vec![b'k'; bytes]);
+        let eab = format!(r#"{{"agree":true,"eab":{{"kid":"k","key":"{key}"}}}}"#);
+        let config = load_acme(tls, &eab).expect("good");
+        let line = format!(
+            "acme.eab: a key of {bytes} bytes is weak, and some authorities refuse it; RFC 7518 3.2 asks for 32 or more: get another one from yours"
+        );
+        let expected = if weak { vec![line] } else { Vec::new() };
+        assert_eq!(config.warnings(), expected, "{bytes}");
+        assert!(!check::describe(&config).contains(&key));
+    }
 }
