@@ -1,15 +1,21 @@
 //! Words of other gateways and libraries: what the same thing is called here, or why it is not
 //! needed. An unknown key is looked up here first, so that a file that was written for another
 //! program can be mended in one go.
-
-mod gateways;
-mod libraries;
+//!
+//! `words.txt` has a block for each answer, parted by empty lines. Its first lines name words: `table: words`, or
+//! `table = key: words` where that key has the same meaning and values of the same form. A table is
+//! named as in the schema, the top level `top`, and `*` is any. Words have no `-` and `_`, and case does not
+//! count. The last line is the sentence behind "unknown key; ".
 
 use super::kind::Table;
 
-/// Word of other programs.
+/// The words, and what each means here. It is text because a row of it takes a fifth of the place that it takes as a value.
+const WORDS: &str = include_str!("words.txt");
+
+/// Words of other programs that have one answer.
+#[derive(Clone, Copy)]
 pub(crate) struct Bridge {
-    /// Spellings with a space between them, compared without case, `-` and `_`.
+    /// Spellings with a space between them.
     words: &'static str,
     /// Name of the table in which they are met; `*`: in any.
     table: &'static str,
@@ -20,49 +26,43 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
+    fn new(head: &'static str, advice: &'static str) -> Option<Bridge> {
+        let (place, words) = head.split_once(": ")?;
+        let (table, meant) = match place.split_once(" = ") {
+            Some((table, meant)) => (table, Some(meant)),
+            None => (place, None),
+        };
+        Some(Bridge {
+            words,
+            table: if table == "top" { "" } else { table },
+            meant,
+            advice,
+        })
+    }
+
     fn has(&self, word: &str) -> bool {
-        self.words.split(' ').any(|known| plain(known) == word)
-    }
-}
-
-const fn bridge(words: &'static str, table: &'static str, advice: &'static str) -> Bridge {
-    Bridge {
-        words,
-        table,
-        meant: None,
-        advice,
-    }
-}
-
-const fn renamed(
-    words: &'static str,
-    table: &'static str,
-    meant: &'static str,
-    advice: &'static str,
-) -> Bridge {
-    Bridge {
-        words,
-        table,
-        meant: Some(meant),
-        advice,
+        let mut words = self.words.split(' ');
+        words.any(|known| known.eq_ignore_ascii_case(word))
     }
 }
 
 /// Returns all bridges: the first that fits is taken.
-fn bridges() -> impl Iterator<Item = &'static Bridge> {
-    libraries::BRIDGES.iter().chain(gateways::BRIDGES)
+fn bridges() -> impl Iterator<Item = Bridge> {
+    let blocks = WORDS.trim_end().split("\n\n");
+    let parts = blocks.filter_map(|block| block.rsplit_once('\n'));
+    parts.flat_map(|(heads, advice)| {
+        let heads = heads.split('\n');
+        heads.filter_map(move |head| Bridge::new(head, advice))
+    })
 }
 
-/// Returns a word without `-`, `_` and capitals.
+/// Returns a word without `-` and `_`.
 fn plain(word: &str) -> String {
-    word.chars()
-        .filter(|c| !matches!(c, '-' | '_'))
-        .flat_map(char::to_lowercase)
-        .collect()
+    word.replace(['-', '_'], "")
 }
 
 /// Returns what is known about a key that `table` does not have.
-pub(crate) fn find(word: &str, table: &Table) -> Option<&'static Bridge> {
+pub(crate) fn find(word: &str, table: &Table) -> Option<Bridge> {
     // No word of a bridge is longer.
     if word.len() > 32 {
         return None;
@@ -160,6 +160,17 @@ mod tests {
             let meant = bridge.meant.map(|meant| (bridge.table, meant));
             assert!(meant.is_none_or(|meant| keys.contains(&meant)), "{meant:?}");
             assert!(names.contains(&bridge.table), "{}", bridge.table);
+            let words = bridge.words.bytes();
+            let mut others = words.filter(|b| !b.is_ascii_alphanumeric() && *b != b' ');
+            assert_eq!(others.next(), None, "{}", bridge.words);
         }
+    }
+
+    #[test]
+    fn each_line_of_the_text_is_read() {
+        let blocks = WORDS.split("\n\n").count();
+        let lines = WORDS.lines().filter(|line| !line.is_empty()).count();
+        assert_eq!(bridges().count(), lines - blocks);
+        assert!(WORDS.lines().all(|line| line.trim() == line));
     }
 }
