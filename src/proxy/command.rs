@@ -323,8 +323,11 @@ pub enum Fault {
     Unreachable,
     /// The TLS handshake failed, or the peer's certificate does not match.
     Tls,
-    /// The connection broke: a reset, or a TLS stream that ended without close_notify.
+    /// The connection broke.
     Reset,
+    /// A TLS stream ended without close_notify. A client may end it so (RFC 9112 9.8), as its requests
+    /// say where they end; of an upstream bytes may be missing.
+    Truncated,
     /// The peer closed while the gateway was writing. Reading continues, because the peer may have
     /// sent a response before.
     SendFailed,
@@ -340,7 +343,7 @@ impl Fault {
             Fault::Refused => Outcome::UpstreamRefused,
             Fault::NoRoute | Fault::Unreachable => Outcome::UpstreamUnreachable,
             Fault::Tls => Outcome::UpstreamTls,
-            Fault::Reset | Fault::SendFailed => Outcome::UpstreamClosed,
+            Fault::Reset | Fault::Truncated | Fault::SendFailed => Outcome::UpstreamClosed,
             Fault::Exhausted => Outcome::OverLimit,
         }
     }

@@ -186,12 +186,7 @@ impl Proxy {
             inputs::note(self, side, &What::End);
         }
         let next = match side {
-            Side::Client(id) => match self.clients.ended(id, &mut self.ctx) {
-                ClientStep::Exchange(exchange) => {
-                    self.relay(exchange, |relay| relay.on_client_end())
-                }
-                step => Step::of_client(id, step),
-            },
+            Side::Client(id) => client_ended(self, id),
             Side::Upstream(id) => self.on_upstream(id, UpstreamEvent::End),
         };
         self.drive(next);
@@ -220,10 +215,11 @@ impl Proxy {
         self.drive(next);
     }
 
-    /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is
-    /// gone. `SendFailed`: the connection is dead (RST), although bytes that came before may wait
-    /// in the socket; a client's request ends at once, and of an upstream what it has sent is still
-    /// read. `why`: what the system or TLS said of a connection to an upstream, for the logs.
+    /// The connection failed. After any fault but `SendFailed`, and a client's `Tls` and `Truncated`,
+    /// the side is gone. `Truncated`: the client has ended its direction, as by FIN. `SendFailed`: the
+    /// connection is dead (RST), although bytes that came before may wait in the socket; a client's
+    /// request ends at once, and of an upstream what it has sent is still read. `why`: what the system
+    /// or TLS said of a connection to an upstream, for the logs.
     pub fn handle_fault(&mut self, side: Side, fault: Fault, why: Option<Box<str>>, now: Instant) {
         self.ctx.now = now;
         if self.ctx.recorder.is_some() {
@@ -237,11 +233,12 @@ impl Proxy {
                 self.clients.not_secured(id, &mut self.ctx);
                 None
             }
+            Side::Client(id) if fault == Fault::Truncated => client_ended(self, id),
             Side::Client(id) => {
                 self.clients.record_unfinished(id, &mut self.ctx);
                 Some(Step::DropClient {
                     id,
-                    outcome: Outcome::ClientClosed,
+                    outcome: outcome_of_reset(self, id),
                     abort: true,
                 })
             }
@@ -370,5 +367,23 @@ impl Proxy {
             },
         };
         self.drive(next);
+    }
+}
+
+/// Acts on the end of a client's direction.
+fn client_ended(proxy: &mut Proxy, id: ClientId) -> Option<Step> {
+    match proxy.clients.ended(id, &mut proxy.ctx) {
+        ClientStep::Exchange(exchange) => proxy.relay(exchange, |relay| relay.on_client_end()),
+        step => Step::of_client(id, step),
+    }
+}
+
+/// Returns how a request ends whose client's connection broke.
+fn outcome_of_reset(proxy: &Proxy, id: ClientId) -> Outcome {
+    let exchange = proxy.clients.get(id).and_then(|client| client.exchange());
+    let exchange = exchange.and_then(|exchange| proxy.exchanges.get(exchange));
+    match exchange {
+        Some(exchange) if exchange.has_passed_end() => Outcome::Ok,
+        _ => Outcome::ClientClosed,
     }
 }

@@ -24,12 +24,13 @@ use crate::proxy::recorder::{Ending, Input, Recording, What};
 const FIRST: &str = "tollgate-record 1";
 
 /// Words of the faults.
-const FAULTS: [(&str, Fault); 7] = [
+const FAULTS: [(&str, Fault); 8] = [
     ("refused", Fault::Refused),
     ("no_route", Fault::NoRoute),
     ("unreachable", Fault::Unreachable),
     ("tls", Fault::Tls),
     ("reset", Fault::Reset),
+    ("truncated", Fault::Truncated),
     ("send_failed", Fault::SendFailed),
     ("exhausted", Fault::Exhausted),
 ];

@@ -1,5 +1,7 @@
 //! Upgrades: only HTTP before the 101, and no HTTP after it.
 
+use tollgate::proxy::command::Fault;
+
 use super::script::*;
 
 const HANDSHAKE: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -204,12 +206,72 @@ fn a_reset_ends_a_stalled_tunnel() {
         world.stall(client, !takes);
         if takes {
             assert_eq!(world.take(client).len(), FULL);
-            world.fail_upstream(origin, tollgate::proxy::command::Fault::Reset);
+            world.fail_upstream(origin, Fault::Reset);
         } else {
             world.wait(60_000 + 64);
         }
         assert_eq!(world.closed(client), Some(Closed::Aborted), "takes {takes}");
         assert!(world.closed_upstream(origin));
+        world.expect_quiet();
+    }
+}
+
+/// What happens to a tunnel, one after the other, and the word in the log. FIN and close_notify are the same event. TLS that
+/// ends without close_notify is an end of a client (RFC 9112 9.8), and none of an upstream.
+#[test]
+fn each_end_of_a_tunnel_has_one_word() {
+    let config = PLAIN.replacen('{', "{ \"accessLog\": \"json\",", 1);
+    for (events, expected) in [
+        ("upstream ends, client ends", "ok"),
+        ("upstream ends, client truncates", "ok"),
+        // The client has all of it. It may be gone by the time the end comes.
+        ("upstream ends, client resets", "ok"),
+        ("client ends, upstream ends", "ok"),
+        ("client truncates, upstream ends", "ok"),
+        ("client resets", "client_closed"),
+        // Bytes wait for the client.
+        (
+            "client stalls, upstream sends, upstream ends, client resets",
+            "client_closed",
+        ),
+        ("upstream truncates", "upstream_closed"),
+        ("upstream resets", "upstream_closed"),
+        ("client ends, upstream truncates", "upstream_closed"),
+        ("client truncates, upstream resets", "upstream_closed"),
+    ] {
+        let mut world = World::with(&config);
+        let (client, origin) = open(&mut world);
+        for event in events.split(", ") {
+            match event {
+                "client ends" => world.finish(client),
+                "client truncates" => {
+                    world.send(client, "frame");
+                    world.fail(client, Fault::Truncated);
+                    world.expect_upstream(origin, "frame");
+                    assert!(
+                        world.shut_upstream(origin) || world.closed_upstream(origin),
+                        "{events}: the end is passed on"
+                    );
+                }
+                "client resets" => world.reset(client),
+                "client stalls" => world.stall(client, true),
+                "upstream sends" => world.reply(origin, "frame"),
+                "upstream ends" => world.finish_upstream(origin),
+                "upstream truncates" => world.fail_upstream(origin, Fault::Truncated),
+                "upstream resets" => world.fail_upstream(origin, Fault::Reset),
+                other => panic!("{other}"),
+            }
+        }
+        let closed = world.closed(client).expect("closed");
+        assert_eq!(
+            closed == Closed::Clean,
+            expected == "ok" && !events.contains("client resets"),
+            "{events}"
+        );
+        assert!(world.closed_upstream(origin), "{events}");
+        let line = world.log().pop().expect("a line");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line["end"], expected, "{events}");
         world.expect_quiet();
     }
 }

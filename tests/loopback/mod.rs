@@ -6,6 +6,7 @@ mod announced;
 mod auth;
 mod balance;
 mod edges;
+mod endings;
 mod listening;
 mod logs;
 mod memory;

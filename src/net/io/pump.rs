@@ -298,10 +298,10 @@ impl<S: RawStream> Pump<'_, S> {
                 proxy.handle_received(*side, 0, *now);
                 proxy.handle_end(*side, *now);
             }
-            ReadResult::Broken(reason) => {
+            ReadResult::Broken(fault, reason) => {
                 debug!("read: {reason}");
                 proxy.handle_received(*side, 0, *now);
-                proxy.handle_fault(*side, Fault::Reset, Some(mid_sentence(reason)), *now);
+                proxy.handle_fault(*side, fault, Some(mid_sentence(reason)), *now);
             }
         }
         0
@@ -345,9 +345,9 @@ impl<S: RawStream> Pump<'_, S> {
             }
             ReadResult::WouldBlock => {}
             ReadResult::End => proxy.handle_end(*side, *now),
-            ReadResult::Broken(reason) => {
+            ReadResult::Broken(fault, reason) => {
                 debug!("read: {reason}");
-                proxy.handle_fault(*side, Fault::Reset, Some(mid_sentence(reason)), *now);
+                proxy.handle_fault(*side, fault, Some(mid_sentence(reason)), *now);
             }
             ReadResult::CannotSplice => {
                 debug!("the kernel cannot splice these sockets: bodies are copied");

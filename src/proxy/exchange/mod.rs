@@ -165,6 +165,11 @@ impl Exchange {
         matches!(self.response, Response::Tunnel(_))
     }
 
+    /// Returns whether it is a tunnel whose client has all that the upstream sent, and its end.
+    pub(super) fn has_passed_end(&self) -> bool {
+        matches!(self.response, Response::Tunnel(tunnel) if tunnel.client_has_all())
+    }
+
     /// Returns the rate limit fields of a response that is written at `now`.
     #[inline(always)]
     fn rate_fields(&self, now: Instant) -> Option<RateFields<'_>> {

@@ -33,6 +33,11 @@ impl Tunnel {
         self.client == Direction::Open
     }
 
+    /// Returns whether everything from the upstream was passed on, its end included.
+    pub(super) fn client_has_all(self) -> bool {
+        self.upstream == Direction::PassedOn
+    }
+
     /// Returns whether bytes may come from the upstream.
     pub(super) fn upstream_is_open(self) -> bool {
         self.upstream == Direction::Open

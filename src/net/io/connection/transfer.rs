@@ -7,15 +7,15 @@ use super::states::{EndOfStream, Fin, Peer, ReadState, WriteState};
 use crate::buffer::total;
 use crate::net::io::raw_stream::RawStream;
 use crate::net::io::splice_pipes::{FilledPipe, Pipes};
-use crate::proxy::command::Side;
-use crate::transport::Received;
+use crate::proxy::command::{Fault, Side};
+use crate::transport::{Received, TransportFault};
 
 /// Result of a read.
 pub(crate) enum ReadResult {
     Bytes(usize),
     WouldBlock,
     End,
-    Broken(String),
+    Broken(Fault, String),
     /// The socket cannot be spliced.
     CannotSplice,
 }
@@ -63,7 +63,11 @@ impl<S: RawStream> Connection<S> {
             }
             Received::Fault(fault) => {
                 self.read_state = ReadState::Drained;
-                ReadResult::Broken(fault.to_string())
+                let kind = match fault {
+                    TransportFault::Truncated => Fault::Truncated,
+                    _ => Fault::Reset,
+                };
+                ReadResult::Broken(kind, fault.to_string())
             }
         }
     }
@@ -91,7 +95,7 @@ impl<S: RawStream> Connection<S> {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => ReadResult::CannotSplice,
             Err(error) => {
                 self.read_state = ReadState::Drained;
-                ReadResult::Broken(error.to_string())
+                ReadResult::Broken(Fault::Reset, error.to_string())
             }
         }
     }
@@ -99,7 +103,9 @@ impl<S: RawStream> Connection<S> {
     fn end_of_stream(&self) -> ReadResult {
         match self.end_of_stream {
             EndOfStream::Clean => ReadResult::End,
-            EndOfStream::Reset => ReadResult::Broken("the connection was reset".to_owned()),
+            EndOfStream::Reset => {
+                ReadResult::Broken(Fault::Reset, "the connection was reset".to_owned())
+            }
         }
     }
 
