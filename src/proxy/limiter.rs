@@ -1,6 +1,8 @@
 //! The rate tables: the top-level one, those of services with their own, and the budget for
 //! credentials that are not authentic.
 
+mod failures;
+
 use core::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
@@ -342,33 +344,6 @@ impl Limiter {
             });
         }
         keys
-    }
-
-    /// Counts a credential that is not authentic. `failures`: the table of the rules.
-    pub(super) fn count_failure(
-        &mut self,
-        failures: Option<RateTableId>,
-        client: Option<IpAddr>,
-        now: Instant,
-    ) {
-        // One that was under way when the budget ran out counts for nothing more.
-        let _ = self.count(failures, client, now);
-    }
-
-    /// Returns whether a client's credentials are verified: the budget for those that are not
-    /// authentic has something left. `failures`: the table of the rules.
-    ///
-    /// # Errors
-    /// Nothing is left; the value is the time until the client's window ends.
-    pub(super) fn admit_credential(
-        &self,
-        failures: Option<RateTableId>,
-        client: Option<IpAddr>,
-        now: Instant,
-    ) -> Result<(), Duration> {
-        failures
-            .and_then(|table| self.tables.get(table))
-            .map_or(Ok(()), |table| table.peek(counted(client), now))
     }
 
     /// Returns a table.

@@ -1,0 +1,36 @@
+//! Budget for credentials that are not authentic (`authFailures`).
+
+use core::net::IpAddr;
+
+use super::super::ids::RateTableId;
+use super::{Limiter, counted};
+use crate::time::{Duration, Instant};
+
+impl Limiter {
+    /// Counts a credential that is not authentic. `failures`: the table of the rules.
+    pub(in crate::proxy) fn count_failure(
+        &mut self,
+        failures: Option<RateTableId>,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) {
+        // One that was under way when the budget ran out counts for nothing more.
+        let _ = self.count(failures, client, now);
+    }
+
+    /// Returns whether a client's credentials are verified: the budget for those that are not
+    /// authentic has something left. `failures`: the table of the rules.
+    ///
+    /// # Errors
+    /// Nothing is left; the value is the time until the client's window ends.
+    pub(in crate::proxy) fn admit_credential(
+        &self,
+        failures: Option<RateTableId>,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        failures
+            .and_then(|table| self.tables.get(table))
+            .map_or(Ok(()), |table| table.peek(counted(client), now))
+    }
+}
