@@ -1,10 +1,9 @@
 //! Rate limits that the workers of one gateway share: their supervisor is a store.
 //!
-//! Limits in fixed windows that name no store share their counts through it. Others count in each
-//! worker: a store has no other windows.
+//! All limits that name no store share their counts through it, and so do failures of credentials.
 
-use crate::policy::meter::Algorithm;
 use crate::policy::rate::{RateLimit, SharedCount};
+use crate::proxy::memory::rate_limits;
 use crate::proxy::settings::{SUPERVISOR, ServiceRateLimit, Settings, Store, Target, TargetHost};
 
 /// Makes the supervisor a store, also where no limit needs one: a reload may bring a limit. The
@@ -12,7 +11,7 @@ use crate::proxy::settings::{SUPERVISOR, ServiceRateLimit, Settings, Store, Targ
 pub(super) fn share(settings: &mut Settings) {
     let store = settings.stores.len();
     let target = settings.targets.len();
-    for limit in limits(settings).filter(|limit| is_shared(limit)) {
+    for limit in limits(settings).filter(|limit| limit.store.is_none()) {
         limit.store = Some(SharedCount { store });
     }
     settings.stores.push(Store {
@@ -33,15 +32,8 @@ pub(super) fn share(settings: &mut Settings) {
 
 /// Returns the number of clients of all limits that are shared.
 pub(super) fn clients(settings: &Settings) -> usize {
-    let services = settings.services.iter();
-    let own = services.flat_map(|service| service.own_limits());
-    let all = settings.rate_limit.iter().chain(own);
-    let shared = all.filter(|limit| is_shared(limit));
+    let shared = rate_limits(settings).filter(|limit| limit.store.is_none());
     shared.fold(0, |sum, limit| sum.saturating_add(limit.max_clients))
-}
-
-fn is_shared(limit: &RateLimit) -> bool {
-    limit.algorithm == Algorithm::Fixed && limit.store.is_none()
 }
 
 fn limits(settings: &mut Settings) -> impl Iterator<Item = &mut RateLimit> {
@@ -52,5 +44,9 @@ fn limits(settings: &mut Settings) -> impl Iterator<Item = &mut RateLimit> {
             ServiceRateLimit::Own(limits) => limits.as_mut_slice(),
             ServiceRateLimit::Inherited | ServiceRateLimit::Off => &mut [],
         });
-    settings.rate_limit.iter_mut().chain(own)
+    settings
+        .rate_limit
+        .iter_mut()
+        .chain(&mut settings.auth_failures)
+        .chain(own)
 }

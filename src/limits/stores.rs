@@ -12,6 +12,8 @@ pub const STORE_SECRET_BYTES_MAX: usize = 1024;
 pub const STORE_DATABASE_MAX: u32 = 65_535;
 /// Windows that wait until the store hears of them. The counts of further ones stay in the table.
 pub const STORE_QUEUE_MAX: usize = 16_384;
+/// Bytes of the mark of a key at a supervisor: a letter, two numbers and what is between them.
+pub const STORE_MARK_BYTES_MAX: usize = 24;
 /// Counts that a store was sent and has not answered. Further ones wait.
 pub const STORE_COUNTS_MAX: usize = 1024;
 /// Bytes of commands that wait for the socket. Further ones are written later.
@@ -33,5 +35,7 @@ pub const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 const _: () = {
     // Three times the key, and 200 bytes of words, lengths and numbers.
-    assert!(4 * (STORE_PREFIX_BYTES_MAX + 32) + 256 <= STORE_COUNT_BYTES_MAX);
+    assert!(
+        4 * (STORE_PREFIX_BYTES_MAX + 32 + STORE_MARK_BYTES_MAX) + 256 <= STORE_COUNT_BYTES_MAX
+    );
 };

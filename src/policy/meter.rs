@@ -46,7 +46,8 @@ pub struct Used {
     /// Weight of the window before when this one began; of a bucket the upper half of its missing
     /// parts.
     pub previous: u32,
-    /// End of the window; of a bucket the time of the last counted request.
+    /// End of the window; of a bucket the time of the last counted request, or a later one that a store
+    /// has named.
     pub end: Instant,
 }
 
@@ -117,6 +118,109 @@ impl Meter {
         }
     }
 
+    /// Adds requests that were counted elsewhere, whether the limit is reached or not; below zero: takes
+    /// them back.
+    pub(super) fn add(&self, used: Used, number: i64, now: Instant) -> Used {
+        match self.algorithm {
+            Algorithm::Fixed | Algorithm::Sliding => {
+                let used = self.slid(Some(used), now);
+                let passed = i64::from(used.passed).saturating_add(number).max(0);
+                Used {
+                    passed: u32::try_from(passed).unwrap_or(u32::MAX),
+                    ..used
+                }
+            }
+            Algorithm::Bucket { burst } => {
+                let missing = self.missing(used, self.capacity(burst), now);
+                let parts = i64::try_from(self.part()).unwrap_or(i64::MAX);
+                let missing = missing.saturating_add_signed(parts.saturating_mul(number));
+                Used { end: now, ..used }.with_missing(missing)
+            }
+        }
+    }
+
+    /// Joins what is remembered of a client with what a store knows of all gateways: what leaves the
+    /// client less. `total` is of `now`; `left`: time until the store forgets it. `outstanding`: requests
+    /// that the store does not know.
+    pub(super) fn joined(
+        &self,
+        used: Used,
+        (total, left): (u64, Duration),
+        outstanding: i32,
+        now: Instant,
+    ) -> Used {
+        match self.algorithm {
+            Algorithm::Fixed | Algorithm::Sliding => {
+                let all = self.known(total, now.after(left));
+                let all = self.add(all, outstanding.into(), now);
+                let weight = |used: Used| {
+                    let used = self.slid(Some(used), now);
+                    let before = self.share(used.previous, used.end.since(now));
+                    before.saturating_add(used.passed)
+                };
+                if weight(all) < weight(used) {
+                    used
+                } else {
+                    all
+                }
+            }
+            Algorithm::Bucket { burst } => {
+                let capacity = self.capacity(burst);
+                let all = Used { end: now, ..used }.with_missing(total);
+                let parts = i64::try_from(self.part()).unwrap_or(i64::MAX);
+                let parts = parts.saturating_mul(outstanding.into());
+                let all = all.missing().saturating_add_signed(parts);
+                if all < self.missing(used, capacity, now) {
+                    return used;
+                }
+                // What is beyond the bucket comes back before the bucket is refilled.
+                let beyond = all.saturating_sub(capacity).div_ceil(self.rate());
+                let missing = all.saturating_sub(beyond.saturating_mul(self.rate()));
+                let end = now.after(Duration::from_millis(beyond));
+                Used { end, ..used }.with_missing(missing)
+            }
+        }
+    }
+
+    /// Returns what a store remembers of a client in one number, and when it forgets the client.
+    pub(super) fn remembered(&self, used: Used) -> (u64, Instant) {
+        let total = used.missing();
+        (total, used.end.after(self.memory(total)))
+    }
+
+    /// Returns what [`remembered`](Self::remembered) stands for.
+    pub(super) fn known(&self, total: u64, gone: Instant) -> Used {
+        let end = gone
+            .as_millis()
+            .saturating_sub(self.memory(total).as_millis());
+        let end = Instant::from_millis(end);
+        let empty = Used {
+            passed: 0,
+            previous: 0,
+            end,
+        };
+        empty.with_missing(total)
+    }
+
+    /// Returns the time for which a store remembers a client of which nothing was counted.
+    pub(super) fn first_memory(&self) -> Duration {
+        match self.algorithm {
+            Algorithm::Fixed | Algorithm::Sliding => {
+                let twice = self.window.as_millis().saturating_mul(2);
+                Duration::from_millis(twice)
+            }
+            Algorithm::Bucket { .. } => Duration::ZERO,
+        }
+    }
+
+    /// Returns the time after `end` of [`Used`] for which a store remembers a client.
+    fn memory(&self, total: u64) -> Duration {
+        match self.algorithm {
+            Algorithm::Fixed | Algorithm::Sliding => self.window,
+            Algorithm::Bucket { .. } => Duration::from_millis(total.div_ceil(self.rate())),
+        }
+    }
+
     fn fixed(&self, running: Option<Used>, now: Instant) -> Result<(Used, Quota), Full> {
         let (passed, end) = match running {
             Some(used) => (used.passed, used.end),
@@ -139,20 +243,25 @@ impl Meter {
         ))
     }
 
-    fn sliding(&self, used: Option<Used>, now: Instant) -> Result<(Used, Quota), Full> {
+    /// Returns the window of `now`: the one that runs, or a new one, in which the one before weighs.
+    fn slid(&self, used: Option<Used>, now: Instant) -> Used {
         let fresh = Used {
             passed: 0,
             previous: 0,
             end: now.after(self.window),
         };
-        let used = match used {
+        match used {
             Some(used) if now < used.end => used,
             Some(used) => Used {
                 previous: self.share(used.passed, used.end.after(self.window).since(now)),
                 ..fresh
             },
             None => fresh,
-        };
+        }
+    }
+
+    fn sliding(&self, used: Option<Used>, now: Instant) -> Result<(Used, Quota), Full> {
+        let used = self.slid(used, now);
         let before = self.share(used.previous, used.end.since(now));
         let all = before.saturating_add(used.passed);
         if all >= self.requests {
@@ -220,10 +329,13 @@ impl Meter {
         Ok((used.with_missing(wanted), Quota::new(left, full_at(wanted))))
     }
 
-    /// Returns the parts that a bucket misses at `now`.
+    /// Returns the parts that a bucket misses at `now`. An `end` that is still to come is the time at which
+    /// the bucket begins to be refilled.
     fn missing(&self, used: Used, capacity: u64, now: Instant) -> u64 {
-        let back = now.since(used.end).as_millis().saturating_mul(self.rate());
-        used.missing().min(capacity).saturating_sub(back)
+        let parts = |span: Duration| span.as_millis().saturating_mul(self.rate());
+        let then = used.missing().min(capacity);
+        then.saturating_add(parts(used.end.since(now)))
+            .saturating_sub(parts(now.since(used.end)))
     }
 
     /// Returns the parts of one request: the bucket gets [`rate`](Self::rate) of them in a

@@ -215,12 +215,17 @@ impl RateTable {
         Ok(Quota::new(left, now.after(self.limit.window)))
     }
 
-    /// Checks if a request of `client` would be counted, without counting it.
+    /// Returns the key of a client that counts by its address.
+    pub fn key_of(&self, client: IpAddr) -> u128 {
+        client_key(client, self.limit.ipv6_prefix)
+    }
+
+    /// Checks if a request of `client` would be counted in a fixed window, without counting it.
     ///
     /// # Errors
     /// The limit is reached. The value is the time until the client's window ends.
-    pub fn peek(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
-        let key = self.index.get(&client_key(client, self.limit.ipv6_prefix));
+    pub fn peek(&self, client: u128, now: Instant) -> Result<(), Duration> {
+        let key = self.index.get(&client);
         match key.and_then(|&key| self.windows.get(key)) {
             Some(window) if now < window.end && window.passed >= self.limit.requests => {
                 Err(window.end.since(now))
@@ -299,36 +304,51 @@ impl RateTable {
             self.forget(oldest);
             self.shrink(1);
         }
-        let older = self.newest;
         let key = self.windows.insert(Window {
             client,
             passed: used.passed,
             previous: used.previous,
             end: used.end,
-            older,
+            older: None,
             newer: None,
         });
+        self.index.insert(client, key);
+        self.append(key);
+        self.watch_oldest();
+    }
+
+    /// Makes a window, which is not in the list, the newest.
+    fn append(&mut self, key: Key<Window>) {
+        let older = self.newest.replace(key);
+        if let Some(window) = self.windows.get_mut(key) {
+            (window.older, window.newer) = (older, None);
+        }
         match older.and_then(|older| self.windows.get_mut(older)) {
             Some(older) => older.newer = Some(key),
             None => self.oldest = Some(key),
         }
-        self.newest = Some(key);
-        self.index.insert(client, key);
-        self.watch_oldest();
     }
 
     fn forget(&mut self, key: Key<Window>) {
-        let Some(window) = self.windows.remove(key) else {
+        self.unlink(key);
+        if let Some(window) = self.windows.remove(key) {
+            self.index.remove(&window.client);
+        }
+    }
+
+    /// Takes a window out of the list.
+    fn unlink(&mut self, key: Key<Window>) {
+        let Some(window) = self.windows.get(key) else {
             return;
         };
-        self.index.remove(&window.client);
-        match window.older.and_then(|older| self.windows.get_mut(older)) {
-            Some(older) => older.newer = window.newer,
-            None => self.oldest = window.newer,
+        let (older, newer) = (window.older, window.newer);
+        match older.and_then(|older| self.windows.get_mut(older)) {
+            Some(older) => older.newer = newer,
+            None => self.oldest = newer,
         }
-        match window.newer.and_then(|newer| self.windows.get_mut(newer)) {
-            Some(newer) => newer.older = window.older,
-            None => self.newest = window.older,
+        match newer.and_then(|newer| self.windows.get_mut(newer)) {
+            Some(newer) => newer.older = older,
+            None => self.newest = older,
         }
     }
 }
@@ -633,8 +653,8 @@ mod tests {
                         Ok(())
                     }
                 };
-                prop_assert_eq!(table.peek(v4(client), at(now)), expected);
-                prop_assert_eq!(table.peek(v4(client), at(now)), expected, "looking counts nothing");
+                prop_assert_eq!(table.peek(table.key_of(v4(client)), at(now)), expected);
+                prop_assert_eq!(table.peek(table.key_of(v4(client)), at(now)), expected, "looking counts nothing");
                 prop_assert_eq!(count(&mut table, v4(client), at(now)), expected);
                 prop_assert!(table.len() <= max_clients && table.wheel.len() <= 1);
                 prop_assert!(table.next_expiry().is_some(), "somebody is always to be forgotten");

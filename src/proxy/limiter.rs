@@ -6,12 +6,12 @@ mod failures;
 use core::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
-use super::carried::{CarriedTable, OF_ALL, service_identity};
+use super::carried::{CarriedTable, OF_ALL, OF_FAILURES, service_identity};
 use super::ids::{ClientId, OfRateTable, RateTableId, ServiceId, StoreId};
 use super::rate_held::{Counted, Waits};
 use super::rate_owners::{owned, owned_tables, shared_rules};
 use super::rate_queue::StoreQueues;
-use super::rate_rules::{Asked, LISTED, Limited, RateRules, RateState, Stage};
+use super::rate_rules::{Asked, LISTED, Limited, RateRules, RateState, SharedRule, Stage};
 use super::rules::Rules;
 use super::settings::{ServiceRateLimit, Settings, Store};
 use super::state_keys::StateKeys;
@@ -30,6 +30,8 @@ pub(super) struct Limiter {
     seed: u64,
     /// Hash of clients that count by other keys than their addresses.
     clients: ClientHash,
+    /// Store and keys of failures of credentials; `None`: they are not shared.
+    failures: Option<SharedRule>,
     /// Windows that stores have to know of, a queue for each store.
     pub(super) queues: StoreQueues,
 }
@@ -57,6 +59,7 @@ impl Limiter {
             tables: Slab::new(),
             seed,
             clients: ClientHash::new(seed),
+            failures: None,
             queues: StoreQueues::default(),
         }
     }
@@ -94,6 +97,10 @@ impl Limiter {
         let limit = settings.counted_failures();
         keys.failures =
             limit.map(|limit| self.keep_or_add(limit, &mut failures.into_iter().collect()));
+        self.failures = limit.and_then(|limit| {
+            let mut rules = shared_rules(OF_FAILURES, core::slice::from_ref(limit), stores);
+            rules.pop().flatten()
+        });
         for (service, of_service) in settings.services.iter().zip(&mut keys.services) {
             of_service.rate = match &service.rate_limit {
                 ServiceRateLimit::Inherited => keys.rate.clone(),

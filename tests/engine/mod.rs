@@ -43,3 +43,4 @@ mod sticky;
 mod stores;
 mod tunnels;
 mod why;
+mod workers;

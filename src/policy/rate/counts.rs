@@ -29,6 +29,13 @@ impl RateTable {
         let (used, quota) = self.limit.meter().count(known.map(|(_, used)| used), now)?;
         match known {
             Some((key, before)) if before.end == used.end => self.set_used(key, used),
+            // What the store does not know yet belongs to the place of the window.
+            Some((key, _)) if self.has_marked_keys() => {
+                self.unlink(key);
+                self.set_used(key, used);
+                self.append(key);
+                self.watch_oldest();
+            }
             Some((key, _)) => {
                 self.forget(key);
                 self.insert(client, used);
@@ -52,9 +59,14 @@ impl RateTable {
         Some((key, self.windows.get(key)?.used()))
     }
 
-    fn set_used(&mut self, key: Key<Window>, used: Used) {
+    pub(super) fn set_used(&mut self, key: Key<Window>, used: Used) {
         if let Some(window) = self.windows.get_mut(key) {
-            (window.passed, window.previous) = (used.passed, used.previous);
+            let Used {
+                passed,
+                previous,
+                end,
+            } = used;
+            (window.passed, window.previous, window.end) = (passed, previous, end);
         }
     }
 }

@@ -7,10 +7,13 @@
 //! ask:     passed + 1, in flight + 1    a request that waits goes to the store by itself
 //! answer:  in flight - number; passed = max(passed, total + in flight + unsent); end = now + left
 //! ```
+//!
+//! Sliding windows and buckets, which only a supervisor shares, are joined by `meter.rs`.
 
 use super::{RateTable, Window};
-use crate::policy::meter::Full;
+use crate::policy::meter::{Algorithm, Full};
 use crate::policy::rate_fields::Quota;
+use crate::policy::store::keys;
 use crate::slab::Key;
 use crate::time::{Duration, Instant};
 
@@ -144,12 +147,21 @@ impl RateTable {
         total: Option<(u64, Option<Duration>)>,
         now: Instant,
     ) -> Option<u128> {
-        let longest = self.limit.window;
+        let (longest, meter) = (self.limit.window, self.limit.meter());
+        let is_marked = self.has_marked_keys();
         let share = self.share(window.0)?;
         share.in_flight = share.in_flight.saturating_sub(number);
         let outstanding = share.in_flight.saturating_add(share.unsent);
-        let window = self.windows.get_mut(window.0)?;
-        if let Some((total, left)) = total {
+        let key = window.0;
+        let window = self.windows.get_mut(key)?;
+        let client = window.client;
+        if is_marked {
+            if let Some((total, left)) = total {
+                let known = (total, left.unwrap_or_default());
+                let used = meter.joined(window.used(), known, outstanding, now);
+                self.set_used(key, used);
+            }
+        } else if let Some((total, left)) = total {
             let all = total.saturating_add_signed(outstanding.into());
             let all = u32::try_from(all).unwrap_or(u32::MAX);
             // A store that lost its counts knows less than was counted here, also of the end.
@@ -160,7 +172,20 @@ impl RateTable {
                 }
             }
         }
-        Some(window.client)
+        Some(client)
+    }
+
+    /// Appends the key of a client as the store has it.
+    pub fn write_key(&self, prefix: &str, client: u128, out: &mut Vec<u8>) {
+        keys::write(prefix, client, out);
+        if self.has_marked_keys() {
+            keys::mark(&self.limit.meter(), out);
+        }
+    }
+
+    /// Returns true if the keys in the store say what is counted: it is no fixed window.
+    pub(super) fn has_marked_keys(&self) -> bool {
+        self.limit.store.is_some() && self.limit.algorithm != Algorithm::Fixed
     }
 
     /// Returns the share of a window.

@@ -7,11 +7,15 @@
 //! PTTL key           --> :ms, or :-2                             others --> an error
 //! ```
 //!
+//! Under a marked key (`keys.rs`) the sum is what a meter remembers of the client, and `ms` the time until
+//! it is forgotten.
+//!
 //! Commands are read where they are complete; nothing of one that is not is kept.
 
 use super::counts::Counts;
 use super::keys;
 use crate::digits;
+use crate::policy::meter::Meter;
 use crate::resp::{self, Reader, Token};
 use crate::time::{Duration, Instant};
 
@@ -37,9 +41,18 @@ pub struct Server {
 
 #[derive(Clone, Copy)]
 enum Command {
-    Begin { key: u128, window: Duration },
-    Add { key: u128, number: i64 },
-    Left { key: u128 },
+    Begin {
+        key: u128,
+        life: Duration,
+    },
+    Add {
+        key: u128,
+        meter: Option<Meter>,
+        number: i64,
+    },
+    Left {
+        key: u128,
+    },
 }
 
 impl Server {
@@ -116,16 +129,19 @@ impl Server {
 impl Command {
     fn of(words: &[&[u8]]) -> Option<Command> {
         match words {
-            [b"SET", key, b"0", b"PX", window, b"NX"] => Some(Command::Begin {
-                key: keys::read(key),
-                window: Duration::from_millis(digits::parse(window)?),
-            }),
-            [b"INCRBY", key, number] => Some(Command::Add {
-                key: keys::read(key),
-                number: resp::integer(number)?,
-            }),
+            [b"SET", key, b"0", b"PX", window, b"NX"] => {
+                let (key, meter) = keys::read(key);
+                let window = Duration::from_millis(digits::parse(window)?);
+                let life = meter.map_or(window, |meter| meter.first_memory());
+                Some(Command::Begin { key, life })
+            }
+            [b"INCRBY", key, number] => {
+                let (key, meter) = keys::read(key);
+                let number = resp::integer(number)?;
+                Some(Command::Add { key, meter, number })
+            }
             [b"PTTL", key] => Some(Command::Left {
-                key: keys::read(key),
+                key: keys::read(key).0,
             }),
             _ => None,
         }
@@ -133,11 +149,11 @@ impl Command {
 
     fn execute(self, counts: &mut Counts, now: Instant, out: &mut Vec<u8>) {
         match self {
-            Command::Begin { key, window } => {
-                let is_new = counts.begin(key, window, now);
+            Command::Begin { key, life } => {
+                let is_new = counts.begin(key, life, now);
                 out.extend_from_slice(if is_new { b"+OK\r\n" } else { b"$-1\r\n" });
             }
-            Command::Add { key, number } => match counts.add(key, number) {
+            Command::Add { key, meter, number } => match counts.add(key, meter, number, now) {
                 Some(total) => integer(b':', total, out),
                 None => out.extend_from_slice(b"-ERR there is no such key\r\n"),
             },

@@ -80,6 +80,7 @@ impl AuthEnv<'_> {
     fn count_failure(&mut self, client: Option<IpAddr>) {
         let table = self.ctx.rules.state.failures;
         self.limiter.count_failure(table, client, self.ctx.now);
+        self.ctx.has_leftovers |= !self.limiter.queues.is_empty();
     }
 }
 

@@ -14,8 +14,15 @@ impl Limiter {
         client: Option<IpAddr>,
         now: Instant,
     ) {
+        let table = failures.and_then(|id| Some((id, self.tables.get_mut(id)?)));
         // One that was under way when the budget ran out counts for nothing more.
-        let _ = self.count(failures, client, now);
+        if let (Some(rule), Some((id, table))) = (&self.failures, table) {
+            let key = rule.keys.address(table.key_of(counted(client)));
+            let queues = &mut self.queues;
+            let _ = queues.count(rule.store, (id, table), key, None, now);
+        } else {
+            let _ = self.count(failures, client, now);
+        }
     }
 
     /// Returns whether a client's credentials are verified: the budget for those that are not
@@ -29,8 +36,11 @@ impl Limiter {
         client: Option<IpAddr>,
         now: Instant,
     ) -> Result<(), Duration> {
-        failures
-            .and_then(|table| self.tables.get(table))
-            .map_or(Ok(()), |table| table.peek(counted(client), now))
+        let Some(table) = failures.and_then(|table| self.tables.get(table)) else {
+            return Ok(());
+        };
+        let key = table.key_of(counted(client));
+        let shared = self.failures.as_ref();
+        table.peek(shared.map_or(key, |rule| rule.keys.address(key)), now)
     }
 }

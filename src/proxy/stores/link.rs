@@ -15,7 +15,6 @@ use crate::limits::{
     STORE_PIPELINE_BYTES,
 };
 use crate::policy::rate::Unsent;
-use crate::policy::store::keys;
 use crate::policy::store::session::{Answer, Count, Session};
 use crate::time::Instant;
 
@@ -114,20 +113,23 @@ impl Stores {
             let Some(queued) = env.limiter.queues.take(id) else {
                 break;
             };
+            key.clear();
             let table = env.limiter.table(queued.table);
-            let unsent = table.and_then(|table| Some((table.window(), queued.unsent(table)?)));
-            let Some((length, Unsent { client, number })) = unsent else {
+            let unsent = table.and_then(|table| {
+                let Unsent { client, number } = queued.unsent(table)?;
+                table.write_key(&store.settings.prefix, client, &mut key);
+                Some((table.window(), number))
+            });
+            let Some((window, number)) = unsent else {
                 let queues = &mut env.limiter.queues;
                 queues.judge(queued.waiter, Verdict::Unknown);
                 continue;
             };
-            key.clear();
-            keys::write(&store.settings.prefix, client, &mut key);
             let before = commands.len();
             let count = Count {
                 tag: 0,
                 key: &key,
-                window: length,
+                window,
                 number: number.into(),
             };
             store.session.count(count, &mut commands);
@@ -230,12 +232,14 @@ impl StoreState {
                 now,
             );
             verdict = table.judge_place(sent.window, total.count, now);
+            let mut key = Vec::new();
+            if let (None, Some(client)) = (total.left, client) {
+                table.write_key(&self.settings.prefix, client, &mut key);
+            }
             let room = STORE_PIPELINE_BYTES.saturating_sub(self.waiting(env));
             // Without room the next count repairs the key.
             let has_room = repairs.len().saturating_add(STORE_COUNT_BYTES_MAX) <= room;
-            if let (None, Some(client), true) = (total.left, client, has_room) {
-                let mut key = Vec::new();
-                keys::write(&self.settings.prefix, client, &mut key);
+            if has_room && !key.is_empty() {
                 self.session.expire(&key, window, repairs);
             }
         }
