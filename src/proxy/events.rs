@@ -330,7 +330,8 @@ impl Proxy {
     pub fn handle_abort(&mut self, now: Instant) {
         self.ctx.now = now;
         for id in self.clients.keys() {
-            self.drop_client(id, Outcome::Shutdown, true);
+            let is_idle = self.clients.is_between_requests(id);
+            self.drop_client(id, Outcome::Shutdown, !is_idle);
         }
         self.subrequests
             .cancel_all(&mut self.upstreams, &mut self.ctx);

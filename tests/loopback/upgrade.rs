@@ -216,6 +216,9 @@ fn the_old_process_serves_its_clients_until_the_grace_time() {
     let mut idle = gateway.gateway.connect();
     idle.send(GET);
     assert!(!idle.read_until("\r\n\r\nhi").contains("Connection: close"));
+    let mut silent = gateway.gateway.connect();
+    silent.send(GET);
+    silent.read_until("\r\n\r\nhi");
     let mut tunnel = gateway.gateway.connect();
     tunnel
         .send("GET /a HTTP/1.1\r\nHost: gate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n\r\n");
@@ -234,6 +237,11 @@ fn the_old_process_serves_its_clients_until_the_grace_time() {
     let folder = gateway.gateway.folder.0.clone();
     let mut bytes = Vec::new();
     let _ = tunnel.0.read_to_end(&mut bytes);
+    assert_eq!(
+        silent.read_to_end(),
+        "",
+        "it could have sent a request until now"
+    );
     assert!(
         upgraded.elapsed() >= Duration::from_millis(1900),
         "too early"

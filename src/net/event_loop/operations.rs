@@ -153,6 +153,7 @@ impl EventLoop {
                     Ok(bound) => Box::new(New {
                         candidate: *candidate,
                         bound,
+                        waits: false,
                     }),
                 }
             }

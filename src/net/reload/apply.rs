@@ -147,8 +147,7 @@ pub(in crate::net) fn apply(
             prepared: *prepared,
             summary,
         };
-        let bound = new.bound;
-        return Err(Box::new(New { candidate, bound }));
+        return Err(Box::new(New { candidate, ..*new }));
     }
     let bound = new.bound;
     let Loaded {

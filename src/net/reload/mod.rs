@@ -41,7 +41,7 @@ use super::admin::ConfigFacts;
 use super::memory;
 use crate::config::Config;
 use crate::config::changes::Summary;
-use crate::limits::RELOAD_RETRY;
+use crate::limits::{EDITIONS_MAX, RELOAD_RETRY};
 use crate::time::{Instant, UnixTime};
 
 /// Configuration of the moment, and the reload that is under way.
@@ -84,6 +84,8 @@ enum State {
 pub(super) struct New {
     pub(super) candidate: Candidate,
     pub(super) bound: Bound,
+    /// The operator knows that it waits.
+    pub(super) waits: bool,
 }
 
 /// Work of the loop for a reload.
@@ -228,7 +230,12 @@ impl Reload {
     }
 
     /// Keeps a configuration for a while: too many editions of the rules live.
-    pub(super) fn wait(&mut self, new: Box<New>, now: Instant) {
+    pub(super) fn wait(&mut self, mut new: Box<New>, now: Instant) {
+        if !core::mem::replace(&mut new.waits, true) {
+            warn!(
+                "the reload waits: requests that began with {EDITIONS_MAX} configurations have no response yet"
+            );
+        }
         let due = now.after(RELOAD_RETRY);
         self.state = State::Waiting { new, due };
     }
