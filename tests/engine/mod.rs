@@ -19,6 +19,7 @@ mod entrances;
 mod exchanges;
 mod explanations;
 mod heads;
+mod identity;
 mod ids;
 mod in_flight;
 mod limits;

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use super::world::*;
 
@@ -150,6 +151,7 @@ fn a_bad_file_changes_nothing_and_every_error_is_named() {
     let tls = "{ \"address\": \"127.0.0.1:0\", \"tls\": { \"certificates\": [ { \"cert\": \"no.pem\", \"key\": \"no.key\" } ] } }";
     let good = config(&origin, &own, "");
     let mut client = gateway.connect();
+    let mut failed = 0;
     for (text, errors) in [
         (
             "{".to_owned(),
@@ -185,9 +187,31 @@ fn a_bad_file_changes_nothing_and_every_error_is_named() {
         for error in errors {
             gateway.stderr.expect(error);
         }
-        gateway
-            .stderr
-            .expect("the running configuration is still the one of ");
+        failed += 1;
+        let still = "the running configuration is still the one of ";
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let text = loop {
+            let text = gateway.stderr.text();
+            if text.matches(still).count() == failed {
+                break text;
+            }
+            assert!(std::time::Instant::now() < deadline, "{text}");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        // The errors come first, in the form of `check`, then the time of what runs.
+        let (before, time) = text.rsplit_once(still).expect("the line");
+        let is_time = time.trim_end().split(':').all(|part| part.len() == 2);
+        assert!(is_time && time.trim_end().len() == 8, "{time:?}");
+        let mut check = Command::new(TOLLGATE);
+        let check = check.arg("check").arg("--config").arg(file(&gateway));
+        let output = check.output().expect("the binary runs");
+        if !output.status.success() {
+            let lines = String::from_utf8(output.stderr).expect("text");
+            for line in lines.lines().filter(|line| line.contains("tollgate.json:")) {
+                assert!(before.contains(line), "{line}: {before}");
+            }
+            assert!(lines.contains("tollgate.json:"), "{lines}");
+        }
         client.send(KEPT);
         client.read_until("\r\n\r\nhi");
     }
@@ -241,6 +265,157 @@ fn a_reload_has_the_environment_of_the_start() {
     }
     let text = gateway.stderr.text();
     assert!(!text.contains("is closed"), "{text}");
+}
+
+/// Waits until so many reloads have ended well.
+#[track_caller]
+fn expect_reloads(gateway: &Gateway, count: usize) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while gateway.stderr.text().matches("configuration read").count() < count {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{}",
+            gateway.stderr.text()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// No key needs a restart: those of the logs, which the event loop does not write itself.
+#[test]
+fn logs_change_by_a_reload() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
+    let own = format!("\"{}\"", gateway.address);
+    gateway.get("/a?first");
+    gateway.stdout.expect("\"GET /a?first HTTP/1.1\" 200 ");
+    for (round, (keys, path, line)) in [
+        (
+            "\"accessLog\": \"json\",",
+            "/a?second",
+            "\"path\":\"/a?second\"",
+        ),
+        ("\"accessLog\": \"off\",", "/a?third", ""),
+        (
+            "\"logLevel\": \"debug\", \"limits\": { \"connectionsPerClient\": 1 },",
+            "/a?fourth",
+            "\"GET /a?fourth HTTP/1.1\" 200 ",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        put(&gateway, &config(&origin, &own, keys));
+        gateway.signal("HUP");
+        expect_reloads(&gateway, round + 1);
+        gateway.get(path);
+        gateway.stdout.expect(line);
+    }
+    let text = gateway.stdout.text();
+    assert!(!text.contains("third"), "{text}");
+    // That a client has too many connections is said at debug alone.
+    let _first = gateway.connect();
+    let _second = gateway.connect();
+    gateway.stderr.expect("DEBUG");
+}
+
+/// Eight editions of the configuration live at most: a reload beyond says that it waits, and goes on when a request that
+/// holds one of them has its response.
+#[test]
+fn a_reload_beyond_eight_editions_waits_and_says_so() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let origin = Origin::start(move |mut client| {
+        if read_head(&mut client).is_some() {
+            let _ = released.lock().expect("no panic").recv_timeout(PATIENCE);
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        }
+    });
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
+    let own = format!("\"{}\"", gateway.address);
+    let mut clients = Vec::new();
+    for round in 1..=8_u32 {
+        let mut client = gateway.connect();
+        client.send(KEPT);
+        clients.push(client);
+        let count = || {
+            origin
+                .connections
+                .load(std::sync::atomic::Ordering::Relaxed)
+        };
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while count() < round {
+            assert!(std::time::Instant::now() < deadline, "no request {round}");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let half_close = format!("\"halfClose\": {},", round % 2 == 0);
+        put(&gateway, &config(&origin, &own, &half_close));
+        gateway.signal("HUP");
+        if round < 8 {
+            expect_reloads(&gateway, round as usize);
+        }
+    }
+    let says = "the reload waits: requests that began with 8 configurations have no response yet";
+    let text = gateway.stderr.expect(says);
+    assert_eq!(text.matches("configuration read").count(), 7, "{text}");
+    // It looks again each 100 ms, and does not say it again.
+    std::thread::sleep(std::time::Duration::from_millis(350));
+    release.send(()).expect("the origin waits");
+    expect_reloads(&gateway, 8);
+    let text = gateway.stderr.text();
+    assert_eq!(text.matches(says).count(), 1, "it is said once: {text}");
+    for _ in 1..clients.len() {
+        release.send(()).expect("the origin waits");
+    }
+    for mut client in clients {
+        client.read_until("\r\n\r\nhi");
+    }
+}
+
+/// An address keeps its socket while its kind changes. What is open goes on as it began.
+#[test]
+fn a_listener_changes_its_kind_for_new_connections() {
+    let (authority, origin) = (super::super::authority::Authority::new(), Origin::polite());
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
+    let (certificate, key) = authority.sign_for(&["a.test"], None);
+    gateway.folder.write("a.pem", &certificate.pem());
+    gateway.folder.write("a.key", &key.serialize_pem());
+    let other = free_port();
+    let tls = r#""tls": { "certificates": [ { "cert": "a.pem", "key": "a.key" } ] }"#;
+    let secure = format!(r#"{{ "address": "127.0.0.1:{other}", {tls} }}"#);
+    let own = gateway.address;
+    let mut kept = gateway.connect();
+    let plain = |client: &mut Client| {
+        client.send(KEPT);
+        client.read_until("\r\n\r\nhi");
+    };
+    plain(&mut kept);
+    for (round, (listen, answer)) in [
+        (
+            format!(r#"{{ "address": "{own}", {tls} }}"#),
+            "HTTP/1.1 400 ",
+        ),
+        (
+            format!(r#"{{ "address": "{own}", "redirectToHttps": true }}, {secure}"#),
+            "HTTP/1.1 308 ",
+        ),
+        (format!("\"{own}\""), "HTTP/1.1 200 "),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        put(&gateway, &config(&origin, &listen, ""));
+        gateway.signal("HUP");
+        expect_reloads(&gateway, round + 1);
+        plain(&mut kept);
+        let text = gateway.ask("GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        assert!(text.starts_with(answer), "{listen}: {text}");
+    }
+    let text = gateway.stderr.text();
+    assert!(
+        !text.contains(&format!("{own} is closed")) && text.contains("listeners: 1 kept"),
+        "{text}"
+    );
 }
 
 #[test]

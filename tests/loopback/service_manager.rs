@@ -31,15 +31,24 @@ impl Manager {
         String::from_utf8(bytes[..length].to_vec()).expect("text")
     }
 
-    /// Returns the next datagrams, except watchdog messages.
+    /// Returns the next datagram that is no sign of life.
+    #[track_caller]
+    fn next_news(&self) -> String {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let found = self.next();
+            if found != "WATCHDOG=1" {
+                return found;
+            }
+            assert!(std::time::Instant::now() < deadline, "signs of life alone");
+        }
+    }
+
+    /// Checks the next datagrams, except signs of life.
     #[track_caller]
     fn expect(&self, wanted: &[&str]) {
         for wanted in wanted {
-            let mut found = self.next();
-            while found == "WATCHDOG=1" {
-                found = self.next();
-            }
-            assert_eq!(found, *wanted);
+            assert_eq!(self.next_news(), *wanted);
         }
     }
 }
@@ -75,16 +84,23 @@ fn messages_to_a_service_manager_byte_for_byte() {
         assert_eq!(manager.next(), "WATCHDOG=1");
     }
     gateway.signal("HUP");
-    let mut reloading = manager.next();
-    while reloading == "WATCHDOG=1" {
-        reloading = manager.next();
-    }
+    let reloading = manager.next_news();
     let micros = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
     let micros: u64 = micros.expect(&reloading).parse().expect("a number");
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let since = now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000 - micros;
     assert!(since < 20_000_000, "the clock is that of the system");
     manager.expect(&["READY=1"]);
+    // Ready again also when the old configuration stays.
+    gateway.folder.write("tollgate.json", "{");
+    gateway.signal("HUP");
+    let reloading = manager.next_news();
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
+    manager.expect(&["READY=1"]);
+    gateway.stderr.expect("the running configuration is still");
     gateway.signal("TERM");
     manager.expect(&["STOPPING=1"]);
     assert_eq!(gateway.wait(), Some(0));

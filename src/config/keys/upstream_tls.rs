@@ -232,6 +232,22 @@ mod tests {
         }
     }
 
+    /// The contents of a CA file count, and not its name: a reload keeps connections by the digest.
+    #[test]
+    fn another_authority_makes_another_target() {
+        let (first, second) = (pair(), pair());
+        let trust = |keys: &str, files: [&[String; 2]; 2]| {
+            let files = files.map(Clone::clone);
+            trusts(keys, &files).expect(keys).first().copied()
+        };
+        let (a, b) = (r#""ca":"a.pem""#, r#""ca":"b.pem""#);
+        let before = trust(a, [&first, &second]);
+        assert_eq!(before, trust(b, [&second, &first]), "the same contents");
+        assert_ne!(before, trust(a, [&second, &second]), "the same name");
+        let named = trust(r#""ca":"a.pem","serverName":"c""#, [&first, &second]);
+        assert_ne!(before, named);
+    }
+
     #[test]
     fn a_client_certificate_makes_a_target_of_its_own() {
         let files = [pair(), pair()];
