@@ -46,7 +46,8 @@ impl Buffer {
 
     /// Returns the number of bytes filled and not consumed.
     pub fn len(&self) -> usize {
-        self.end.saturating_sub(self.start) as usize
+        debug_assert!(self.start <= self.end);
+        self.end.wrapping_sub(self.start) as usize
     }
 
     /// Returns the size of the storage.
@@ -58,6 +59,13 @@ impl Buffer {
     pub fn filled(&self) -> &[u8] {
         self.storage
             .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+
+    /// Returns the bytes filled and not consumed, without the first `n`.
+    pub fn filled_from(&self, n: usize) -> &[u8] {
+        self.storage
+            .get((self.start as usize).wrapping_add(n)..self.end as usize)
             .unwrap_or_default()
     }
 
@@ -143,14 +151,13 @@ impl Buffer {
     #[must_use]
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         let start = self.end as usize;
-        match self
-            .storage
-            .get_mut(start..start.saturating_add(bytes.len()))
-        {
+        // An end that wraps around lies before the start, where there is no room.
+        let end = start.wrapping_add(bytes.len());
+        match self.storage.get_mut(start..end) {
             Some(to) => {
                 cost::count(bytes.len());
                 to.copy_from_slice(bytes);
-                self.fill(bytes.len());
+                self.end = end as u32;
                 true
             }
             None => false,
@@ -193,9 +200,20 @@ impl Appender<'_> {
     }
 }
 
-/// Returns the sum of lengths. Saturates, since no storage is that large.
-pub fn total(lengths: impl IntoIterator<Item = usize>) -> usize {
-    lengths.into_iter().fold(0, usize::saturating_add)
+/// Returns the sum of sizes. Saturates: a machine with 32 bits cannot count all that a configuration
+/// may ask for.
+pub fn total(sizes: impl IntoIterator<Item = usize>) -> usize {
+    sizes.into_iter().fold(0, usize::saturating_add)
+}
+
+/// Returns the length of parts of a message, one behind the other. All of them are in memory, so
+/// their sum does not wrap around.
+#[inline(always)]
+pub fn joined_len(lengths: impl IntoIterator<Item = usize>) -> usize {
+    lengths.into_iter().fold(0, |sum: usize, length| {
+        debug_assert!(sum.checked_add(length).is_some());
+        sum.wrapping_add(length)
+    })
 }
 
 /// Pool that lends [`Buffer`]s by size class, and keeps a bounded number of returned ones.

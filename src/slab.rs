@@ -164,8 +164,10 @@ impl<T, K> Slab<T, K> {
     /// Takes the value out; the key and all its copies are stale from here on.
     #[inline]
     pub fn remove(&mut self, key: Key<K>) -> Option<T> {
-        self.get(key)?;
         let (generation, slot) = self.slots.get_mut(key.index as usize)?;
+        if *generation != key.generation || matches!(slot, Slot::Vacant { .. }) {
+            return None;
+        }
         *generation = generation.wrapping_add(1);
         let taken = core::mem::replace(slot, Slot::Vacant { next: self.free });
         self.free = Some(key.index);

@@ -29,7 +29,7 @@ use super::fields::locate;
 use super::head_fault::{line_fault, request_error, response_fault};
 use super::mistaken;
 use super::scan::ScanFault;
-use crate::buffer::total;
+use crate::buffer::joined_len;
 use crate::bytes;
 use crate::cost;
 use crate::digits;
@@ -133,7 +133,7 @@ pub fn parse_request<'a>(
         request.method.unwrap_or_default(),
         request.path.unwrap_or_default(),
     );
-    let line_len = total([method.len(), target.len(), "  HTTP/1.1".len()]);
+    let line_len = joined_len([method.len(), target.len(), "  HTTP/1.1".len()]);
     check_bounds(line_len, len, request.headers.len(), limits)?;
     let line = message.get(..line_len).unwrap_or_default();
     let version = request_line_version(line, method.len(), target.len())?;
@@ -328,7 +328,7 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
         [b' ', reason @ ..] => reason,
         _ => return None,
     };
-    let line_len = total(["HTTP/1.1 200".len(), end]);
+    let line_len = joined_len(["HTTP/1.1 200".len(), end]);
     reason
         .iter()
         .all(|&byte| is_value_byte(byte))

@@ -3,7 +3,7 @@
 //! The header lines are built once, at startup. Only an echoed origin or an echoed list of headers
 //! is inserted for each response.
 
-use crate::buffer::total;
+use crate::buffer::joined_len;
 use crate::http::field::{Name, NameSet};
 use crate::sort;
 use crate::time::Duration;
@@ -190,7 +190,7 @@ impl Cors {
             headers,
             self.tail.len(),
         ];
-        total(own.into_iter().chain([ANY_ORIGIN.len(), VARY_ORIGIN.len()]))
+        joined_len(own.into_iter().chain([ANY_ORIGIN.len(), VARY_ORIGIN.len()]))
     }
 
     /// Writes the lines that every response gets.

@@ -147,7 +147,7 @@ impl IdShape {
             return IdShape::default();
         };
         IdShape {
-            line: crate::buffer::total([value_at, value, 2]) as u16,
+            line: crate::buffer::joined_len([value_at, value, 2]) as u16,
             value_at: value_at as u16,
             is_known: Name::of(name.as_bytes()) == Name::XRequestId,
         }

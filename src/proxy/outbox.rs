@@ -6,7 +6,7 @@
 //! dropped as it goes. Behind both come bytes that go by unseen: the loop has them, here they are
 //! only counted.
 
-use crate::buffer::{Buffer, BufferPool, total};
+use crate::buffer::{Buffer, BufferPool, joined_len};
 use crate::limits::READ_BYTES;
 
 /// Bytes on their way to a socket.
@@ -38,20 +38,17 @@ impl Outbox {
     /// The two parts to write, in order.
     #[inline(always)]
     pub(super) fn pending(&self) -> (&[u8], &[u8]) {
-        (
-            self.head.filled().get(self.head_sent..).unwrap_or_default(),
-            self.body.filled(),
-        )
+        (self.head.filled_from(self.head_sent), self.body.filled())
     }
 
     /// Returns whether everything was written.
     pub(super) fn is_sent(&self) -> bool {
-        self.head_left() == 0 && self.accepts()
+        self.head.len() <= self.head_sent && self.accepts()
     }
 
     /// Returns whether any bytes wait here to be written.
     pub(super) fn has_bytes(&self) -> bool {
-        self.head_left() > 0 || !self.body.is_empty()
+        self.head.len() > self.head_sent || !self.body.is_empty()
     }
 
     fn head_left(&self) -> usize {
@@ -122,14 +119,20 @@ impl Outbox {
             self.head.consume(of_head);
             pool.release_if_empty(&mut self.head);
         }
-        let behind_head = n.saturating_sub(of_head);
-        let of_body = behind_head.min(self.body.len());
+        let behind_head = n.wrapping_sub(of_head);
+        if behind_head > 0 {
+            self.sent_behind_head(behind_head, pool);
+        }
+    }
+
+    fn sent_behind_head(&mut self, n: usize, pool: &mut BufferPool) {
+        let of_body = n.min(self.body.len());
         if of_body > 0 {
             self.body.consume(of_body);
             self.dropped_sent_bytes = true;
             pool.release_if_empty(&mut self.body);
         }
-        let passed = behind_head.saturating_sub(of_body);
+        let passed = n.wrapping_sub(of_body);
         debug_assert!(
             passed <= self.bytes_in_pipe as usize,
             "more was sent than there was"
@@ -208,7 +211,7 @@ impl Outbox {
     /// Appends `parts` as a whole, or nothing when there is no room.
     #[must_use]
     pub(super) fn push(&mut self, parts: &[&[u8]], pool: &mut BufferPool) -> bool {
-        let len = total(parts.iter().map(|part| part.len()));
+        let len = joined_len(parts.iter().map(|part| part.len()));
         let to = if self.body.is_empty() && self.head_left() > 0 && self.head.room().len() >= len {
             &mut self.head
         } else {

@@ -1,7 +1,7 @@
 //! Replies of the gateway's own: head and body.
 
 use super::response::{Blocks, write_rate};
-use crate::buffer::{Buffer, total};
+use crate::buffer::{Buffer, joined_len};
 use crate::digits;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::policy::rate_fields::RateFields;
@@ -45,10 +45,10 @@ impl Content<'_> {
     fn variable_bytes(self) -> usize {
         match self {
             Content::Options(Some(asked)) => asked.len(),
-            Content::Redirect(_, parts) => total(parts.iter().map(|part| part.len())),
+            Content::Redirect(_, parts) => joined_len(parts.iter().map(|part| part.len())),
             Content::Response {
                 type_line, body, ..
-            } => total([type_line.len(), body.len()]),
+            } => joined_len([type_line.len(), body.len()]),
             _ => 0,
         }
     }
@@ -91,9 +91,9 @@ impl ReplyParts<'_> {
     pub(in crate::proxy) fn bound(&self, content: Content<'_>) -> usize {
         let blocks = self.blocks.bound();
         let rate = self.rate.map_or(0, |rate| rate.bound());
-        let lines = total([self.lines.len(), self.id_line.len(), rate]);
+        let lines = joined_len([self.lines.len(), self.id_line.len(), rate]);
         let page = self.page.flatten().map_or(0, <[u8]>::len);
-        total([blocks, lines, content.variable_bytes(), page, 512])
+        joined_len([blocks, lines, content.variable_bytes(), page, 512])
     }
 
     /// Returns the number of bytes of the body that is sent.

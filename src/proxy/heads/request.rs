@@ -3,7 +3,7 @@
 
 use core::net::IpAddr;
 
-use crate::buffer::{Buffer, total};
+use crate::buffer::{Buffer, joined_len};
 use crate::digits;
 use crate::http::connection::Connection;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
@@ -116,10 +116,10 @@ impl RequestParts<'_> {
             Some(IpAddr::V4(_)) => digits::ADDRESS_V4,
             _ => digits::ADDRESS,
         };
-        let mut bound = total([head.len, path, rest, query, asked_host, address, ALWAYS]);
-        bound = bound.saturating_add(total(parts));
+        let mut bound = joined_len([head.len, path, rest, query, asked_host, address, ALWAYS]);
+        bound = bound.saturating_add(joined_len(parts));
         if let Some(subject) = self.subject {
-            bound = total([bound, SUBJECT.len(), subject.len(), CRLF]);
+            bound = joined_len([bound, SUBJECT.len(), subject.len(), CRLF]);
         }
         if self.trusted {
             // A line of the peer's may have no space behind its colon, and is written with one.
@@ -129,7 +129,7 @@ impl RequestParts<'_> {
             bound = bound.saturating_add(UPGRADE.len());
         }
         if self.max_forwards.is_some() {
-            bound = total([bound, MAX_FORWARDS.len(), digits::DECIMAL, CRLF]);
+            bound = joined_len([bound, MAX_FORWARDS.len(), digits::DECIMAL, CRLF]);
         }
         if self.framing != Framing::None {
             bound = bound.saturating_add(Framing::BYTES);
@@ -151,9 +151,9 @@ impl RequestParts<'_> {
             ACCEPT,
             IDENTITY,
         ];
-        let ours = total(ours.map(|text| text.len().saturating_add(CRLF)));
-        let uri = total(uri.iter().map(|part| part.len()));
-        total([self.bound(head), ours, head.method.len(), uri])
+        let ours = joined_len(ours.map(|text| text.len().saturating_add(CRLF)));
+        let uri = joined_len(uri.iter().map(|part| part.len()));
+        joined_len([self.bound(head), ours, head.method.len(), uri])
     }
 
     /// Writes the head.

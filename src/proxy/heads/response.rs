@@ -1,7 +1,7 @@
 //! Response heads towards a client.
 
 use super::own_urls::OwnUrls;
-use crate::buffer::{Buffer, total};
+use crate::buffer::{Buffer, joined_len};
 use crate::http::connection::Connection;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::http::field::{Name, NameSet};
@@ -37,7 +37,7 @@ pub(in crate::proxy) struct Blocks<'a> {
 impl Blocks<'_> {
     #[inline(always)]
     pub(super) fn bound(&self) -> usize {
-        total([
+        joined_len([
             self.security.map_or(0, |block| block.whole().len()),
             self.cors.map_or(0, Cors::bound),
             self.origin.map_or(0, <[u8]>::len),
@@ -100,8 +100,8 @@ impl ResponseParts<'_> {
     #[inline(always)]
     pub(in crate::proxy) fn bound(&self, head: &ResponseHead<'_>) -> usize {
         let rate = self.rate.map_or(0, |rate| rate.bound());
-        let lines = total([self.lines.len(), self.id.line.len(), rate]);
-        let bound = total([head.len, self.blocks.bound(), lines, 192]);
+        let lines = joined_len([self.lines.len(), self.id.line.len(), rate]);
+        let bound = joined_len([head.len, self.blocks.bound(), lines, 192]);
         match &self.urls {
             None => bound,
             Some(urls) => bound.saturating_add(urls.growth(&head.fields)),
@@ -154,7 +154,7 @@ pub(in crate::proxy) fn interim_bound(
     urls: Option<&OwnUrls<'_>>,
 ) -> usize {
     let growth = urls.map_or(0, |urls| urls.growth(&head.fields));
-    total([head.len, 64, growth])
+    joined_len([head.len, 64, growth])
 }
 
 /// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes

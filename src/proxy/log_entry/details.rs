@@ -1,7 +1,7 @@
 //! Details of a request that JSON lines and header edits show, kept behind all else.
 
 use super::{AccessLogEntry, Details, split};
-use crate::buffer::{Buffer, total};
+use crate::buffer::{Buffer, joined_len};
 use crate::http::emit::HeadTooLarge;
 use crate::http::field::Name;
 use crate::http::head::RequestHead;
@@ -26,7 +26,7 @@ impl AccessLogEntry {
         };
         let trace = trace::id(&head.fields).unwrap_or_default();
         self.text
-            .reserve_exact(total([host.len(), trace.len(), AUTH_SUBJECT_BYTES]));
+            .reserve_exact(joined_len([host.len(), trace.len(), AUTH_SUBJECT_BYTES]));
         if is_trusted {
             self.details.scheme = forward::scheme(&head.fields);
         }
@@ -67,9 +67,9 @@ impl AccessLogEntry {
         let fields = [self.user, self.referer, self.user_agent];
         let fields = fields.map(|length| length.get().unwrap_or(0));
         let before = fields.into_iter().chain([self.line]).map(usize::from);
-        let (_, rest) = split(self.parts_of_text().1, total(before));
+        let (_, rest) = split(self.parts_of_text().1, joined_len(before));
         let (host, rest) = split(rest, host.into());
-        let (_, rest) = split(rest, total([trace, subject].map(usize::from)));
+        let (_, rest) = split(rest, joined_len([trace, subject].map(usize::from)));
         Facts {
             client: self.numbers.client,
             host,

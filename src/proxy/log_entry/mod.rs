@@ -14,7 +14,7 @@ use super::reason::{Failure, Reason};
 use super::rules::ServiceRules;
 use super::settings::Target;
 use super::tries::{Tries, Verdict};
-use crate::buffer::total;
+use crate::buffer::joined_len;
 use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
 use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
@@ -163,7 +163,7 @@ impl AccessLogEntry {
                 .map(|name| head.fields.first(name));
         // Exactly, or a large head would be kept with as much room again behind it.
         let shown = [Some(head.line), credentials, referer, user_agent];
-        let needed = total(shown.map(|part| part.map_or(0, <[u8]>::len)));
+        let needed = joined_len(shown.map(|part| part.map_or(0, <[u8]>::len)));
         // An entry that was used before mostly has the room, and to ask for it is a call.
         if needed > self.text.capacity().saturating_sub(self.text.len()) {
             self.text.reserve_exact(needed);
@@ -334,7 +334,7 @@ impl AccessLogEntry {
         // Behind a whole method and a whole target, and whole itself.
         let (line, _) = split(self.parts_of_text().1, self.line.into());
         let behind = line
-            .get(total([method.len(), 1, path.len(), 1])..)
+            .get(joined_len([method.len(), 1, path.len(), 1])..)
             .unwrap_or_default();
         let is_version = matches!(behind, [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit());
         let proto = if is_version && !method.is_empty() && !path.is_empty() {
