@@ -73,6 +73,7 @@ pub mod der;
 pub mod diff;
 pub mod digits;
 pub mod explain;
+pub mod fifo;
 pub mod http;
 pub mod limits;
 pub mod net;

@@ -15,9 +15,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layer of each module. Modules of one layer do not import each other.
-const LAYERS: [(&str, u8); 32] = [
+const LAYERS: [(&str, u8); 33] = [
     ("time", 0),
     ("slab", 0),
+    ("fifo", 0),
     ("cost", 0),
     ("optional", 0),
     ("bytes", 1),

@@ -27,6 +27,15 @@ pub enum Side {
     Upstream(UpstreamId),
 }
 
+/// A side to look at again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ready {
+    /// The side.
+    pub side: Side,
+    /// True if bytes wait to be written to it.
+    pub has_pending: bool,
+}
+
 /// Kind of listener that a client connected to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ListenerKind {

@@ -17,6 +17,7 @@ use super::recent::Recent;
 use super::recorder::Recorder;
 use super::rules::Rules;
 use crate::buffer::BufferPool;
+use crate::fifo::Fifo;
 use crate::http::head::FieldTable;
 use crate::observe::access::Outcome;
 use crate::observe::dampen::Dampener;
@@ -85,7 +86,7 @@ pub(super) struct Context {
     /// Commands for the loop, in order.
     pub(super) commands: VecDeque<Command>,
     /// Sides that may have become worth reading or writing.
-    pub(super) ready: VecDeque<Side>,
+    pub(super) ready: Fifo<Side>,
     /// Clients that are gone. Upstream connections may be reserved for them.
     pub(super) gone_clients: Vec<ClientId>,
     pub(super) buffers: BufferPool,
@@ -132,7 +133,7 @@ impl Context {
             recorder: Recorder::new(&rules.settings),
             rules,
             commands: VecDeque::new(),
-            ready: VecDeque::new(),
+            ready: Fifo::default(),
             gone_clients: Vec::new(),
             buffers: BufferPool::new(),
             timers: Wheel::new(),
@@ -182,7 +183,7 @@ impl Context {
     #[inline]
     pub(super) fn mark_ready(&mut self, queued: &mut bool, side: Side) {
         if !core::mem::replace(queued, true) {
-            self.ready.push_back(side);
+            self.ready.push(side);
         }
     }
 

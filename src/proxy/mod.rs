@@ -80,7 +80,7 @@ use std::rc::Rc;
 
 use self::auth::Authenticator;
 use self::client::Clients;
-use self::command::{Command, Side};
+use self::command::{Command, Ready, Side};
 use self::context::{Context, Reads};
 use self::editions::{Parts, Retired};
 pub use self::events::retire;
@@ -180,29 +180,32 @@ impl Proxy {
     /// Returns the space for bytes from this side; empty: do not read. Follow up with
     /// `handle_received`.
     pub fn room(&mut self, side: Side) -> &mut [u8] {
-        let readiness = match side {
-            Side::Client(id) => self.clients.reads(id),
-            Side::Upstream(id) => self.upstreams.reads(id),
-        };
-        let may_read = match readiness {
-            Reads::Always => true,
-            Reads::Never => false,
-            Reads::Exchange(exchange) => self.relay_of(exchange).is_some_and(|relay| match side {
-                Side::Client(_) => relay.wants_from_client(),
-                Side::Upstream(_) => relay.wants_from_upstream(),
-            }),
-        };
-        if !may_read {
-            return &mut [];
-        }
+        let (clients, upstreams) = (&mut self.clients, &mut self.upstreams);
         let (inbox, needed) = match side {
             Side::Client(id) => {
                 let head = self.ctx.rules.request_limits.head_bytes.saturating_add(1);
-                let client = self.clients.get_mut(id);
+                let client = clients.get_mut(id).filter(|client| match client.reads() {
+                    Reads::Always => true,
+                    Reads::Never => false,
+                    Reads::Exchange(exchange) => self
+                        .exchanges
+                        .get(exchange)
+                        .is_some_and(|exchange| exchange.wants_from_client(client, upstreams)),
+                });
                 (client.map(|client| &mut client.inbox), READ_BYTES.max(head))
             }
             Side::Upstream(id) => {
-                let upstream = self.upstreams.get_mut(id);
+                let upstream = upstreams
+                    .get_mut(id)
+                    .filter(|upstream| match upstream.reads() {
+                        Reads::Always => true,
+                        Reads::Never => false,
+                        Reads::Exchange(exchange) => {
+                            self.exchanges.get(exchange).is_some_and(|exchange| {
+                                exchange.wants_from_upstream(upstream, clients)
+                            })
+                        }
+                    });
                 (upstream.map(|upstream| &mut upstream.inbox), READ_BYTES)
             }
         };
@@ -270,19 +273,24 @@ impl Proxy {
     /// writing ([`pending`](Self::pending)). Drain the commands first, or it may be one that is not
     /// connected yet.
     #[inline]
-    pub fn poll_ready(&mut self) -> Option<Side> {
-        let side = self.ctx.ready.pop_front()?;
-        let queued = match side {
-            Side::Client(id) => self.clients.get_mut(id).map(|client| &mut client.queued),
+    pub fn poll_ready(&mut self) -> Option<Ready> {
+        let side = self.ctx.ready.pop()?;
+        let found = match side {
+            Side::Client(id) => self
+                .clients
+                .get_mut(id)
+                .map(|client| (&mut client.queued, &client.outbox)),
             Side::Upstream(id) => self
                 .upstreams
                 .get_mut(id)
-                .map(|upstream| &mut upstream.queued),
+                .map(|upstream| (&mut upstream.queued, &upstream.outbox)),
         };
-        if let Some(queued) = queued {
+        let mut has_pending = false;
+        if let Some((queued, outbox)) = found {
             *queued = false;
+            has_pending = outbox.has_bytes();
         }
-        Some(side)
+        Some(Ready { side, has_pending })
     }
 
     /// Returns whether [`poll_ready`](Self::poll_ready) has a side.

@@ -170,7 +170,7 @@ impl World {
                 self.run(command);
             }
             match self.proxy.poll_ready() {
-                Some(side) => self.attend(side),
+                Some(ready) => self.attend(ready.side),
                 None => return,
             }
         }

@@ -184,12 +184,12 @@ pub fn pump_once<S: RawStream>(
 }
 
 /// Returns `true` if a pump could move bytes now. Many sides that the engine marks ready are already
-/// done, or wait for the socket.
-pub fn can_progress<S: RawStream>(proxy: &Proxy, connection: &Connection<S>, side: Side) -> bool {
+/// done, or wait for the socket. `has_pending`: the engine has bytes for the side.
+pub fn can_progress<S: RawStream>(connection: &Connection<S>, has_pending: bool) -> bool {
     !connection.is_open()
         || connection.has_more()
         || !connection.is_plain()
-        || (connection.may_write() && proxy.has_pending(side))
+        || (connection.may_write() && has_pending)
 }
 
 /// Arguments of one pump. Half of its calls find nothing to do: `read` and `write` test for that

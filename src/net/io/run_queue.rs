@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::pump;
 use super::raw_stream::RawStream;
 use super::sockets::Sockets;
+use crate::fifo::Fifo;
 use crate::proxy::Proxy;
 use crate::proxy::command::Side;
 
@@ -16,10 +17,8 @@ use crate::proxy::command::Side;
 #[derive(Default)]
 pub struct RunQueue {
     iteration: u32,
-    waiting: Vec<Side>,
-    /// Number of the waiting sides that were taken. The list is emptied behind the last one.
-    taken: usize,
-    deferred: Vec<Side>,
+    waiting: Fifo<Side>,
+    deferred: Fifo<Side>,
 }
 
 impl RunQueue {
@@ -57,19 +56,14 @@ impl RunQueue {
         proxy: &mut Proxy,
         sockets: &mut Sockets<S>,
     ) -> Option<Side> {
-        while let Some(side) = proxy.poll_ready() {
-            if let Some(connection) = sockets.get(side)
-                && pump::can_progress(proxy, connection, side)
+        while let Some(ready) = proxy.poll_ready() {
+            if let Some(connection) = sockets.get(ready.side)
+                && pump::can_progress(connection, ready.has_pending)
             {
-                return Some(side);
+                return Some(ready.side);
             }
         }
-        let Some(side) = self.waiting.get(self.taken).copied() else {
-            self.waiting.clear();
-            self.taken = 0;
-            return None;
-        };
-        self.taken = self.taken.wrapping_add(1);
+        let side = self.waiting.pop()?;
         if let Some(connection) = sockets.get(side) {
             connection.is_queued = false;
         }
@@ -78,6 +72,6 @@ impl RunQueue {
 
     /// Returns `true` if a side waits, for this iteration or the next.
     pub fn is_busy(&self) -> bool {
-        self.taken < self.waiting.len() || !self.deferred.is_empty()
+        !self.waiting.is_empty() || !self.deferred.is_empty()
     }
 }

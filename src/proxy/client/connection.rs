@@ -18,6 +18,7 @@
 
 use super::super::auth::SuspendedRequest;
 use super::super::command::ListenerKind;
+use super::super::context::Reads;
 use super::super::ids::ExchangeId;
 use super::super::outbox::Outbox;
 use super::super::rate_queue::Judged;
@@ -103,6 +104,23 @@ pub(in crate::proxy) enum Phase {
 }
 
 impl Client {
+    /// Returns whether bytes of the client may be read.
+    #[inline]
+    pub(in crate::proxy) fn reads(&self) -> Reads {
+        let may_read = match &self.phase {
+            Phase::Exchange(exchange) => return Reads::Exchange(*exchange),
+            Phase::Idle { .. } | Phase::ReadHead { .. } => self.outbox.is_sent(),
+            Phase::Reply { drain, .. } => drain.is_some() && !self.ended,
+            Phase::Linger { .. } => true,
+            Phase::Suspended(_) | Phase::Closed => false,
+        };
+        if may_read {
+            Reads::Always
+        } else {
+            Reads::Never
+        }
+    }
+
     pub(super) fn new(peer: Peer, listener: ListenerKind, place: Place) -> Client {
         Client {
             peer,

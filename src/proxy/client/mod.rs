@@ -24,7 +24,7 @@ pub(super) use self::local_reply::{LocalReply, asks_for_head};
 use super::auth::{Resolved, SuspendedRequest};
 use super::bounds::ClientCounts;
 use super::command::{Command, Side};
-use super::context::{Context, Reads, TimerKey};
+use super::context::{Context, TimerKey};
 use super::ids::{ClientId, OfClient};
 use super::log_entry::AccessLogEntry;
 use crate::policy::accounts::Accounts;
@@ -70,25 +70,6 @@ impl Clients {
     #[inline]
     pub(super) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
         self.connections.get_mut(id)
-    }
-
-    /// Returns whether bytes of a client may be read.
-    pub(super) fn reads(&self, id: ClientId) -> Reads {
-        let Some(client) = self.get(id) else {
-            return Reads::Never;
-        };
-        let may_read = match &client.phase {
-            Phase::Exchange(exchange) => return Reads::Exchange(*exchange),
-            Phase::Idle { .. } | Phase::ReadHead { .. } => client.outbox.is_sent(),
-            Phase::Reply { drain, .. } => drain.is_some() && !client.ended,
-            Phase::Linger { .. } => true,
-            Phase::Suspended(_) | Phase::Closed => false,
-        };
-        if may_read {
-            Reads::Always
-        } else {
-            Reads::Never
-        }
     }
 
     /// Returns the keys of all connections.

@@ -1,14 +1,15 @@
 //! The request's body, from the client to the upstream. A small one is gathered before a connection
 //! is taken.
 
+use super::super::client::Client;
 use super::super::outbox::Outbox;
 use super::super::reason::{Failure, Reason};
 use super::super::transfer::Progress;
-use super::super::upstream::{NoEndpoint, Selection};
+use super::super::upstream::{NoEndpoint, Selection, Upstreams};
 use super::pace::Pace;
 use super::relay::Relay;
 use super::traits::WaitsFor;
-use super::{ExchangeStep, Response, Upload};
+use super::{Exchange, ExchangeStep, Response, Upload};
 use crate::buffer::BufferPool;
 use crate::http::framing::RequestBody;
 use crate::observe::access::Outcome;
@@ -207,22 +208,27 @@ impl Relay<'_> {
         }
         self.exchange.pace = None;
     }
+}
 
-    /// Returns whether bytes may be read from the client.
-    pub(in crate::proxy) fn wants_from_client(&self) -> bool {
-        let is_empty = self.client.inbox.is_empty();
-        match (&self.exchange.upload, &self.exchange.response) {
+impl Exchange {
+    /// Returns whether bytes may be read from its client.
+    pub(in crate::proxy) fn wants_from_client(
+        &self,
+        client: &Client,
+        upstreams: &Upstreams,
+    ) -> bool {
+        let is_empty = client.inbox.is_empty();
+        let upstream_accepts = || {
+            let upstream = self.attempts.upstream_id().and_then(|up| upstreams.get(up));
+            upstream.is_some_and(|upstream| upstream.outbox.accepts())
+        };
+        match (&self.upload, &self.response) {
             (_, Response::Tunnel(tunnel)) => {
-                tunnel.client_is_open() && is_empty && self.upstream_accepts()
+                tunnel.client_is_open() && is_empty && upstream_accepts()
             }
             (Upload::Gather(_), _) => is_empty,
-            (Upload::Copy(_), _) => is_empty && self.upstream_accepts(),
+            (Upload::Copy(_), _) => is_empty && upstream_accepts(),
             (Upload::NotStarted | Upload::Done | Upload::Abandoned, _) => false,
         }
-    }
-
-    fn upstream_accepts(&self) -> bool {
-        self.upstream()
-            .is_some_and(|upstream| upstream.outbox.accepts())
     }
 }

@@ -1,14 +1,16 @@
 //! The response: heads until the final one, then the body, from the upstream to the client.
 
+use super::super::client::Clients;
 use super::super::heads::{Blocks, RESPONSE_LIMITS, ResponseParts, interim_bound, write_interim};
 use super::super::ids::UpstreamId;
 use super::super::reason::Failure;
 use super::super::transfer::{BodyReader, BodyWriter, Progress, Transfer};
+use super::super::upstream::Upstream;
 use super::relay::Relay;
 use super::settle::{ClientEnd, ResponseEnd};
 use super::traits::{Persistence, Sharing, Traits, WaitsFor};
-use super::{ExchangeStep, Response, Upload};
-use crate::buffer::total;
+use super::{Exchange, ExchangeStep, Response, Upload};
+use crate::buffer::joined_len;
 use crate::http::connection::Connection;
 use crate::http::emit::Framing;
 use crate::http::error::ResponseError;
@@ -149,7 +151,7 @@ impl Relay<'_> {
         let of_rate = rate.map_or(0, |rate| rate.bound());
         let urls = self.exchange.own_urls();
         let bound = interim_bound(head, urls.as_ref());
-        let bound = total([bound, lines.len(), id.line.len(), of_rate]);
+        let bound = joined_len([bound, lines.len(), id.line.len(), of_rate]);
         let edits = self.exchange.rules.service.edits.as_deref();
         let added = edits.map_or(0, |edits| edits.response.bound());
         let bound = bound.saturating_add(added);
@@ -346,15 +348,21 @@ impl Relay<'_> {
         }
         ExchangeStep::Wait
     }
+}
 
-    /// Returns whether bytes may be read from the upstream.
-    pub(in crate::proxy) fn wants_from_upstream(&self) -> bool {
+impl Exchange {
+    /// Returns whether bytes may be read from its upstream.
+    #[inline]
+    pub(in crate::proxy) fn wants_from_upstream(
+        &self,
+        upstream: &Upstream,
+        clients: &Clients,
+    ) -> bool {
         let can_take = || {
-            self.upstream()
-                .is_some_and(|upstream| upstream.inbox.is_empty())
-                && self.client.outbox.accepts()
+            let client = clients.get(self.client);
+            upstream.inbox.is_empty() && client.is_some_and(|client| client.outbox.accepts())
         };
-        match &self.exchange.response {
+        match &self.response {
             Response::Awaited | Response::Begun => true,
             Response::Copy { .. } => can_take(),
             Response::Done => false,

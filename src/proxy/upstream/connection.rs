@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::super::context::Reads;
 use super::super::ids::{
     ClientId, EndpointId, ExchangeId, ServiceId, StoreId, SubrequestId, TargetId, UpstreamId,
 };
@@ -97,6 +98,23 @@ impl Upstream {
             write_failed: false,
             private: false,
             idle_seconds: u16::MAX,
+        }
+    }
+
+    /// Returns whether bytes of the upstream may be read.
+    #[inline]
+    pub(in crate::proxy) fn reads(&self) -> Reads {
+        if self.stage != Stage::Open {
+            return Reads::Never;
+        }
+        match self.owner {
+            Owner::Exchange(exchange) => Reads::Exchange(exchange),
+            // An idle connection is read so that its end, or bytes that were not asked for, are
+            // noticed.
+            Owner::Idle | Owner::Private(_) | Owner::Subrequest(_) | Owner::Store(_) => {
+                Reads::Always
+            }
+            Owner::Contender(_) => Reads::Never,
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) use self::notes::HealthNotes;
 pub(super) use self::selection::{Selection, ServiceState};
 pub(super) use self::view::EndpointView;
 use super::command::{Command, Side};
-use super::context::{Context, Reads, TimerKey};
+use super::context::{Context, TimerKey};
 use super::ids::{EndpointId, OfEndpoint, OfService, OfTarget, OfUpstream, TargetId, UpstreamId};
 use crate::slab::Slab;
 use crate::wheel::{Timer, Wheel};
@@ -91,22 +91,6 @@ impl Upstreams {
     #[inline]
     pub(super) fn get_mut(&mut self, up: UpstreamId) -> Option<&mut Upstream> {
         self.connections.get_mut(up)
-    }
-
-    /// Returns whether bytes of an upstream may be read.
-    pub(super) fn reads(&self, up: UpstreamId) -> Reads {
-        match self.get(up) {
-            Some(upstream) if upstream.stage == Stage::Open => match upstream.owner {
-                Owner::Exchange(exchange) => Reads::Exchange(exchange),
-                // An idle connection is read so that its end, or bytes that were not asked for, are
-                // noticed.
-                Owner::Idle | Owner::Private(_) | Owner::Subrequest(_) | Owner::Store(_) => {
-                    Reads::Always
-                }
-                Owner::Contender(_) => Reads::Never,
-            },
-            _ => Reads::Never,
-        }
     }
 
     /// Number of connections, idle ones included.
