@@ -110,14 +110,15 @@ impl EventLoop {
             {
                 warn!("{line}");
             }
-            let timeout = self.poll_timeout(now);
+            let due = self.executor.proxy.poll_timeout();
+            let timeout = self.poll_timeout(due, now);
             match self.executor.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
             let now = self.clock.now();
-            self.iteration(&events, now);
+            self.iteration(&events, due, now);
             if let Some(stopped) = self.shutdown.stopped() {
                 self.access_log.flush(&mut self.executor.proxy);
                 return Ok(stopped);
@@ -133,7 +134,9 @@ impl EventLoop {
         self.access_log.into_writer()
     }
 
-    fn iteration(&mut self, events: &Events, now: Instant) {
+    /// Acts on events. `due`: the time at which the engine wanted to be called before the wait. What
+    /// the events add to that is due in the next iteration.
+    fn iteration(&mut self, events: &Events, due: Option<Instant>, now: Instant) {
         self.slow_iterations.begin(now);
         self.run_queue.begin();
         if now >= self.next_second {
@@ -141,9 +144,8 @@ impl EventLoop {
         }
         self.record_events(events, now);
         self.slow_iterations.phase_done(Phase::Events);
-        let proxy = &mut self.executor.proxy;
-        if proxy.poll_timeout().is_some_and(|due| due <= now) {
-            proxy.handle_timeout(now);
+        if due.is_some_and(|due| due <= now) {
+            self.executor.proxy.handle_timeout(now);
             self.executor.run_commands(now);
         }
         self.slow_iterations.phase_done(Phase::Deadlines);
@@ -173,28 +175,28 @@ impl EventLoop {
 
     // --- waiting ---
 
-    /// Returns the longest time that the poll may wait; `None`: until an event.
-    fn poll_timeout(&self, now: Instant) -> Option<std::time::Duration> {
+    /// Returns the longest time that the poll may wait; `None`: until an event. `engine`: the time at
+    /// which the engine wants to be called.
+    fn poll_timeout(&self, engine: Option<Instant>, now: Instant) -> Option<std::time::Duration> {
         let Executor {
             proxy, acceptor, ..
         } = &self.executor;
         if self.run_queue.is_busy() || proxy.has_ready() || acceptor.is_ready() {
             return Some(std::time::Duration::ZERO);
         }
-        let mut first = proxy.poll_timeout();
-        for due in [
-            self.access_log.flush_at(),
-            self.shutdown.deadline(),
-            acceptor.resumes_at(),
-            self.notifier.due(),
-            self.admin.due(),
-            self.reload.due(),
-            self.executor.orders_due(),
-        ] {
+        let mut first = engine;
+        let mut note = |due: Option<Instant>| {
             if due.is_some_and(|due| first.is_none_or(|first| due < first)) {
                 first = due;
             }
-        }
+        };
+        note(self.access_log.flush_at());
+        note(self.shutdown.deadline());
+        note(acceptor.resumes_at());
+        note(self.notifier.due());
+        note(self.admin.due());
+        note(self.reload.due());
+        note(self.executor.orders_due());
         first.map(|due| {
             std::time::Duration::from_millis(due.since(now).min(LONGEST_WAIT).as_millis())
         })

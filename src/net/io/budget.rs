@@ -2,23 +2,19 @@
 
 use crate::limits::{BYTES_PER_ITERATION, PUMPS_PER_ITERATION};
 
-/// Work that is left to a connection in an iteration, so that a fat stream does not delay others.
-#[derive(Clone, Copy)]
+/// Work that a connection has done in an iteration, so that a fat stream does not delay others.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Budget {
+    /// Bytes that were moved.
     bytes: u32,
     /// Low bits of the iteration, so that the budget has eight bytes. A budget that is as old as all
     /// their values may look used up: the connection then waits for the next iteration.
     iteration: u16,
+    /// Pumps that moved bytes.
     pumps: u8,
 }
 
 impl Budget {
-    pub(super) const FULL: Budget = Budget {
-        iteration: 0,
-        bytes: BYTES_PER_ITERATION as u32,
-        pumps: PUMPS_PER_ITERATION,
-    };
-
     /// Returns `true` if any budget is left in this iteration. A new iteration begins with a full
     /// budget.
     pub(super) fn is_left(&mut self, iteration: u32) -> bool {
@@ -26,18 +22,17 @@ impl Budget {
         if self.iteration != iteration {
             *self = Budget {
                 iteration,
-                ..Budget::FULL
+                ..Budget::default()
             };
         }
-        self.bytes > 0 && self.pumps > 0
+        self.bytes < BYTES_PER_ITERATION as u32 && self.pumps < PUMPS_PER_ITERATION
     }
 
-    /// Subtracts moved bytes, and one pump if there were any.
+    /// Counts moved bytes, and one pump if there were any. A pump moves far fewer bytes than the
+    /// number can hold, and none comes behind a budget that is used up.
     pub(super) fn spend(&mut self, bytes: usize) {
-        self.bytes = self
-            .bytes
-            .saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.pumps = self.pumps.saturating_sub(u8::from(bytes > 0));
+        self.bytes = self.bytes.wrapping_add(bytes as u32);
+        self.pumps = self.pumps.wrapping_add(u8::from(bytes > 0));
     }
 }
 
@@ -49,7 +44,7 @@ mod tests {
     /// budget for it all the same.
     #[test]
     fn a_budget_is_for_an_iteration_however_often_it_is_served() {
-        let mut budget = Budget::FULL;
+        let mut budget = Budget::default();
         for iteration in 1..4 {
             for _ in 0..2 {
                 assert!(budget.is_left(iteration));

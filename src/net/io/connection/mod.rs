@@ -155,7 +155,7 @@ impl<S: RawStream> Connection<S> {
             end_of_stream: EndOfStream::Clean,
             has_spliced: false,
             is_queued: false,
-            budget: Budget::FULL,
+            budget: Budget::default(),
         }
     }
 
