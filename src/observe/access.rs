@@ -198,27 +198,38 @@ pub fn render(
 #[inline(always)]
 fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     address(record.client, out);
-    out.extend_from_slice(b" - ");
-    field(record.user, out);
-    out.extend_from_slice(b" [");
+    // What most lines have in a place is written in one piece with what surrounds it.
+    match record.user {
+        Some(user) => {
+            out.extend_from_slice(b" - ");
+            field(Some(user), out);
+            out.extend_from_slice(b" [");
+        }
+        None => out.extend_from_slice(b" - - ["),
+    }
     out.extend_from_slice(dates.clf(record.wall));
     out.extend_from_slice(b"] \"");
     field(Some(record.request_line), out);
-    out.extend_from_slice(b"\" ");
     match record.status {
-        Some(status) => out.extend_from_slice(
-            &[status / 100, status / 10, status].map(|part| digits::last(part.into())),
-        ),
-        None => out.push(b'-'),
+        Some(status) => {
+            let [a, b, c] =
+                [status / 100, status / 10, status].map(|part| digits::last(part.into()));
+            out.extend_from_slice(&[b'"', b' ', a, b, c, b' ']);
+        }
+        None => out.extend_from_slice(b"\" - "),
     }
-    out.push(b' ');
     match record.bytes_out {
         0 => out.push(b'-'),
         bytes => number(bytes, out),
     }
-    out.extend_from_slice(b" \"");
-    field(record.referer, out);
-    out.extend_from_slice(b"\" \"");
+    match record.referer {
+        Some(referer) => {
+            out.extend_from_slice(b" \"");
+            field(Some(referer), out);
+            out.extend_from_slice(b"\" \"");
+        }
+        None => out.extend_from_slice(b" \"-\" \""),
+    }
     field(record.user_agent, out);
     out.extend_from_slice(b"\"\n");
 }
