@@ -284,7 +284,19 @@ fn number(value: u64, out: &mut Vec<u8>) {
 #[inline(always)]
 fn address(client: Option<IpAddr>, out: &mut Vec<u8>) {
     match client {
-        Some(address) => out.extend_from_slice(digits::address(address, &mut [0; digits::ADDRESS])),
+        Some(address) => {
+            let mut text = [0; digits::ADDRESS];
+            let len = digits::address(address, &mut text).len();
+            match text.first_chunk::<{ digits::ADDRESS_V4 }>() {
+                // A copy of one length, cut where the address ends, is cheaper than a copy of any.
+                Some(short) if len <= digits::ADDRESS_V4 => {
+                    let end = out.len().wrapping_add(len);
+                    out.extend_from_slice(short);
+                    out.truncate(end);
+                }
+                _ => out.extend_from_slice(text.get(..len).unwrap_or_default()),
+            }
+        }
         None => out.extend_from_slice(b"unix:"),
     }
 }

@@ -1,6 +1,6 @@
 //! Time of day as text, rendered once a second.
 
-use core::fmt::Write;
+use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use httpdate::HttpDate;
@@ -11,11 +11,11 @@ use crate::time::UnixTime;
 pub struct DateCache {
     second: Option<u64>,
     /// `Sun, 06 Nov 1994 08:49:37 GMT`
-    imf: String,
+    imf: [u8; IMF],
     /// `06/Nov/1994:08:49:37 +0000`
-    clf: String,
+    clf: [u8; CLF],
     /// `1994-11-06T08:49:37`
-    rfc3339: String,
+    rfc3339: [u8; RFC3339],
 }
 
 impl Default for DateCache {
@@ -28,6 +28,11 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
+/// Bytes of the texts. They are constants, so that the compiler copies a text without a loop.
+const IMF: usize = 29;
+const CLF: usize = 26;
+const RFC3339: usize = 19;
+
 /// Last second of the year 9999, the latest that an IMF-fixdate can express.
 const LAST_SECOND: u64 = 253_402_300_799;
 
@@ -36,29 +41,29 @@ impl DateCache {
     pub fn new() -> DateCache {
         DateCache {
             second: None,
-            imf: String::new(),
-            clf: String::new(),
-            rfc3339: String::new(),
+            imf: [b' '; IMF],
+            clf: [b' '; CLF],
+            rfc3339: [b' '; RFC3339],
         }
     }
 
     /// Returns the date as IMF-fixdate (RFC 9110 5.6.7), for `Date`.
     #[inline(always)]
-    pub fn imf_fixdate(&mut self, now: UnixTime) -> &[u8] {
+    pub fn imf_fixdate(&mut self, now: UnixTime) -> &[u8; IMF] {
         self.refresh(now);
-        self.imf.as_bytes()
+        &self.imf
     }
 
     /// Returns the date of the common log format, without its brackets.
-    pub fn clf(&mut self, now: UnixTime) -> &[u8] {
+    pub fn clf(&mut self, now: UnixTime) -> &[u8; CLF] {
         self.refresh(now);
-        self.clf.as_bytes()
+        &self.clf
     }
 
     /// Returns the date as RFC 3339, to the second, without fraction and zone.
-    pub fn rfc3339(&mut self, now: UnixTime) -> &[u8] {
+    pub fn rfc3339(&mut self, now: UnixTime) -> &[u8; RFC3339] {
         self.refresh(now);
-        self.rfc3339.as_bytes()
+        &self.rfc3339
     }
 
     /// Renders the texts where `now` is in another second than they are.
@@ -78,21 +83,22 @@ impl DateCache {
                 .checked_add(Duration::from_secs(second))
                 .unwrap_or(UNIX_EPOCH),
         );
-        // Reuses the storage of the last second's texts. Writing to a `String` never fails.
-        [&mut self.imf, &mut self.clf, &mut self.rfc3339]
-            .into_iter()
-            .for_each(String::clear);
-        let _ = write!(self.imf, "{date}");
+        // Each text has one length until the year 9999, so that writing does not fail.
+        let _ = write!(self.imf.as_mut_slice(), "{date}");
         // The other two formats have the same fields in another order: `Www, dd Mmm yyyy hh:mm:ss
         // GMT`.
-        let part = |from: usize, to: usize| self.imf.get(from..to).unwrap_or_default();
+        let imf = core::str::from_utf8(&self.imf).unwrap_or_default();
+        let part = |from: usize, to: usize| imf.get(from..to).unwrap_or_default();
         let (day, month, year, time) = (part(5, 7), part(8, 11), part(12, 16), part(17, 25));
         let number = (1..)
             .zip(MONTHS)
             .find(|(_, name)| *name == month)
             .map_or(1, |(number, _)| number);
-        let _ = write!(self.clf, "{day}/{month}/{year}:{time} +0000");
-        let _ = write!(self.rfc3339, "{year}-{number:02}-{day}T{time}");
+        let _ = write!(self.clf.as_mut_slice(), "{day}/{month}/{year}:{time} +0000");
+        let _ = write!(
+            self.rfc3339.as_mut_slice(),
+            "{year}-{number:02}-{day}T{time}"
+        );
     }
 }
 
