@@ -97,6 +97,9 @@ impl RequestIds {
     /// Makes the next id. Returns its line and the layout of it.
     #[inline]
     pub fn make(&mut self) -> (&[u8], IdShape) {
+        if self.line.is_empty() {
+            return (&[], self.shape);
+        }
         self.counter = self.counter.wrapping_add(1);
         let words = permute(&self.rounds, self.counter);
         if let Some(value) = self.line.get_mut(self.shape.value())
