@@ -19,6 +19,7 @@
 mod dispatch;
 mod kept;
 mod pace;
+mod reading;
 mod relay;
 mod request;
 mod response;

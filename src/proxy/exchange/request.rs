@@ -1,15 +1,14 @@
 //! The request's body, from the client to the upstream. A small one is gathered before a connection
 //! is taken.
 
-use super::super::client::Client;
 use super::super::outbox::Outbox;
 use super::super::reason::{Failure, Reason};
 use super::super::transfer::Progress;
-use super::super::upstream::{NoEndpoint, Selection, Upstreams};
+use super::super::upstream::{NoEndpoint, Selection};
 use super::pace::Pace;
 use super::relay::Relay;
 use super::traits::WaitsFor;
-use super::{Exchange, ExchangeStep, Response, Upload};
+use super::{ExchangeStep, Upload};
 use crate::buffer::BufferPool;
 use crate::http::framing::RequestBody;
 use crate::observe::access::Outcome;
@@ -207,28 +206,5 @@ impl Relay<'_> {
             gathering.clear(&mut self.ctx.buffers);
         }
         self.exchange.pace = None;
-    }
-}
-
-impl Exchange {
-    /// Returns whether bytes may be read from its client.
-    pub(in crate::proxy) fn wants_from_client(
-        &self,
-        client: &Client,
-        upstreams: &Upstreams,
-    ) -> bool {
-        let is_empty = client.inbox.is_empty();
-        let upstream_accepts = || {
-            let upstream = self.attempts.upstream_id().and_then(|up| upstreams.get(up));
-            upstream.is_some_and(|upstream| upstream.outbox.accepts())
-        };
-        match (&self.upload, &self.response) {
-            (_, Response::Tunnel(tunnel)) => {
-                tunnel.client_is_open() && is_empty && upstream_accepts()
-            }
-            (Upload::Gather(_), _) => is_empty,
-            (Upload::Copy(_), _) => is_empty && upstream_accepts(),
-            (Upload::NotStarted | Upload::Done | Upload::Abandoned, _) => false,
-        }
     }
 }

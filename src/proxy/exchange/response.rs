@@ -1,15 +1,13 @@
 //! The response: heads until the final one, then the body, from the upstream to the client.
 
-use super::super::client::Clients;
 use super::super::heads::{Blocks, RESPONSE_LIMITS, ResponseParts, interim_bound, write_interim};
 use super::super::ids::UpstreamId;
 use super::super::reason::Failure;
 use super::super::transfer::{BodyReader, BodyWriter, Progress, Transfer};
-use super::super::upstream::Upstream;
 use super::relay::Relay;
 use super::settle::{ClientEnd, ResponseEnd};
 use super::traits::{Persistence, Sharing, Traits, WaitsFor};
-use super::{Exchange, ExchangeStep, Response, Upload};
+use super::{ExchangeStep, Response, Upload};
 use crate::buffer::joined_len;
 use crate::http::connection::Connection;
 use crate::http::emit::Framing;
@@ -347,27 +345,6 @@ impl Relay<'_> {
             Response::Tunnel(_) => return self.tunnel_sent(),
         }
         ExchangeStep::Wait
-    }
-}
-
-impl Exchange {
-    /// Returns whether bytes may be read from its upstream.
-    #[inline]
-    pub(in crate::proxy) fn wants_from_upstream(
-        &self,
-        upstream: &Upstream,
-        clients: &Clients,
-    ) -> bool {
-        let can_take = || {
-            let client = clients.get(self.client);
-            upstream.inbox.is_empty() && client.is_some_and(|client| client.outbox.accepts())
-        };
-        match &self.response {
-            Response::Awaited | Response::Begun => true,
-            Response::Copy { .. } => can_take(),
-            Response::Done => false,
-            Response::Tunnel(tunnel) => tunnel.upstream_is_open() && can_take(),
-        }
     }
 }
 
