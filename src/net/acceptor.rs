@@ -46,6 +46,8 @@ pub(super) struct Acceptor {
     opened: u32,
     /// Another process may keep the sockets: meanwhile none is closed.
     offered: bool,
+    /// True once all clients are left to other processes.
+    is_left: bool,
 }
 
 struct Entry {
@@ -122,6 +124,7 @@ impl Acceptor {
             entries: Vec::new(),
             opened: 0,
             offered: false,
+            is_left: false,
         }
     }
 
@@ -362,7 +365,9 @@ impl Acceptor {
             let name = closed.listener.to_string();
             // The socket leaves the poll when it is closed.
             drop(closed);
-            info!("{name} is closed");
+            if !self.is_left {
+                info!("{name} is closed");
+            }
         }
     }
 

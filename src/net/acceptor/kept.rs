@@ -39,14 +39,10 @@ impl Acceptor {
 
     /// Leaves the listeners to another process, which has the same sockets, and closes them here.
     /// Listeners of the `unused` addresses close once the clients that wait there are accepted.
-    /// `None`: the other has all but those that are about to close.
-    pub(in crate::net) fn leave(&mut self, unused: Option<&[String]>, registry: &Registry) {
+    pub(in crate::net) fn leave(&mut self, unused: &[String], registry: &Registry) {
         for slot in &mut self.entries {
             let Some(entry) = slot else { continue };
-            let is_unused = unused.map_or(entry.retired, |unused| {
-                unused.contains(&entry.address.to_string())
-            });
-            if is_unused {
+            if unused.contains(&entry.address.to_string()) {
                 entry.retire();
             } else {
                 // The other process keeps the socket open, and with it a place in the poll.
@@ -56,6 +52,20 @@ impl Acceptor {
             }
         }
         self.offered = false;
+    }
+
+    /// Leaves all clients that come from now on to other processes. Which of the sockets they have is not
+    /// known: with fewer workers some are nobody's. So each closes once the clients that wait there are
+    /// accepted.
+    pub(in crate::net) fn leave_to_others(&mut self, registry: &Registry) {
+        for entry in self.entries.iter_mut().flatten() {
+            if !entry.retired {
+                let _ = registry.deregister(&mut entry.listener);
+                entry.listener.disown();
+            }
+            entry.retire();
+        }
+        self.is_left = true;
     }
 
     /// Returns the keys of the tickets of TLS listeners.

@@ -99,7 +99,7 @@ impl EventLoop {
         self.executor.end_orders();
         let registry = self.executor.poll.registry();
         let unused = &successor.unused;
-        self.executor.acceptor.leave(Some(unused), registry);
+        self.executor.acceptor.leave(unused, registry);
         self.admin.leave(unused, registry);
         successor.go(reload);
         if self.shutdown.signal("upgrade", now) {
@@ -109,12 +109,12 @@ impl EventLoop {
     }
 
     /// Lets the workers of another supervisor serve new clients: they have the same sockets. Clients
-    /// that are here are served until the grace time is over.
+    /// that are here, or wait at the sockets, are served until the grace time is over.
     fn leave_to_others(&mut self, now: Instant) {
         self.admin
             .upgrade_finished(&Ok(std::process::id().to_string()), now);
         let registry = self.executor.poll.registry();
-        self.executor.acceptor.leave(None, registry);
+        self.executor.acceptor.leave_to_others(registry);
         if self.shutdown.signal("upgrade", now) {
             retire(&mut self.executor.proxy);
             self.executor.run_commands(now);
