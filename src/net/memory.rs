@@ -45,8 +45,8 @@ const BUSY_CONNECTIONS: usize = 256;
 /// for x86-64 was measured with 2.7 to 3.2 MB.
 const PROGRAM_BYTES: usize = 3 << 20;
 /// Memory of a connection with a usual request in flight, both sides. The static binary was measured
-/// with 3.2 KB, for responses of 8 KB.
-const BUSY_BYTES: usize = 4 << 10;
+/// with 1.8 KB, for responses of 8 KB.
+const BUSY_BYTES: usize = 2 << 10;
 /// Further memory of such a connection for each side that uses TLS; 3 KB were measured.
 const BUSY_TLS_BYTES: usize = 6 << 10;
 
