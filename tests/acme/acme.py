@@ -4,7 +4,6 @@ is upgraded.
 Every wait ends with an event; only its bound is a time.
 """
 
-import contextlib
 import ctypes
 import json
 import os
@@ -15,7 +14,7 @@ import tempfile
 
 from clients import Clients, ask, client
 from free_ports import free_ports
-from processes import Process, must, until
+from processes import Process, ended, must, until
 
 TOLLGATE = sys.argv[1]
 PORTS = free_ports(26000)
@@ -327,20 +326,12 @@ def over_an_upgrade(world):
 def main():
     with tempfile.TemporaryDirectory(prefix="tollgate-acme-") as folder:
         world = World(folder)
-        try:
+        with ended(world.running):
             world.begin()
             cases = [by_http, by_tls, over_an_upgrade, with_workers, workers_over_time]
             for case in cases if "quick" in sys.argv[2:] else [*cases, with_workers_by_tls]:
                 case(world)
                 print(f"acme: {case.__name__}: ok", flush=True)
-        except BaseException:
-            for process in world.running:
-                print(f"--- {process.name}", *process.lines[-60:], sep="\n")
-            raise
-        finally:
-            for process in reversed(world.running):
-                with contextlib.suppress(Exception):
-                    process.end(signal.SIGKILL)
 
 
 main()

@@ -1,5 +1,6 @@
 """Processes of a test, whose output is read line by line, and waits that end with an event."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,6 +24,21 @@ def until(what, text):
             return result
         time.sleep(0.05)
     raise AssertionError(f"waited {WAIT} s: {text}")
+
+
+@contextlib.contextmanager
+def ended(running):
+    """Ends these processes behind a block. When it fails, their last lines are printed before."""
+    try:
+        yield
+    except BaseException:
+        for process in running:
+            print(f"--- {process.name}", *process.lines[-60:], sep="\n")
+        raise
+    finally:
+        for process in reversed(running):
+            with contextlib.suppress(Exception):
+                process.end(signal.SIGKILL)
 
 
 class Process:

@@ -18,7 +18,7 @@ import time
 
 from authority import openssl, self_signed
 from clients import Clients, client
-from processes import Process, must, until
+from processes import Process, ended, must, until
 
 TOLLGATE, NAME = sys.argv[1], "a.test"
 KEY = "dGhlIGtleSBvZiB0aGUgYmluZGluZywgd2hpY2ggaGFzIG1vcmUgdGhhbiAzMiBieXRlcw"
@@ -193,7 +193,7 @@ def renewed(world, serial):
 def main():
     with tempfile.TemporaryDirectory(prefix="tollgate-acme-") as folder:
         world = World(folder)
-        try:
+        with ended(world.running):
             world.begin()
             server = world.authority(85)
             refused(world)
@@ -206,14 +206,6 @@ def main():
             print(f"acme: acme2certifier: the window comes {(start - sooner) // 86400} days sooner, and so does the renewal", flush=True)
             good = renewed(world, serial)
             print(f"acme: acme2certifier: a renewal that names what it replaces, under {good} handshakes, none lost", flush=True)
-        except BaseException:
-            for process in world.running:
-                print(f"--- {process.name}", *process.lines[-60:], sep="\n")
-            raise
-        finally:
-            for process in reversed(world.running):
-                with contextlib.suppress(Exception):
-                    process.end(signal.SIGKILL)
 
 
 main()
