@@ -569,7 +569,7 @@ fn cors_and_security_headers() {
         ),
         (
             r#""cors":{"origin":["*"]}"#,
-            "2:9: cors.origin: unknown key; the list is \"origins\"",
+            "2:9: cors.origin: unknown key; write \"origins\"",
         ),
         (
             r#""cors":{"origins":"*"}"#,
@@ -690,6 +690,18 @@ fn cors_and_security_headers() {
         (
             r#""securityHeaders":{"X-Frame-Option":null}"#,
             "2:20: securityHeaders.X-Frame-Option: is not sent by default, did you mean \"X-Frame-Options\"?",
+        ),
+        (
+            r#""securityHeaders":{"contentSecurityPolicy":"default-src 'self'"}"#,
+            "2:20: securityHeaders.contentSecurityPolicy: is an option of helmet; write the name of the header: \"Content-Security-Policy\"",
+        ),
+        (
+            r#""securityHeaders":{"dnsPrefetchControl":null}"#,
+            "2:20: securityHeaders.dnsPrefetchControl: is an option of helmet; write the name of the header: \"X-DNS-Prefetch-Control\"",
+        ),
+        (
+            r#""securityHeaders":{"frameguard":{"action":"deny"}}"#,
+            "2:20: securityHeaders.frameguard: is an option of helmet; write the name of the header: \"X-Frame-Options\"",
         ),
         (
             r#""securityHeaders":{"X-A":"1","x-a":"2"}"#,
@@ -1046,6 +1058,21 @@ fn listeners() {
             None,
             "2:10: listen: \"::1\" has no port; write \"[::1]:5000\"",
         ),
+        (
+            r#""80 default_server;""#,
+            None,
+            "2:10: listen: \"80 default_server;\" is more than an address; write \"0.0.0.0:80\"",
+        ),
+        (
+            r#""[::]:443 ssl""#,
+            None,
+            r#"2:10: listen: "[::]:443 ssl" is more than an address; write { "address": "[::]:443", "tls": { "certificates": [..] } }"#,
+        ),
+        (
+            r#""http://*:80/""#,
+            None,
+            "2:10: listen: \"http://*:80/\" has no address; write \"0.0.0.0:80\", or \"[::]:80\" for IPv6",
+        ),
         (r#""0.0.0.0:70000""#, None, &expected(r#""0.0.0.0:70000""#)),
         (
             r#""example.com:80""#,
@@ -1167,6 +1194,7 @@ fn the_admin_listener() {
         ("true", format!(": {EXPECTED}, not true")),
         (r#""5001""#, ": \"5001\" is a port of all addresses of the machine; write \"127.0.0.1:5001\"".to_owned()),
         (r#""status.lan:5001""#, format!(": \"status.lan:5001\" {EXPECTED}")),
+        (r#""0.0.0.0""#, ": \"0.0.0.0\" has no port; write \"127.0.0.1:5001\"".to_owned()),
         (r#"":5001""#, ": \":5001\" is a port of all addresses of the machine; write \"127.0.0.1:5001\"".to_owned()),
         (r#""unix:""#, ": \"unix:\" has no path; write \"unix:/run/tollgate.sock\"".to_owned()),
         (r#""systemd:web""#, format!(": \"systemd:web\" {EXPECTED}")),

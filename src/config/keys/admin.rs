@@ -1,5 +1,7 @@
 //! `admin`: addresses of the admin listener, and the names that it is reached by.
 
+use std::net::IpAddr;
+
 use crate::limits::ADMIN_LISTENERS_MAX;
 use crate::proxy::settings::TargetHost;
 
@@ -129,6 +131,9 @@ pub fn address(text: &str) -> Result<ListenAddress, String> {
         return Err(format!(
             r#"is a port of all addresses of the machine; write "127.0.0.1:{port}""#
         ));
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return Err(r#"has no port; write "127.0.0.1:5001""#.to_owned());
     }
     listen::parse(text, ADMIN_EXPECTED)
 }

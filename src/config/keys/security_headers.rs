@@ -75,6 +75,30 @@ fn merged(
     headers
 }
 
+/// Options of helmet that are not the name of a header in another spelling.
+const OPTIONS: [(&str, &str); 5] = [
+    ("hsts", "Strict-Transport-Security"),
+    ("frameguard", "X-Frame-Options"),
+    ("noSniff", "X-Content-Type-Options"),
+    ("ieNoOpen", "X-Download-Options"),
+    ("xssFilter", "X-XSS-Protection"),
+];
+
+/// Returns the header that an option of helmet stands for, such as `contentSecurityPolicy`.
+fn of_helmet(option: &str) -> Option<String> {
+    let same = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case(option);
+    if let Some((_, header)) = OPTIONS.iter().find(same) {
+        return Some((*header).to_owned());
+    }
+    let spelled = |header: &String| {
+        let plain = header.replace('-', "");
+        let is = |name: &str| name.eq_ignore_ascii_case(option);
+        plain != *header && (is(&plain) || plain.strip_prefix('X').is_some_and(is))
+    };
+    let fields = SecurityHeaders::helmet_defaults().fields.into_iter();
+    fields.map(|(header, _)| header).find(spelled)
+}
+
 /// Returns the new value of one header; `Some(None)`: the header is not sent.
 fn change<'a>(
     entry: &Entry<'a>,
@@ -87,6 +111,11 @@ fn change<'a>(
             &entry.place.path,
             "is no header name; letters, digits and \"-\" are allowed",
         );
+        return None;
+    }
+    if let Some(header) = of_helmet(entry.name) {
+        let message = format!("is an option of helmet; write the name of the header: {header:?}");
+        report.add(entry.name_at, &entry.place.path, message);
         return None;
     }
     let lower = entry.name.to_ascii_lowercase();

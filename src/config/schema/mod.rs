@@ -45,21 +45,24 @@ pub use self::stores::STORE;
 pub use self::targets::{STICKY, TARGET, UPSTREAM_TLS};
 pub use self::top::{ADMIN, ADMIN_EXPECTED, ROOT, TOP, WORKERS_EXPECTED};
 
-/// Returns where a key of this name stands, as words: the first place in the order of the tables. A
-/// table that overrides one of the top level comes behind that.
-fn home_of(name: &str) -> Option<String> {
+/// Returns the key of this name, whatever its spelling, and where it stands, as words: the first place in the order
+/// of the tables. A table that overrides one of the top level comes behind that.
+fn home_of(name: &str) -> Option<(&'static str, String)> {
+    let plain = bridges::plain(name);
     let mut homes = Vec::new();
     ROOT.tables(&mut |table| {
-        if table.key(name).is_some() {
-            homes.push(table.name);
+        let spelled = |key: &&Key| key.name.eq_ignore_ascii_case(&plain);
+        if let Some(key) = table.keys.iter().find(spelled) {
+            homes.push((key.name, table.name));
         }
     });
-    let is_override = |home: &&&str| {
+    let is_override = |home: &str| {
         home.strip_prefix("services[].")
-            .is_some_and(|name| homes.contains(&name))
+            .is_some_and(|name| homes.iter().any(|(_, home)| *home == name))
     };
-    let home = homes.iter().find(|home| !is_override(home))?;
-    Some(place_of(home))
+    let mut found = homes.iter().filter(|(_, home)| !is_override(home));
+    let (key, home) = found.next()?;
+    Some((*key, place_of(home)))
 }
 
 /// Returns true if a key of this name stands at the other level, the top level or that of a service.
@@ -75,8 +78,11 @@ pub(crate) fn is_of_other_level(name: &str, table: &Table) -> bool {
 /// Returns the place of a table, by its name, as words.
 fn place_of(table: &str) -> String {
     match table {
-        "" => "the top level".to_owned(),
-        place => format!("{place:?}"),
+        "" | "top" => "the top level".to_owned(),
+        place => match provider(place) {
+            Some(_) => format!("a provider of \"type\": {place:?}"),
+            None => format!("{place:?}"),
+        },
     }
 }
 

@@ -361,7 +361,7 @@ fn report_unknown<'a>(
         .filter(|_| !schema::is_of_other_level(entry.name, table));
     let bridge = bridges::find(entry.name, table);
     let hint = match (near, bridge) {
-        (_, Some(bridge)) => format!("; {}", bridge.advice),
+        (_, Some(bridge)) => format!("; {}", bridge.said()),
         (Some(near), None) => format!(", did you mean {near:?}?"),
         (None, None) => format!("; {}", bridges::place_of(entry.name, &known)),
     };

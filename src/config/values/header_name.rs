@@ -109,12 +109,12 @@ pub(crate) fn edit_fault(lower: &str) -> Option<&'static str> {
         Some("belongs to the handshake of a WebSocket; remove it")
     } else if is_forwarded {
         Some(
-            "says where a request comes from, which the gateway writes itself; choose another name",
+            "says where a request comes from, as the gateway does in X-Forwarded-For, -Host and -Proto; remove it, or choose another name",
         )
     } else if lower == "x-consumer" {
         Some("is the consumer that was let in; \"forwardConsumer\": true sends it")
     } else if lower == "proxy" {
-        Some("is no header; CGI programs would take it for their proxy")
+        Some("is dropped from all requests: CGI programs would take it for their proxy; remove it")
     } else {
         None
     }

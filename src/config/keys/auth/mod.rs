@@ -12,12 +12,12 @@ use crate::policy::auth::introspection::client_credentials;
 use crate::policy::auth::provider::{Endpoint, Keys, Kind, Provider};
 use crate::time::Duration;
 
-use crate::config::keys::services::auth::Known;
+use crate::config::keys::services::auth::{Known, refuse_inline};
 use crate::config::keys::target_list::TargetList;
 use crate::config::keys::upstream_tls::Trust;
 use crate::config::schema::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE, Table};
 use crate::config::syntax::document::Value;
-use crate::config::syntax::located::{Located, Object, member_path};
+use crate::config::syntax::located::{Entry, Located, Object, member_path};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 use crate::config::values::{header_name, scalars, target_url};
@@ -82,6 +82,15 @@ pub(crate) fn compile(
     report: &mut Report<'_>,
 ) -> Compiled {
     let entries = place.and_then(|place| place.secret_entries(report));
+    let is_provider = |entry: &Entry<'_>| {
+        entry.name == "type" && matches!(entry.place.node.value, Value::Text(_))
+    };
+    if let (Some(place), Some(entries)) = (place, &entries)
+        && entries.iter().any(is_provider)
+    {
+        refuse_inline(place, report);
+        return Compiled::default();
+    }
     let mut compiler = Compiler {
         source,
         trust: Trust::new(source),

@@ -242,7 +242,24 @@ pub(crate) fn parse(text: &str, expected: &str) -> Result<ListenAddress, String>
             true => format!(r#"has no port; write "[{text}]:5000""#),
             false => format!(r#"has no port; write "{text}:5000""#),
         }),
-        _ => Err(format!("must be {expected}")),
+        _ => Err(of_more(text, expected)),
+    }
+}
+
+/// Returns what is said about text that is no address, but may have one, such as `443 ssl` or
+/// `https://0.0.0.0:443`.
+fn of_more(text: &str, expected: &str) -> String {
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let bare = bare.split([' ', ';', '/']).next().unwrap_or_default();
+    if bare == text {
+        return format!("must be {expected}");
+    }
+    match parse(bare, expected) {
+        Ok(address) if text.contains("ssl") || text.starts_with("https") => format!(
+            r#"is more than an address; write {{ "address": "{address}", "tls": {{ "certificates": [..] }} }}"#
+        ),
+        Ok(address) => format!(r#"is more than an address; write "{address}""#),
+        Err(message) => message,
     }
 }
 

@@ -154,11 +154,11 @@ pub(crate) fn providers(
     all
 }
 
-/// Reports a provider that stands in a service, and the keys that it does not have.
-fn refuse_inline(place: &Located<'_>, report: &mut Report<'_>) {
+/// Reports a provider that stands where providers are named, and the keys that it does not have.
+pub(crate) fn refuse_inline(place: &Located<'_>, report: &mut Report<'_>) {
     place.fail_bare(
         report,
-        "is a provider itself; put it into the \"auth\" of the top level under a name, as in \"auth\": { \"main\": { \"type\": .. } }, and write \"main\" here",
+        "is a provider itself; put it into the \"auth\" of the top level under a name, as in \"auth\": { \"main\": { \"type\": .. } }, and write \"main\" into the service",
     );
     let Value::Object(members) = &place.node.value else {
         return;

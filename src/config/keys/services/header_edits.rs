@@ -564,7 +564,7 @@ mod tests {
             ),
             (
                 r#"{ "X-Env": "b" }"#.to_owned(),
-                "requestHeaders.X-Env: unknown key; the keys here are set, add, remove",
+                r#"requestHeaders.X-Env: unknown key; a header stands in "set", as in "set": { "X-Env": "prod" }"#,
             ),
             (
                 r#"[]"#.to_owned(),
@@ -592,6 +592,14 @@ mod tests {
             (
                 r#"{ "set": { "Host": "a" } }"#.to_owned(),
                 r#"requestHeaders.set.Host: is the host of the request; "preserveHost" says which one goes upstream"#,
+            ),
+            (
+                r#"{ "set": { "X-Forwarded-Proto": "https" } }"#.to_owned(),
+                "requestHeaders.set.X-Forwarded-Proto: says where a request comes from, as the gateway does in X-Forwarded-For, -Host and -Proto; remove it, or choose another name",
+            ),
+            (
+                r#"{ "remove": ["Proxy"] }"#.to_owned(),
+                r#"requestHeaders.remove[0]: "Proxy" is dropped from all requests: CGI programs would take it for their proxy; remove it"#,
             ),
             (
                 r#"{ "remove": ["Via"] }"#.to_owned(),
