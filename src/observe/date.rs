@@ -15,7 +15,7 @@ pub struct DateCache {
     /// `06/Nov/1994:08:49:37 +0000`
     clf: [u8; CLF],
     /// `1994-11-06T08:49:37`
-    rfc3339: [u8; RFC3339],
+    rfc3339: [u8; TIMESTAMP],
 }
 
 impl Default for DateCache {
@@ -31,7 +31,7 @@ const MONTHS: [&str; 12] = [
 /// Bytes of the texts. They are constants, so that the compiler copies a text without a loop.
 const IMF: usize = 29;
 const CLF: usize = 26;
-const RFC3339: usize = 19;
+const TIMESTAMP: usize = 19;
 
 /// Last second of the year 9999, the latest that an IMF-fixdate can express.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -43,7 +43,7 @@ impl DateCache {
             second: None,
             imf: [b' '; IMF],
             clf: [b' '; CLF],
-            rfc3339: [b' '; RFC3339],
+            rfc3339: [b' '; TIMESTAMP],
         }
     }
 
@@ -61,7 +61,7 @@ impl DateCache {
     }
 
     /// Returns the date as RFC 3339, to the second, without fraction and zone.
-    pub fn rfc3339(&mut self, now: UnixTime) -> &[u8; RFC3339] {
+    pub fn rfc3339(&mut self, now: UnixTime) -> &[u8; TIMESTAMP] {
         self.refresh(now);
         &self.rfc3339
     }

@@ -15,6 +15,9 @@ use crate::proxy::retire;
 use crate::proxy::upgrade::import;
 use crate::time::{Duration, Instant};
 
+/// Log level that holds for a while, and for how long.
+type TimedLevel = (LogLevel, Duration);
+
 impl EventLoop {
     /// Starts the binary again, which takes the sockets over. A worker leaves them to others instead.
     /// `name`: what asked for it.
@@ -239,7 +242,7 @@ impl EventLoop {
         &mut self,
         piece: Option<Vec<u8>>,
         now: Instant,
-    ) -> Result<(Taken, Option<(LogLevel, Duration)>), &'static str> {
+    ) -> Result<(Taken, Option<TimedLevel>), &'static str> {
         let piece = piece.ok_or("it is too long")?;
         let piece = state::read(&piece)?;
         self.executor.acceptor.restore_tickets(&piece.tickets);
