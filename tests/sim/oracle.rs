@@ -62,6 +62,8 @@ struct Entry {
     sent: Option<Instant>,
     /// Number of reloads before that.
     reloads: usize,
+    /// Number of answered lookups of names before that.
+    lookups: usize,
     /// Position behind its head, once its client has sent that, and the time at which it reached the
     /// gateway.
     head: Option<Mark>,
@@ -105,6 +107,8 @@ pub struct Oracle {
     entries: HashMap<u64, Entry>,
     /// Current time of the world.
     pub now: Instant,
+    /// Number of lookups of names that were answered.
+    pub lookups: usize,
     /// Longest time that a client may wait for an event of its request (I10).
     pub patience: Duration,
     /// True if a connection to an upstream may be cut by a FIN that the upstream has not sent.
@@ -203,6 +207,7 @@ impl Oracle {
             plan,
             sent: None,
             reloads: 0,
+            lookups: 0,
             head: None,
             asked: None,
             is_late: false,
@@ -219,6 +224,7 @@ impl Oracle {
         Oracle {
             entries,
             now,
+            lookups: 0,
             patience,
             forged_ends: false,
             arrivals_max: 2,
@@ -295,10 +301,10 @@ impl Oracle {
     }
 
     pub fn sent(&mut self, id: u64) {
-        let (now, reloads) = (self.now, self.stats.reloads);
+        let (now, reloads, lookups) = (self.now, self.stats.reloads, self.lookups);
         let entry = self.entry(id);
         entry.sent = Some(now);
-        entry.reloads = reloads;
+        (entry.reloads, entry.lookups) = (reloads, lookups);
     }
 
     /// Records that the head of a request ends behind the first `bytes` of its connection.
@@ -590,6 +596,10 @@ impl Oracle {
         }
         let Some((value, rest)) = sticky_cookie(response) else {
             let own = plan.cookie.clone();
+            // An address that its name has lost meanwhile has no value of its own any more.
+            if own.is_none() && self.entries[&id].lookups != self.lookups {
+                return;
+            }
             let own = own.unwrap_or_else(|| panic!("I13: request {id} got no cookie"));
             let known = self.targets.entry(own).or_insert_with(|| at.clone());
             assert_eq!(*known, at, "I13: request {id} has moved, and got no cookie");

@@ -685,6 +685,7 @@ impl World {
             self.gateway
                 .proxy
                 .handle_resolved(target, &addresses, self.gateway.now);
+            self.oracle.lookups += 1;
             self.gateway.run_commands();
         }
     }
