@@ -384,10 +384,11 @@ impl Oracle {
             is_first || plan.is_idempotent(),
             "I5: request {id} arrived twice"
         );
+        let arrivals = entry.arrivals;
         assert!(
-            entry.arrivals <= most,
-            "request {id} arrived {} times",
-            entry.arrivals
+            arrivals <= most,
+            "request {id} arrived {arrivals} times: {}",
+            self.history(id)
         );
         self.stats.moved += usize::from(!is_first);
         self.stats.at_sockets += usize::from(is_socket(place.address));
