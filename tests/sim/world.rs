@@ -336,7 +336,9 @@ impl World {
         let patience = Duration::from_millis(2 * tries * (CONNECT + GRACE) + RESPONSE.max(IDLE));
         let mut oracle = Oracle::new(plans, gateway.now, patience);
         oracle.forged_ends = scenario.upstream_cut.is_some();
-        oracle.arrivals_max = 2 * (retries + 1);
+        // A refusal takes a request to another address of the name, of which there are three, and costs no
+        // retry. Each may be reached over a connection of the pool, and over a fresh one.
+        oracle.arrivals_max = 2 * (retries + 3);
         let connects = (
             scenario.faults.refused,
             scenario.faults.unanswered,
