@@ -1,4 +1,4 @@
-//! What a reload keeps is decided by identity: rows of the table in `docs/operations.md`, each with changes that leave the
+//! Identity decides what a reload keeps: rows of the table in `docs/operations.md`, each with changes that leave the
 //! thing the same and changes that make another one of it.
 
 use std::net::IpAddr;

@@ -216,7 +216,7 @@ fn a_reset_ends_a_stalled_tunnel() {
     }
 }
 
-/// What happens to a tunnel, one after the other, and the word in the log. FIN and close_notify are the same event. TLS that
+/// Events of a tunnel, one after the other, and its word in the log. FIN and close_notify are the same event. TLS that
 /// ends without close_notify is an end of a client (RFC 9112 9.8), and none of an upstream.
 #[test]
 fn each_end_of_a_tunnel_has_one_word() {

@@ -12,7 +12,8 @@ use std::sync::LazyLock;
 
 use super::kind::Table;
 
-/// The words, and what each means here. It is text because a row of it takes a fifth of the place that it takes as a value.
+/// Words, and what each means here. Text takes less of the binary than a table of values, which the loader
+/// has to relocate.
 const WORDS: &str = include_str!("words.txt");
 
 /// Words of other programs that have one answer.
