@@ -69,7 +69,6 @@ impl Server {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<usize, Malformed> {
-        counts.expire(now);
         let mut read = 0_usize;
         loop {
             let rest = bytes.get(read..).unwrap_or_default();
@@ -95,6 +94,8 @@ impl Server {
         now: Instant,
         out: &mut Vec<u8>,
     ) {
+        // Before each command: what is there must not depend on how many arrived together.
+        counts.expire(now);
         match (words, &mut self.queued) {
             ([b"MULTI"], None) => {
                 self.queued = Some(Vec::new());
@@ -297,6 +298,8 @@ mod tests {
 
     #[test]
     fn replies_to_single_commands() {
+        let set_bucket = "SET 000000000000000000000000000000a7b1000/5 0 PX 60000 NX";
+        let take_two = "INCRBY 000000000000000000000000000000a7b1000/5 2";
         let rows = [
             ("SET k 0 PX 60000 NX", "+OK"),
             ("SET k 0 PX 5 NX", "$-1"),
@@ -324,6 +327,15 @@ mod tests {
             ("PEXPIRE k 5", "-ERR unknown command"),
             ("AUTH a b", "-ERR unknown command"),
             ("INCRBY k 99999999999999999999", "-ERR unknown command"),
+            // A bucket is there for as long as it is not full.
+            (set_bucket, "+OK"),
+            (set_bucket, "+OK"),
+            ("MULTI", "+OK"),
+            (set_bucket, "+QUEUED"),
+            (take_two, "+QUEUED"),
+            ("EXEC", "*2\r\n+OK\r\n:2000"),
+            (set_bucket, "$-1"),
+            (take_two, ":4000"),
         ];
         let bytes = rows.iter().flat_map(|(text, _)| command(text));
         let bytes = bytes.collect::<Vec<_>>();
