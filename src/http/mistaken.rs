@@ -31,11 +31,16 @@ pub fn fault_on_tls(bytes: &[u8]) -> RequestFault {
     }
 }
 
+/// Returns true if a server that sends these bytes first speaks TLS.
+pub fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [TLS_ALERT | TLS_HANDSHAKE, ..])
+}
+
 /// Returns the fault of bytes that begin no status line.
 #[cold]
 pub(super) fn response_fault(bytes: &[u8]) -> ResponseError {
     match bytes {
-        [TLS_ALERT | TLS_HANDSHAKE, ..] => ResponseError::Tls,
+        _ if is_tls(bytes) => ResponseError::Tls,
         // A SETTINGS frame of at most 255 bytes, for the whole connection (RFC 9113 4.1, 6.5).
         [0, 0, _, 4, 0 | 1, 0, 0, 0, 0, ..] => ResponseError::Http2,
         _ => ResponseError::LineStart,

@@ -5,6 +5,7 @@ the command must have there: no more and no fewer. Everything runs on loopback, 
 process.
 """
 
+import contextlib
 import email.utils
 import json
 import os
@@ -78,6 +79,28 @@ class Server:
     @property
     def url(self):
         return f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}"
+
+
+@contextlib.contextmanager
+def nginx_with_tls(certificate):
+    """Runs a real nginx, which answers plain text on a TLS port with 400. Yields the port."""
+    port, folder = next(PORTS), pathlib.Path(tempfile.mkdtemp(dir=FOLDER))
+    paths = "".join(f"{name}_temp_path {folder}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    server = f"listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}.pem; ssl_certificate_key {certificate}.key; return 200;"
+    text = f"user root; daemon off; pid {folder}/pid; error_log {folder}/error;\nevents {{}}\nhttp {{ access_log off; {paths}server {{ {server} }} }}\n"
+    if os.geteuid() != 0:
+        text = text.removeprefix("user root; ")
+    (folder / "nginx.conf").write_text(text)
+    process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf"], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def answer(status=200, body=b"", ahead=0, fields=""):
@@ -242,7 +265,12 @@ def certificates_of_targets():
     url = plain.url.replace("http:", "https:")
     expect("https to a plain port", write([service(url, tls=trusted)]), [("does not speak TLS on this port", "http://")])
     tls = Server(certificate=FOLDER / "good")
-    expect("http to a TLS port", write([service(tls.url.replace("https:", "http:"))]), hints=[("closes the connection without an answer", "https://")])
+    said = [("the port speaks TLS", "write https:// in the target")]
+    expect("http to a TLS port", write([service(tls.url.replace("https:", "http:"))]), said)
+    with nginx_with_tls(FOLDER / "good") as port:
+        expect("http to nginx with TLS, which answers 400", write([service(f"http://127.0.0.1:{port}")]), said)
+    refusing = Server(answer(400))
+    expect("a plain server that answers 400", write([service(refusing.url)]))
     silent = Server(how="silent")
     url = silent.url.replace("http:", "https:")
     expect("a silent handshake", write([service(url, tls=trusted)]), [("handshake was not done in 3 s",)])

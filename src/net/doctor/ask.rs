@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::CHECK;
+use crate::http::mistaken;
 use crate::limits::SCRATCH_BYTES;
 use crate::net::answer::{Answer, Source, read};
 use crate::policy::store::session::{Account, Session};
@@ -16,6 +17,11 @@ use crate::transport::{Handshake, Received, Transport, TransportFault};
 
 /// Counts of nothing in a store.
 const STORE_TRIES: usize = 3;
+
+/// The hello of a TLS client (RFC 8446 4.1.2), before and behind its 32 random bytes: two cipher suites and
+/// no extension. Each server answers it, perhaps with an alert.
+const HELLO_START: &[u8] = b"\x16\x03\x01\0\x2f\x01\0\0\x2b\x03\x03";
+const HELLO_END: &[u8] = b"\0\0\x04\xc0\x2f\xc0\x2b\x01\0";
 
 /// Question to an address.
 pub(super) struct Question {
@@ -72,11 +78,42 @@ pub(super) fn now() -> UnixTime {
     UnixTime::from_millis(since.map_or(0, |since| since.as_millis() as u64))
 }
 
-/// Connects, asks, and reads the answer.
+/// Connects, asks, and reads the answer. A port that may speak TLS instead of plain text is said hello to.
 pub(super) fn ask(question: Question) -> Result<Answered, Trouble> {
     let deadline = Instant::now().checked_add(CHECK);
     let deadline = deadline.unwrap_or_else(Instant::now);
-    let socket = connect(&question).map_err(Trouble::Connect)?;
+    let answered = converse(&question, deadline);
+    // Servers with TLS answer plain text with 400, with an alert, or with nothing.
+    let is_strange = match &answered {
+        Ok(answered) => answered.answer.as_ref().is_some_and(|it| it.status == 400),
+        Err(Trouble::Answer(error)) => error.kind() != io::ErrorKind::TimedOut,
+        Err(_) => false,
+    };
+    let is_plain = question.tls.is_none() && question.socket.is_none();
+    if is_strange && is_plain && speaks_tls(&question, deadline).unwrap_or(false) {
+        return Err(Trouble::Tls(
+            "the port speaks TLS; write https:// in the target".to_owned(),
+        ));
+    }
+    answered
+}
+
+/// Says hello, and returns true if the answer is a record of TLS.
+fn speaks_tls(question: &Question, deadline: Instant) -> io::Result<bool> {
+    let mut connection = Connection {
+        socket: connect(question)?,
+        transport: Transport::Plain,
+        scratch: Vec::new(),
+        deadline,
+    };
+    let mut bytes = Vec::new();
+    connection.send(&[HELLO_START, &[0; 32], HELLO_END].concat())?;
+    connection.more(&mut bytes)?;
+    Ok(mistaken::is_tls(&bytes))
+}
+
+fn converse(question: &Question, deadline: Instant) -> Result<Answered, Trouble> {
+    let socket = connect(question).map_err(Trouble::Connect)?;
     let transport = match &question.tls {
         None => Ok(Transport::Plain),
         Some(tls) => Transport::client(tls),
