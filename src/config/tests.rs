@@ -497,7 +497,7 @@ fn top_level_keys() {
     const SIZE: &str =
         "must be a size such as \"16KB\", \"10MB\" or \"1GB\", or a whole number of bytes";
     let cases = [
-        (r#""rateLimit":true"#, "2:13: rateLimit: must be an object, a list of them, or false, not true".to_owned()),
+        (r#""rateLimit":true"#, "2:13: rateLimit: must be an object such as { \"requests\": 20, \"window\": \"60s\" }, a list of them, or false, not true".to_owned()),
         (r#""rateLimit":{"requests":0}"#, "2:25: rateLimit.requests: 0 must be a whole number from 1 to 1000000000".to_owned()),
         (r#""rateLimit":{"requests":1.5}"#, "2:25: rateLimit.requests: 1.5 must be a whole number from 1 to 1000000000".to_owned()),
         (r#""rateLimit":{"requests":"20"}"#, "2:25: rateLimit.requests: \"20\" must be a whole number from 1 to 1000000000, not a string".to_owned()),
@@ -565,7 +565,7 @@ fn cors_and_security_headers() {
     for (key, line) in [
         (
             r#""cors":"*""#,
-            "2:8: cors: \"*\" must be true, false or an object, not a string",
+            "2:8: cors: \"*\" must be true, false or an object such as { \"origins\": [\"https://app.example.com\"] }, not a string",
         ),
         (
             r#""cors":{"origin":["*"]}"#,
@@ -806,7 +806,7 @@ fn service_keys() {
         ),
         (
             r#""tls":true"#,
-            "2:7: services[0].tls: must be an object, not true",
+            "2:7: services[0].tls: must be an object such as { \"ca\": \"ca.pem\" }, not true",
         ),
         (
             r#""tls":{"CA":null}"#,
@@ -1051,12 +1051,12 @@ fn listeners() {
         (
             r#""127.0.0.1""#,
             None,
-            "2:10: listen: \"127.0.0.1\" has no port; write \"127.0.0.1:5000\"",
+            "2:10: listen: \"127.0.0.1\" has no valid port; write \"127.0.0.1:5000\"",
         ),
         (
             r#""::1""#,
             None,
-            "2:10: listen: \"::1\" has no port; write \"[::1]:5000\"",
+            "2:10: listen: \"::1\" has no valid port; write \"[::1]:5000\"",
         ),
         (
             r#""80 default_server;""#,
@@ -1073,12 +1073,57 @@ fn listeners() {
             None,
             "2:10: listen: \"http://*:80/\" has no address; write \"0.0.0.0:80\", or \"[::]:80\" for IPv6",
         ),
-        (r#""0.0.0.0:70000""#, None, &expected(r#""0.0.0.0:70000""#)),
+        (
+            r#""0.0.0.0:70000""#,
+            None,
+            r#"2:10: listen: "0.0.0.0:70000" has no valid port; write "0.0.0.0:5000""#,
+        ),
+        (
+            r#""[::]""#,
+            None,
+            r#"2:10: listen: "[::]" has no valid port; write "[::]:5000""#,
+        ),
+        (
+            r#""localhost:""#,
+            None,
+            r#"2:10: listen: "localhost:" has no valid port; write "localhost:5000""#,
+        ),
+        (
+            r#""::8080""#,
+            None,
+            r#"2:10: listen: "::8080" has an IPv6 address without brackets; write "[::]:8080""#,
+        ),
+        (
+            r#"":::80""#,
+            None,
+            r#"2:10: listen: ":::80" has an IPv6 address without brackets; write "[::]:80""#,
+        ),
+        (
+            r#""fd00::1:8080""#,
+            None,
+            r#"2:10: listen: "fd00::1:8080" has an IPv6 address without brackets; write "[fd00::1]:8080""#,
+        ),
         (
             r#""example.com:80""#,
             None,
-            &expected(r#""example.com:80""#),
+            r#"2:10: listen: "example.com:80" has no address; write "0.0.0.0:80", or "[::]:80" for IPv6"#,
         ),
+        (
+            r#""8080,""#,
+            None,
+            r#"2:10: listen: "8080," is more than an address; write "0.0.0.0:8080""#,
+        ),
+        (
+            r#""'127.0.0.1:80'""#,
+            None,
+            r#"2:10: listen: "'127.0.0.1:80'" is more than an address; write "127.0.0.1:80""#,
+        ),
+        (
+            r#""unix:/run/a.sock;""#,
+            None,
+            r#"2:10: listen: "unix:/run/a.sock;" ends as no path does; remove the ";" at its end"#,
+        ),
+        (r#""[::1]80""#, None, &expected(r#""[::1]80""#)),
         (r#""""#, None, &expected(r#""""#)),
         (
             "70000",
@@ -1193,7 +1238,7 @@ fn the_admin_listener() {
         ("5001", format!(": 5001 {EXPECTED}, not a number")),
         ("true", format!(": {EXPECTED}, not true")),
         (r#""5001""#, ": \"5001\" is a port of all addresses of the machine; write \"127.0.0.1:5001\"".to_owned()),
-        (r#""status.lan:5001""#, format!(": \"status.lan:5001\" {EXPECTED}")),
+        (r#""status.lan:5001""#, ": \"status.lan:5001\" has no address; write \"127.0.0.1:5001\", or \"[::1]:5001\" for IPv6".to_owned()),
         (r#""0.0.0.0""#, ": \"0.0.0.0\" has no port; write \"127.0.0.1:5001\"".to_owned()),
         (r#"":5001""#, ": \":5001\" is a port of all addresses of the machine; write \"127.0.0.1:5001\"".to_owned()),
         (r#""unix:""#, ": \"unix:\" has no path; write \"unix:/run/tollgate.sock\"".to_owned()),

@@ -135,7 +135,10 @@ pub fn address(text: &str) -> Result<ListenAddress, String> {
     if text.parse::<IpAddr>().is_ok() {
         return Err(r#"has no port; write "127.0.0.1:5001""#.to_owned());
     }
-    listen::parse(text, ADMIN_EXPECTED)
+    listen::parse(text, ADMIN_EXPECTED).map_err(|message| {
+        let here = message.replace("\"0.0.0.0:", "\"127.0.0.1:");
+        here.replace("[::]:", "[::1]:")
+    })
 }
 
 fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {

@@ -8,7 +8,7 @@ use super::kind::{Fallback, Key, Kind, Table};
 pub(super) const CORS_KEY: Key = Key {
     name: "cors",
     kind: Kind::Any(
-        "true, false or an object",
+        r#"true, false or an object such as { "origins": ["https://app.example.com"] }"#,
         &[Kind::Flag, Kind::Object(&CORS)],
     ),
     default: Fallback::Flag(true),
@@ -62,7 +62,7 @@ pub(super) const REWRITE_COOKIE_PATH_KEY: Key = Key {
 /// Keys of `cors`.
 pub static CORS: Table = Table {
     name: "cors",
-    expected: "true, false or an object",
+    expected: r#"true, false or an object such as { "origins": ["https://app.example.com"] }"#,
     keys: &[
         Key {
             name: "origins",

@@ -58,7 +58,7 @@ pub static HEALTH_CHECK: Table = Table {
 /// Keys of `services[].passiveHealth`.
 pub static PASSIVE_HEALTH: Table = Table {
     name: "services[].passiveHealth",
-    expected: "an object or false",
+    expected: r#"an object such as { "failures": 5 }, or false"#,
     keys: &[
         Key {
             name: "failures",

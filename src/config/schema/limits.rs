@@ -33,7 +33,8 @@ pub static AUTH_FAILURES: Table = Table {
 };
 
 /// Words after "must be" of `rateLimit`.
-const RATE_LIMITS_EXPECTED: &str = "an object, a list of them, or false";
+const RATE_LIMITS_EXPECTED: &str =
+    r#"an object such as { "requests": 20, "window": "60s" }, a list of them, or false"#;
 
 /// Words after "must be" of `rateLimit.key`.
 pub const RATE_KEY_EXPECTED: &str = r#""ip", "header:NAME", "consumer" or "claim:NAME""#;
@@ -180,7 +181,7 @@ const fn timeout(name: &'static str, default: Duration, about: &'static str) -> 
 /// Keys of `timeouts`.
 pub static TIMEOUTS: Table = Table {
     name: "timeouts",
-    expected: "an object",
+    expected: r#"an object such as { "response": "15s" }"#,
     keys: &[
         timeout(
             "connect",
@@ -248,7 +249,7 @@ const IN_FLIGHT_KEY: Key = Key {
 /// Keys of `limits`.
 pub static LIMITS: Table = Table {
     name: "limits",
-    expected: "an object",
+    expected: r#"an object such as { "bodyBytes": "10MB" }"#,
     keys: &[
         Key {
             name: "headBytes",

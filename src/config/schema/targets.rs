@@ -40,7 +40,7 @@ pub static STICKY: Table = Table {
 /// Keys of `services[].targets[]`.
 pub static TARGET: Table = Table {
     name: "services[].targets[]",
-    expected: "an object",
+    expected: r#"an object such as { "url": "http://10.0.0.1" }"#,
     keys: &[
         Key {
             name: "url",
@@ -75,7 +75,7 @@ pub static TARGET: Table = Table {
 /// Keys of `tls` where a target is named: in a service and in a provider.
 pub static UPSTREAM_TLS: Table = Table {
     name: "services[].tls",
-    expected: "an object",
+    expected: r#"an object such as { "ca": "ca.pem" }"#,
     keys: &[
         Key {
             name: "ca",

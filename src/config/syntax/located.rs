@@ -10,6 +10,7 @@ use crate::config::schema::{self, Fallback, Kind, Table, bridges};
 
 use super::document::{Member, Node, Value};
 use super::report::Report;
+use super::stray;
 use super::suggestions;
 
 /// Returns a path such as `services[2]`.
@@ -56,7 +57,7 @@ impl<'a> Located<'a> {
     /// write .."): a string, a number or a flag is put before it as its subject, so that the reader
     /// sees what was found.
     pub(crate) fn fail(&self, report: &mut Report<'_>, message: impl Into<String>) {
-        let message = message.into();
+        let message = stray::cured(message.into(), &self.node.value);
         let named = self.node.shown().map(|value| format!("{value} {message}"));
         self.fail_bare(report, named.unwrap_or(message));
     }

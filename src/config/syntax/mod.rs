@@ -8,5 +8,6 @@ pub(crate) mod located;
 pub(crate) mod parser;
 pub(crate) mod report;
 pub(crate) mod source;
+pub(crate) mod stray;
 pub(crate) mod suggestions;
 pub(crate) mod tokens;

@@ -2,6 +2,9 @@
 
 use crate::limits::CONFIG_PATH_BYTES_MAX;
 
+/// Predicate of a path that was pasted with the mark behind it.
+pub(crate) const ENDS_IN_A_MARK: &str = "ends as no path does";
+
 /// Checks that a text has bytes of a path (RFC 3986 3.3) alone, and no dot segment in any spelling.
 pub(crate) fn check(path: &str) -> Result<(), String> {
     if path.len() > CONFIG_PATH_BYTES_MAX {
@@ -16,6 +19,10 @@ pub(crate) fn check(path: &str) -> Result<(), String> {
         return Err(format!(
             "has a character that no path may have ({wrong:?}){hint}"
         ));
+    }
+    // Nobody ends a path so on purpose.
+    if path.ends_with([';', ',']) {
+        return Err(ENDS_IN_A_MARK.to_owned());
     }
     let Some(decoded) = decode(path) else {
         return Err("has a \"%\" without two hexadecimal digits".to_owned());
@@ -61,7 +68,9 @@ mod tests {
 
     #[test]
     fn paths() {
-        for good in ["", "/", "/a%20b", "/a//b", "/a%2Fb", "/.a/b..", "/a%25"] {
+        for good in [
+            "", "/", "/a%20b", "/a//b", "/a%2Fb", "/.a/b..", "/a%25", "/a;v=1,2",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
@@ -76,6 +85,8 @@ mod tests {
             "/a b",
             "/é",
             "/<",
+            "/a;",
+            "/a/,",
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }

@@ -3,6 +3,7 @@
 
 use crate::proxy::settings::{Target, TargetHost};
 
+use super::path::ENDS_IN_A_MARK;
 use super::{host, path};
 use crate::config::schema::units::digits;
 use crate::limits::UNIX_PATH_BYTES_MAX;
@@ -37,9 +38,32 @@ pub(crate) fn parse(text: &str) -> Result<(Target, String), String> {
             "has a user name or password in it, which would not be sent; remove what is before the \"@\"".to_owned()
         );
     }
+    let mut hosts = authority.split([',', ' ', '|']);
+    if hosts.nth(1).is_some_and(|second| !second.is_empty()) {
+        return Err("names several hosts; a service has a list of URLs in \"targets\"".to_owned());
+    }
     check_path(path)?;
     let target = target(authority, tls)?;
     Ok((target, path.to_owned()))
+}
+
+/// Returns the URL that text without a scheme most likely means, such as `http://localhost:3001`.
+pub(crate) fn meant(text: &str) -> Option<String> {
+    let (secure, rest) = match (text.strip_prefix("https"), text.strip_prefix("http")) {
+        (Some(rest), _) if rest.starts_with([':', '/']) => ("s", rest),
+        (_, Some(rest)) if rest.starts_with([':', '/']) => ("", rest),
+        _ => ("", text),
+    };
+    let bare = rest.strip_prefix(':').unwrap_or(rest);
+    let bare = bare.trim_start_matches('/');
+    let place = match text.strip_prefix('/') {
+        Some(path) if !path.starts_with('/') => "unix:/",
+        _ if digits(bare).is_some() => "127.0.0.1:",
+        _ => "",
+    };
+    let url = format!("http{secure}://{place}{bare}");
+    let is_meant = !text.contains("://") && !text.contains('@') && parse(&url).is_ok();
+    is_meant.then_some(url)
 }
 
 fn check_path(path: &str) -> Result<(), String> {
@@ -73,6 +97,9 @@ fn socket(rest: &str, tls: bool) -> Result<(Target, String), String> {
             "must name a socket by its whole path, as in \"http://unix:/run/app.sock:/base\""
                 .to_owned(),
         );
+    }
+    if file.ends_with([';', ',']) {
+        return Err(ENDS_IN_A_MARK.to_owned());
     }
     if file.len() > UNIX_PATH_BYTES_MAX {
         return Err(format!(
@@ -151,6 +178,42 @@ pub(crate) fn identity(target: &Target) -> (bool, String, u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_without_a_scheme_has_a_meaning() {
+        for (text, url) in [
+            ("localhost:3001", "http://localhost:3001"),
+            ("127.0.0.1:3001/api", "http://127.0.0.1:3001/api"),
+            ("example.com", "http://example.com"),
+            ("[::1]:80", "http://[::1]:80"),
+            ("3001", "http://127.0.0.1:3001"),
+            (":3001", "http://127.0.0.1:3001"),
+            ("//b:80", "http://b:80"),
+            ("http:/b/x", "http://b/x"),
+            ("https//b", "https://b"),
+            ("https:b:8443", "https://b:8443"),
+            ("httpbin.org/get", "http://httpbin.org/get"),
+            ("https.example", "http://https.example"),
+            ("/run/a.sock", "http://unix:/run/a.sock"),
+        ] {
+            assert_eq!(meant(text).as_deref(), Some(url), "{text}");
+            assert!(parse(text).is_err(), "{text}");
+        }
+        for text in [
+            "",
+            "/",
+            "user:pw@b:80",
+            "b:port",
+            "a b",
+            "70000",
+            "::1",
+            "b:80;",
+            "'b:80'",
+            "http://b",
+        ] {
+            assert_eq!(meant(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn targets() {
@@ -247,9 +310,16 @@ mod tests {
                 "character in the path of the socket",
             ),
             ("http://unix:/run/a.sock:b", "does not start with"),
+            ("http://unix:/run/a.sock;", "as no path does"),
+            ("http://unix:/run/a.sock,:/b", "as no path does"),
+            ("http://unix:/run/a.sock:/b;", "as no path does"),
+            ("http://b/api/;", "as no path does"),
             ("http://unix:/run/a.sock:/b?x", "query"),
             ("http://unix:/run/a.sock:/../b", "dot segment"),
             ("http://b ", "malformed host"),
+            ("http://b:80,", "malformed port"),
+            ("http://b:80,http://c", "several hosts"),
+            ("http://b http://c/", "several hosts"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(message), "{text}: {error}");

@@ -3,7 +3,7 @@
 pub(crate) mod known;
 mod tls;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::limits::{
@@ -17,7 +17,9 @@ use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::syntax::stray::MARKS;
 use crate::config::values::networks;
+use crate::config::values::path::ENDS_IN_A_MARK;
 use crate::proxy::settings::PeerSet;
 
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
@@ -232,25 +234,36 @@ pub(crate) fn parse(text: &str, expected: &str) -> Result<ListenAddress, String>
         return Ok(ListenAddress::Tcp(address));
     }
     let (host, number) = text.rsplit_once(':').unwrap_or((text, ""));
-    let port = port(number);
-    match (host, port) {
-        ("localhost", Some(port)) => Ok(tcp(Ipv4Addr::LOCALHOST, port)),
-        ("" | "*", Some(port)) => Err(format!(
-            r#"has no address; write "0.0.0.0:{port}", or "[::]:{port}" for IPv6"#
-        )),
-        _ if text.parse::<IpAddr>().is_ok() => Err(match text.contains(':') {
-            true => format!(r#"has no port; write "[{text}]:5000""#),
-            false => format!(r#"has no port; write "{text}:5000""#),
-        }),
-        _ => Err(of_more(text, expected)),
-    }
+    let ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    let host = match host {
+        // `::80` is port 80 of all addresses, rather than an address.
+        ":" => "::",
+        _ if text.ends_with(']') => text,
+        host => host,
+    };
+    Err(match (host, port(number)) {
+        ("localhost", Some(port)) => return Ok(tcp(Ipv4Addr::LOCALHOST, port)),
+        (_, Some(port)) if number.len() > 1 && ipv6(host) => {
+            format!(r#"has an IPv6 address without brackets; write "[{host}]:{port}""#)
+        }
+        _ if ipv6(text) => format!(r#"has no valid port; write "[{text}]:5000""#),
+        _ if text.contains([' ', ';', ',', '/']) => of_more(text, expected),
+        (_, Some(port)) => {
+            format!(r#"has no address; write "0.0.0.0:{port}", or "[::]:{port}" for IPv6"#)
+        }
+        (_, None) if parse(&format!("{host}:5000"), expected).is_ok() => {
+            format!(r#"has no valid port; write "{host}:5000""#)
+        }
+        _ => of_more(text, expected),
+    })
 }
 
 /// Returns what is said about text that is no address, but may have one, such as `443 ssl` or
 /// `https://0.0.0.0:443`.
 fn of_more(text: &str, expected: &str) -> String {
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let bare = bare.split([' ', ';', '/']).next().unwrap_or_default();
+    let bare = bare.trim_matches(MARKS);
+    let bare = bare.split([' ', ';', ',', '/']).next().unwrap_or_default();
     if bare == text {
         return format!("must be {expected}");
     }
@@ -266,6 +279,9 @@ fn of_more(text: &str, expected: &str) -> String {
 fn unix(path: &str) -> Result<ListenAddress, String> {
     if path.is_empty() || path.contains('\0') {
         return Err(r#"has no path; write "unix:/run/tollgate.sock""#.to_owned());
+    }
+    if path.ends_with(MARKS) {
+        return Err(ENDS_IN_A_MARK.to_owned());
     }
     if path.len() > UNIX_PATH_BYTES_MAX {
         return Err(format!(

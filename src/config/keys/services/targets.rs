@@ -143,7 +143,13 @@ fn role(object: &Object<'_>, report: &mut Report<'_>) -> Role {
 
 fn url(place: &Located<'_>, report: &mut Report<'_>) -> Option<(Target, String)> {
     let text = place.text(report)?;
-    target_url::parse(text)
-        .map_err(|message| place.fail(report, message))
-        .ok()
+    let parsed = target_url::parse(text).map_err(|mut message| {
+        // The value of a variable may be a secret.
+        let is_shown = place.node.written.is_none();
+        if let Some(url) = target_url::meant(text).filter(|_| is_shown) {
+            message.push_str(&format!("; write {url:?}"));
+        }
+        place.fail(report, message);
+    });
+    parsed.ok()
 }
