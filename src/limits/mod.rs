@@ -216,8 +216,8 @@ pub const ADDRESSES_PER_TARGET: usize = 16;
 
 // --- several targets ---
 
-/// Largest number of `targets` of a service: each choice looks at all of them.
-pub const TARGETS_MAX: usize = 256;
+/// Largest number of `targets` of a service: each choice looks at all of them, in microseconds.
+pub const TARGETS_MAX: usize = 1024;
 /// Largest `weight`: times a percentage and the number of targets it stays far below 2^32.
 pub const WEIGHT_MAX: u32 = 1000;
 /// Default of `retries`.

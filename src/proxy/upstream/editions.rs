@@ -227,7 +227,8 @@ impl ServiceState {
         let mut numbers = Vec::with_capacity(service.destinations.len());
         for destination in &service.destinations {
             if let Some(&target) = keys.targets.get(destination.target) {
-                numbers.push(self.number_of(target, &destination.path, keys));
+                let guess = numbers.len();
+                numbers.push(self.number_of(guess, (target, &destination.path), keys));
             }
         }
         // Requests of earlier editions may still choose among their destinations.
@@ -248,14 +249,28 @@ impl ServiceState {
 
     /// Returns the number of a destination: the one that its target has already, or one that no
     /// edition uses any more, or a new one. Of several destinations with one target, those with the
-    /// same path are the same.
-    fn number_of(&mut self, target: TargetId, path: &str, keys: &StateKeys) -> usize {
+    /// same path are the same. `guess`: the number that it probably has.
+    fn number_of(
+        &mut self,
+        guess: usize,
+        (target, path): (TargetId, &str),
+        keys: &StateKeys,
+    ) -> usize {
         let edition = keys.edition;
         let find = |is_wanted: &dyn Fn(&ServiceDestination) -> bool| {
+            if self.first_edition == edition {
+                // All that a new service has so far are of this edition.
+                return None;
+            }
             let mut known = self.destinations.iter();
             known.position(|known| known.last_edition < edition && is_wanted(known))
         };
-        let same = find(&|known| known.target == target && known.path == path)
+        let is_same = |known: &ServiceDestination| known.target == target && known.path == path;
+        let guessed = self.destinations.get(guess);
+        let same = guessed
+            .filter(|known| known.last_edition < edition && is_same(known))
+            .map(|_| guess)
+            .or_else(|| find(&is_same))
             .or_else(|| find(&|known| known.target == target));
         let number =
             same.or_else(|| find(&|known| !keys.is_live(known.first_edition, known.last_edition)));

@@ -164,7 +164,15 @@ impl<E: Copy + PartialEq> Group<E> {
         allowed: impl Fn(&Member<E>) -> bool,
     ) -> Choice<E> {
         let candidates = self.members.iter().filter(|member| allowed(member));
-        let Some(mut best) = candidates.filter_map(Member::rank).min() else {
+        let mut best = None;
+        for rank in candidates.filter_map(Member::rank) {
+            best = Some(best.map_or(rank, |best: u8| best.min(rank)));
+            // Most of the time the first one is in use, and none is better.
+            if rank == 0 {
+                break;
+            }
+        }
+        let Some(mut best) = best else {
             let down = !self.members.is_empty()
                 && self.members.iter().all(|member| member.rank().is_none());
             return if down {
@@ -199,9 +207,13 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 
     fn index(&self, endpoint: E, destination: usize) -> Option<usize> {
-        self.members
-            .iter()
-            .position(|member| member.endpoint == endpoint && member.destination == destination)
+        let is_wanted =
+            |member: &Member<E>| member.endpoint == endpoint && member.destination == destination;
+        // Where each target has one address, the number of the target is the place.
+        match self.members.get(destination) {
+            Some(member) if is_wanted(member) => Some(destination),
+            _ => self.members.iter().position(is_wanted),
+        }
     }
 
     /// Returns true if an endpoint of a destination is a member.

@@ -2,6 +2,7 @@
 
 use crate::limits as bound;
 use crate::proxy::settings::{Role, Target};
+use crate::sort::Index;
 
 use crate::config::schema::TARGET;
 use crate::config::syntax::document::Value;
@@ -76,31 +77,33 @@ fn list(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<Listed>> {
         );
         return None;
     }
-    let mut listed: Vec<Listed> = Vec::with_capacity(items.len());
+    let listed = items.iter().map(|item| one(item, report));
+    let listed = listed.collect::<Vec<_>>();
+    let identity = |one: &Listed| (target_url::identity(&one.target), one.path.clone());
+    let known = listed.iter().map(|one| one.as_ref().map(identity));
+    let known = Index::new(known.collect());
     let mut sound = true;
-    for item in &items {
-        let Some(one) = one(item, report) else {
-            sound = false;
-            continue;
-        };
-        let identity =
-            |listed: &Listed| (target_url::identity(&listed.target), listed.path.clone());
-        if let Some(first) = listed
-            .iter()
-            .position(|other| identity(other) == identity(&one))
-        {
-            item.fail(
-                report,
-                format!(
-                    r#"is the same as {}[{first}]; give that one a greater "weight" instead"#,
-                    place.path
-                ),
-            );
-            sound = false;
-            continue;
+    for (number, (item, one)) in items.iter().zip(&listed).enumerate() {
+        let first = one.as_ref().map(identity);
+        match first.and_then(|one| known.place(&Some(one))) {
+            // What is wrong was said already.
+            None => sound = false,
+            Some(first) if first < number => {
+                item.fail(
+                    report,
+                    format!(
+                        r#"is the same as {}[{first}]; give that one a greater "weight" instead"#,
+                        place.path
+                    ),
+                );
+                sound = false;
+            }
+            Some(_) => {}
         }
-        listed.push(one);
     }
+    let mut sound_ones = Vec::with_capacity(listed.len());
+    sound_ones.extend(listed.into_iter().flatten());
+    let listed = sound_ones;
     if sound && listed.iter().all(|one| one.role.backup) {
         place.fail(report, "has backups only; at least one must be no backup, or nothing is what they stand in for");
         sound = false;

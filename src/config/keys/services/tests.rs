@@ -331,6 +331,11 @@ fn every_mistake_is_named() {
             "is the same as services[0].targets[0]",
         ),
         (
+            r#""targets":["http://a","http://b","http://c","http://B:80"]"#,
+            "targets[3]",
+            "is the same as services[0].targets[1]",
+        ),
+        (
             r#""targets":["http://b","http://c"],"tls":{"serverName":"b"}"#,
             "tls",
             "no TLS",
@@ -489,7 +494,7 @@ fn every_mistake_is_named() {
         .join(",");
     let errors = load_service(&format!("\"targets\":[{many}]")).expect_err("too many");
     assert!(
-        errors[0].contains("has 257 targets; at most 256 can stand here"),
+        errors[0].contains("has 1025 targets; at most 1024 can stand here"),
         "{errors:?}"
     );
     let errors = load_service(&format!(
