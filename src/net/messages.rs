@@ -251,7 +251,7 @@ fn log_health_change(
     change: Change,
     (cause, reason): (Cause, Option<&Reason>),
 ) {
-    let place = if shown == name {
+    let place = if shown.starts_with(name) {
         shown
     } else {
         format!("{name} ({shown})")

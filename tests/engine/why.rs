@@ -70,7 +70,7 @@ fn a_success_names_route_window_target_and_times() {
             "route     /open",
             "limit     2 of 3 in 60 s left; the window ends 60 s later",
             "auth      not asked",
-            "upstream  10.0.0.1 (10.0.0.1:80), sent after 0 ms on a new connection: 200 after 25 ms",
+            "upstream  10.0.0.1, sent after 0 ms on a new connection: 200 after 25 ms",
             "answer    200, end ok; 0 bytes of content in, 2 out",
         ],
     );
@@ -133,8 +133,8 @@ fn attempts_have_address_time_and_reason() {
     expect_lines(
         &text,
         &[
-            "tried     10.0.0.3 (10.0.0.3:80), given up after 7 ms: connection refused (os error 111)",
-            "tried     10.0.0.4 (10.0.0.4:80), given up after 10 ms: bad certificate",
+            "tried     10.0.0.3, given up after 7 ms: connection refused (os error 111)",
+            "tried     10.0.0.4, given up after 10 ms: bad certificate",
         ],
     );
     assert!(
@@ -142,6 +142,19 @@ fn attempts_have_address_time_and_reason() {
         "{text}"
     );
     assert!(!text.contains("\nupstream "), "{text}");
+}
+
+#[test]
+fn a_name_is_told_with_its_address() {
+    let mut world = World::with(
+        r#"{ "requestId": "X-Request-Id", "services": [{ "route": "/", "target": "http://name.test:8080" }] }"#,
+    );
+    world.resolve(0, &["10.0.0.7:8080".parse().expect("an address")]);
+    let client = ask(&mut world, "GET /", "");
+    world.refuse_because(Fault::Refused, "connection refused (os error 111)");
+    let text = explained(&mut world, client);
+    let line = "tried     name.test:8080 (10.0.0.7:8080), given up after 0 ms: connection refused (os error 111)";
+    expect_lines(&text, &[line]);
 }
 
 #[test]
@@ -158,7 +171,7 @@ fn records_of_an_earlier_configuration_keep_its_names() {
     world.reply(origin, OK);
     let text = explained(&mut world, before);
     expect_lines(&text, &["route     /two (of an earlier configuration)"]);
-    assert!(text.contains("tried     10.0.0.3 ("), "{text}");
+    assert!(text.contains("tried     10.0.0.3,"), "{text}");
     assert!(text.contains("upstream  10.0.0.4"), "{text}");
     let text = explained(&mut world, late);
     expect_lines(&text, &["route     /open (of an earlier configuration)"]);
@@ -187,7 +200,7 @@ fn given_ids_are_found_whole_and_the_newest_wins() {
         &[
             &format!("id        {id}"),
             "request   left out, because the id is long; the access log has it",
-            "upstream  10.0.0.1 (10.0.0.1:80), sent after 0 ms on a kept connection: 200 after 0 ms",
+            "upstream  10.0.0.1, sent after 0 ms on a kept connection: 200 after 0 ms",
         ],
     );
     for other in [&id[1..], &id[..127], "b", ""] {
@@ -267,6 +280,6 @@ fn a_malformed_response_names_the_target() {
     let text = explained(&mut world, client);
     expect_lines(
         &text,
-        &["tried     10.0.0.1 (10.0.0.1:80), given up after 5 ms: status code"],
+        &["tried     10.0.0.1, given up after 5 ms: status code"],
     );
 }

@@ -60,9 +60,12 @@ fn time(proxy: &Proxy, at: Instant) -> String {
     format!("{text}.{:03}Z", wall.as_millis() % 1000)
 }
 
-/// Writes an address behind the name of its target. The name of a unix socket says it all.
+/// Writes an address behind the name of its target, which is all in `text`. The name of a unix socket, or one that
+/// is the address, says it all.
 fn write_address(address: Option<SocketAddr>, text: &mut String) {
-    if let Some(address) = address.filter(|address| !is_socket(*address)) {
+    let address = address.filter(|address| !is_socket(*address));
+    let address = address.map(|address| address.to_string());
+    if let Some(address) = address.filter(|address| !address.starts_with(text.as_str())) {
         // Writing to a string cannot fail.
         let _ = write!(text, " ({address})");
     }
