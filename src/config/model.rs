@@ -1,11 +1,11 @@
 //! The checked configuration: plain values, which no part of this room reads back from the file.
 
 use core::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::proxy::command::ListenerKind;
-use crate::proxy::settings::{PeerSet, Settings};
+use crate::proxy::settings::{PeerSet, Settings, Target, TargetHost};
 use crate::transport::identity::ClientIdentity;
 use crate::transport::server::TlsFiles;
 
@@ -14,6 +14,8 @@ use super::{advice, shared_limits};
 
 /// Name of the link to the supervisor, in place of an address of the admin listener.
 const SUPERVISOR: &str = "supervisor";
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A configuration that was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -236,7 +238,27 @@ impl Config {
         let mut warnings = advice::warnings(&self.settings);
         warnings.extend(self.admin.warnings());
         warnings.extend(self.acme.as_ref().and_then(Acme::warning));
+        warnings.extend(self.circles());
         warnings
+    }
+
+    /// Returns a line for each target that is a listener of this gateway.
+    fn circles(&self) -> impl Iterator<Item = String> {
+        let is_own = |target: &&Target| {
+            let ip = match &target.host {
+                TargetHost::Address(ip) if ip.is_loopback() => *ip,
+                TargetHost::Name(name) if name.eq_ignore_ascii_case("localhost") => LOOPBACK,
+                _ => return false,
+            };
+            let address = ListenAddress::Tcp(SocketAddr::new(ip, target.port));
+            let mut listeners = self.listeners.iter();
+            listeners.any(|listen| listen.address.overlaps(&address))
+        };
+        let own = self.settings.targets.iter().filter(is_own);
+        own.map(|target| {
+            let name = target.name();
+            format!("the target {name} is this gateway: its requests may run in a circle; correct it, or change \"listen\"")
+        })
     }
 
     /// Replaces the addresses of the admin listener by the one of the command line.

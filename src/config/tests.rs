@@ -1344,6 +1344,27 @@ fn the_admin_listener_is_read_alone() {
 }
 
 #[test]
+fn a_target_that_is_the_gateway_is_warned_of() {
+    for (listen, target, is_own) in [
+        ("0.0.0.0:5000", "http://127.0.0.1:5000/x", true),
+        ("[::]:5000", "http://LOCALHOST:5000", true),
+        ("127.0.0.1:80", "http://127.0.0.1", true),
+        ("127.0.0.1:5000", "https://127.0.0.1:5000", true),
+        ("0.0.0.0:5000", "http://127.0.0.1:5001", false),
+        ("127.0.0.2:5000", "http://127.0.0.1:5000", false),
+        ("0.0.0.0:80", "http://10.0.0.1", false),
+        ("0.0.0.0:80", "http://b", false),
+        ("unix:/a", "http://unix:/a", false),
+    ] {
+        let file =
+            format!(r#"{{"listen":{listen:?},"services":[{{"route":"/","target":{target:?}}}]}}"#);
+        let warnings = good(&file).warnings();
+        let told = warnings.iter().any(|line| line.contains("is this gateway"));
+        assert_eq!(told, is_own, "{listen} {target}");
+    }
+}
+
+#[test]
 fn the_command_line_names_another_admin_address() {
     let mut config = good(&with(r#""admin":{"listen":"unix:/a","hosts":["b"]}"#));
     let other = admin_address("unix:/b").expect("an address");

@@ -399,8 +399,8 @@ def running():
     """A gateway that runs with the file, and one with another."""
     good = Server()
     admin = FOLDER / "admin.sock"
-    file = write([service(good.url)], admin=f"unix:{admin}", limits={"connections": 100})
-    expect("no gateway runs", file, hints=[("no gateway runs there",)])
+    file = write([service(good.url)], admin=[f"unix:{admin}", f"unix:{admin}2"], limits={"connections": 100})
+    expect("no gateway runs", file, hints=[("no gateway runs there",)] * 2)
     gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         until_running(gateway)
@@ -418,7 +418,8 @@ def running():
         expect("after a failed reload", file, [("its last reload failed", "tollgate reload"), ("sends X-Forwarded-For",)])
         other = FOLDER / "other.json"
         other.write_text(good_text)
-        findings = [("address 127.0.0.1", "tollgate (pid"), ("address unix:", "tollgate (pid"), ("gateway at unix:", "it runs with the file", "--config")]
+        of_each = [("address unix:", "tollgate (pid"), ("gateway at unix:", "it runs with the file", "--config")]
+        findings = [("address 127.0.0.1", "tollgate (pid"), *of_each, *of_each]
         expect("another file", other, findings)
         silent = json.loads(good_text) | {"admin": f"unix:{FOLDER}/silent.sock"}
         file.write_text(json.dumps(silent))

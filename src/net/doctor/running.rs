@@ -67,6 +67,10 @@ fn take(
         let cure = "start the gateway with this file, or examine that file (--config)";
         return examined.find("gateway", &what, problem, cure);
     }
+    // Another address of the same gateway.
+    if pid.is_some() && running.pid == pid {
+        return;
+    }
     running.pid = pid;
     let descriptors = state.get("descriptors").and_then(|all| all.get("limit"));
     running.descriptors = number(descriptors);
