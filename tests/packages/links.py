@@ -1,8 +1,13 @@
-"""Checks that each link of the documents below a folder leads to a file or a folder there, or to another host. usage: links.py FOLDER"""
+"""Checks that each link of the documents below a folder leads to a file or a folder there, or to another host, and that the files of
+packaging/ that they name are there. usage: links.py FOLDER"""
 
 import os
 import re
 import sys
+
+
+# These need the source.
+OF_THE_SOURCE = {"packaging/build", "packaging/package"}
 
 
 def main():
@@ -13,6 +18,9 @@ def main():
                 continue
             with open(os.path.join(folder, name), encoding="utf-8") as file:
                 text = file.read()
+            for named in set(re.findall(r"`(packaging/[\w.@-]+)", text)) - OF_THE_SOURCE:
+                if not os.path.exists(os.path.join(top, named)):
+                    wrong.append(f"{os.path.relpath(os.path.join(folder, name), top)}: {named}")
             for target in re.findall(r"\]\(([^)]+)\)", text):
                 path = target.partition("#")[0]
                 if "://" in target or not path:
