@@ -754,7 +754,7 @@ fn service_keys() {
     for (key, line) in [
         (
             r#""proxy_pass":{}"#,
-            "2:1: services[0].proxy_pass: unknown key; the URL is \"target\", several are \"targets\"",
+            "2:1: services[0].proxy_pass: unknown key; the URL is \"target\", several are \"targets\", a path is \"route\"",
         ),
         (
             r#""colour":{}"#,

@@ -57,7 +57,8 @@ pub(crate) fn meant(text: &str) -> Option<String> {
     let bare = rest.strip_prefix(':').unwrap_or(rest);
     let bare = bare.trim_start_matches('/');
     let place = match text.strip_prefix('/') {
-        Some(path) if !path.starts_with('/') => "unix:/",
+        Some(path) if path.ends_with(".sock") && !path.starts_with('/') => "unix:/",
+        Some(path) if !path.starts_with('/') => return None,
         _ if digits(bare).is_some() => "127.0.0.1:",
         _ => "",
     };
@@ -202,6 +203,7 @@ mod tests {
         for text in [
             "",
             "/",
+            "/free",
             "user:pw@b:80",
             "b:port",
             "a b",
