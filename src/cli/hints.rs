@@ -27,8 +27,7 @@ pub(super) fn unknown_command(word: &str) -> UsageError {
             format!("; a file is named with --config {word}")
         }
         Some(near) => format!(", did you mean {near:?}?"),
-        None => "; the commands are run, check, doctor, hash, diff, explain, replay and demo, and for a running gateway reload, upgrade, health, log, top and why"
-            .to_owned(),
+        None => format!("; the commands are {}", COMMANDS.join(", ")),
     };
     UsageError(format!("unknown command {word:?}{hint}"))
 }

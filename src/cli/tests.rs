@@ -258,7 +258,7 @@ fn bad_usage_is_one_line_and_a_hint() {
     for (line, message) in [
         (
             "serve",
-            "unknown command \"serve\"; the commands are run, check, doctor, hash, diff, explain, replay and demo",
+            "unknown command \"serve\"; the commands are run, check, init, fmt, schema, doctor, hash, diff, explain, replay, demo, reload",
         ),
         ("describe", "unknown command \"describe\"; the commands are"),
         (
