@@ -65,14 +65,9 @@ fn home_of(name: &str) -> Option<(&'static str, String)> {
     Some((*key, place_of(home)))
 }
 
-/// Returns true if a key of this name stands at the other level, the top level or that of a service.
-pub(crate) fn is_of_other_level(name: &str, table: &Table) -> bool {
-    let other = match table.name {
-        "" => &SERVICE,
-        "services[]" => &TOP,
-        _ => return false,
-    };
-    other.key(name).is_some()
+/// Returns true if another table has a key of exactly this name.
+pub(crate) fn is_elsewhere(name: &str) -> bool {
+    home_of(name).is_some_and(|(key, _)| key == name)
 }
 
 /// Returns the place of a table, by its name, as words.

@@ -357,9 +357,9 @@ fn report_unknown<'a>(
     let known = known
         .filter(|name| !name.starts_with('$'))
         .collect::<Vec<_>>();
-    // A key that is known at the other level is no misspelling.
+    // A key that is known in another place is no misspelling, unless it is the start of the right one.
     let near = suggestions::nearest(entry.name, &known)
-        .filter(|_| !schema::is_of_other_level(entry.name, table));
+        .filter(|near| near.starts_with(entry.name) || !schema::is_elsewhere(entry.name));
     let bridge = bridges::find(entry.name, table);
     let hint = match (near, bridge) {
         (_, Some(bridge)) => format!("; {}", bridge.said()),

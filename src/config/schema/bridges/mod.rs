@@ -103,11 +103,16 @@ pub(crate) fn find(word: &str, table: &Table) -> Option<&'static Bridge> {
     if word.len() > 32 {
         return None;
     }
+    // A key in the wrong place is told its place.
+    let is_key = super::is_elsewhere(word);
     let word = plain(word);
     let here = BRIDGES.iter().filter(|bridge| bridge.is_in(table));
     let here = here.collect::<Vec<_>>();
     let whole = here.iter().find(|bridge| bridge.has(&word));
-    let found = whole.or_else(|| here.iter().find(|bridge| bridge.resembles(&word)));
+    let found = whole.or_else(|| {
+        here.iter()
+            .find(|bridge| !is_key && bridge.resembles(&word))
+    });
     found.copied()
 }
 
