@@ -12,7 +12,8 @@ use crate::time::{Duration, Instant};
 pub struct Counters {
     /// Requests without a route.
     without_route: ServiceCounters,
-    services: Vec<Row<Marked>>,
+    /// A service has numbers once a request of it has ended: most of many thousands have none.
+    services: Vec<Row<Option<Box<Marked>>>>,
     providers: Vec<Row<ProviderCounters>>,
     /// Times of the two marks in each row, the older one first.
     marks: [Instant; 2],
@@ -23,7 +24,7 @@ pub struct Counters {
 /// Slot of a service or a provider, and number of its earlier uses.
 pub type RowKey = (u32, u32);
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Row<T> {
     generation: u32,
     counters: T,
@@ -248,7 +249,9 @@ impl TargetCounters {
 
 impl Counters {
     /// Size of the row of a service in bytes.
-    pub const SERVICE_BYTES: usize = size_of::<Row<Marked>>();
+    pub const SERVICE_ROW_BYTES: usize = size_of::<Row<Option<Box<Marked>>>>();
+    /// Size of the numbers of a service in bytes, once it has some.
+    pub const SERVICE_BYTES: usize = size_of::<Marked>();
     /// Size of the row of a provider in bytes.
     pub const PROVIDER_BYTES: usize = size_of::<Row<ProviderCounters>>();
 
@@ -267,7 +270,8 @@ impl Counters {
     pub fn count_request(&mut self, service: Option<RowKey>, ended: &Ended) {
         let row = match service {
             None => Some(&mut self.without_route),
-            Some(key) => row_mut(&mut self.services, key).map(|row| &mut row.counters),
+            Some(key) => row_mut(&mut self.services, key)
+                .map(|row| &mut row.get_or_insert_with(begin).counters),
         };
         // A service that is gone has no row.
         if let Some(row) = row {
@@ -294,7 +298,8 @@ impl Counters {
     pub fn service(&self, service: Option<RowKey>) -> ServiceCounters {
         match service {
             None => self.without_route,
-            Some(key) => row(&self.services, key).counters,
+            Some(key) => marked(&self.services, key)
+                .map_or_else(ServiceCounters::default, |marked| marked.counters),
         }
     }
 
@@ -308,8 +313,9 @@ impl Counters {
         // Nothing ended while nothing was marked: what is here is as it was then.
         let is_idle = now.since(last) > MARK_IDLE;
         self.marks = [if is_idle { now } else { last }, now];
-        for row in &mut self.services {
-            let Marked { counters, marks } = &mut row.counters;
+        let rows = self.services.iter_mut();
+        for marked in rows.filter_map(|row| row.counters.as_deref_mut()) {
+            let Marked { counters, marks } = marked;
             let [_, last] = *marks;
             *marks = [
                 if is_idle { counters.duration } else { last },
@@ -320,15 +326,24 @@ impl Counters {
 
     /// Returns the durations of a service in the last minute, and the seconds that they took.
     pub fn recent(&self, service: RowKey, now: Instant) -> (Histogram, u64) {
-        let Marked { counters, marks } = row(&self.services, service);
-        let ([first, _], [since, _]) = (marks, self.marks);
+        let [since, _] = self.marks;
         let seconds = now.since(since).as_millis().div_ceil(1000);
-        (counters.duration.since(&first), seconds.max(1))
+        let durations = match marked(&self.services, service) {
+            Some(Marked {
+                counters,
+                marks: [first, _],
+            }) => counters.duration.since(first),
+            None => Histogram::default(),
+        };
+        (durations, seconds.max(1))
     }
 
     /// Returns the numbers of a provider.
     pub fn provider(&self, provider: RowKey) -> ProviderCounters {
-        row(&self.providers, provider)
+        match self.providers.get(provider.0 as usize) {
+            Some(row) if row.generation == provider.1 => row.counters,
+            _ => ProviderCounters::default(),
+        }
     }
 
     /// Returns the statuses of the gateway's own replies, each with their number.
@@ -338,7 +353,14 @@ impl Counters {
     }
 }
 
-fn adopt<T: Copy + Default>(rows: &mut Vec<Row<T>>, keys: impl Iterator<Item = RowKey>) {
+/// Makes the numbers of a service that had none.
+#[cold]
+#[inline(never)]
+fn begin() -> Box<Marked> {
+    Box::default()
+}
+
+fn adopt<T: Clone + Default>(rows: &mut Vec<Row<T>>, keys: impl Iterator<Item = RowKey>) {
     for (slot, generation) in keys {
         let slot = slot as usize;
         if rows.len() <= slot {
@@ -355,11 +377,11 @@ fn adopt<T: Copy + Default>(rows: &mut Vec<Row<T>>, keys: impl Iterator<Item = R
     }
 }
 
-fn row<T: Copy + Default>(rows: &[Row<T>], (slot, generation): RowKey) -> T {
-    match rows.get(slot as usize) {
-        Some(row) if row.generation == generation => row.counters,
-        _ => T::default(),
-    }
+/// Returns the numbers of a service; `None`: it has none so far, or is gone.
+fn marked(rows: &[Row<Option<Box<Marked>>>], (slot, generation): RowKey) -> Option<&Marked> {
+    let row = rows.get(slot as usize)?;
+    let counters = row.counters.as_deref();
+    counters.filter(|_| row.generation == generation)
 }
 
 #[inline(always)]

@@ -251,7 +251,8 @@ pub fn routes(settings: &Settings) -> usize {
             grown(clients, Group::<EndpointId>::CLIENT_BYTES)
         };
         let members = total([
-            grown(1, Counters::SERVICE_BYTES),
+            grown(1, Counters::SERVICE_ROW_BYTES),
+            Counters::SERVICE_BYTES,
             grown(members, HealthNotes::NOTE_BYTES),
             grown(members, Group::<EndpointId>::MEMBER_BYTES),
             members.saturating_mul(clients),
