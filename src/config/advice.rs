@@ -1,6 +1,8 @@
 //! Warnings about settings that are allowed and unwise. `tollgate check` prints them, and a gateway
 //! logs them when it starts.
 
+use std::sync::Arc;
+
 use crate::limits::HMAC_KEY_BYTES;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind, Provider};
@@ -121,7 +123,7 @@ fn misspelled(settings: &Settings) -> Vec<String> {
         );
         found == Err(Refusal::Unsafe(PathFault::OtherGuard))
     });
-    let line = |service: &Service| {
+    let line = |service: &Arc<Service>| {
         format!(
             "route {:?} differs from a guarded one in its spelling alone (case, \";\", a dot or space at a segment's end): its \
              requests are refused with 400; rename one of them",
@@ -152,7 +154,7 @@ fn told_apart(settings: &Settings) -> Vec<String> {
         ))
     };
     let services = settings.services.iter();
-    let by_route = sort::group(services.map(|service| (&service.route, service)));
+    let by_route = sort::group(services.map(|service| (&service.route, &**service)));
     let lines = by_route.iter();
     lines.filter_map(|(_, services)| line(services)).collect()
 }

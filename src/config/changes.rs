@@ -155,7 +155,7 @@ fn rest(changed: &Changed) -> String {
 }
 
 fn services(old: &Settings, new: &Settings) -> Changed {
-    let known = Index::new(old.services.iter().map(Service::identity).collect());
+    let known = Index::new(old.services.iter().map(|one| one.identity()).collect());
     let mut goes = vec![true; old.services.len()];
     let mut changed = Changed::default();
     for (guess, one) in new.services.iter().enumerate() {

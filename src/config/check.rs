@@ -182,7 +182,7 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     if service.destinations.len() > 1 {
         notes.push(balance::word(service.balance).to_owned());
     }
-    if let Some(HealthCheck { path, interval, .. }) = &service.health_check {
+    if let Some(HealthCheck { path, interval, .. }) = service.health_check.as_deref() {
         notes.push(format!("{path} checked every {}", show_duration(*interval)));
     }
     let providers = service

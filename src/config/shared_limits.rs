@@ -2,6 +2,8 @@
 //!
 //! All limits that name no store share their counts through it, and so do failures of credentials.
 
+use std::sync::Arc;
+
 use crate::policy::rate::{RateLimit, SharedCount};
 use crate::proxy::memory::rate_limits;
 use crate::proxy::settings::{SUPERVISOR, ServiceRateLimit, Settings, Store, Target, TargetHost};
@@ -40,7 +42,8 @@ fn limits(settings: &mut Settings) -> impl Iterator<Item = &mut RateLimit> {
     let own = settings
         .services
         .iter_mut()
-        .flat_map(|service| match &mut service.rate_limit {
+        .filter(|service| matches!(service.rate_limit, ServiceRateLimit::Own(_)))
+        .flat_map(|service| match &mut Arc::make_mut(service).rate_limit {
             ServiceRateLimit::Own(limits) => limits.as_mut_slice(),
             ServiceRateLimit::Inherited | ServiceRateLimit::Off => &mut [],
         });

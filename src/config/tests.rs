@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -251,7 +252,7 @@ fn the_articles_table_is_whole() {
     );
     assert_eq!(config.log_level, LogLevel::Info);
     let settings = &config.settings;
-    let first = |s: &Service| {
+    let first = |s: &Arc<Service>| {
         (
             s.route.clone(),
             s.destinations[0].path.clone(),

@@ -1,5 +1,7 @@
 //! Decisions about logged requests, made by the code that decides about real ones.
 
+use std::sync::Arc;
+
 use std::rc::Rc;
 
 use super::logged::Logged;
@@ -304,7 +306,7 @@ impl<'a> Judge<'a> {
 fn service_cors(settings: &Settings, top: Option<&Rc<Cors>>) -> Option<Vec<Option<Rc<Cors>>>> {
     let services = settings.services.iter();
     let has_own = services.clone().any(|one| !one.headers.cors.is_inherited());
-    let policy = |service: &Service| match service.headers.cors.is_inherited() {
+    let policy = |service: &Arc<Service>| match service.headers.cors.is_inherited() {
         true => top.cloned(),
         false => {
             let own = service.headers.cors.if_own();

@@ -1,5 +1,7 @@
 //! Logs in, groups out.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::compared::service::{Of, parts};
 use crate::config::{Config, ListenKind};
@@ -343,7 +345,7 @@ fn the_kind_of_a_listener_decides_before_the_request() {
         assert_eq!(found.get(1), Some(&group), "{keys} {line}");
     }
     let mut asking = of_three_kinds("", USERS);
-    asking.settings.services[0].entrance = Some(Box::new(ServiceEntrance {
+    Arc::make_mut(&mut asking.settings.services[0]).entrance = Some(Box::new(ServiceEntrance {
         listeners: Vec::new(),
         needs_certificate: true,
     }));

@@ -7,7 +7,6 @@ use crate::config::changes::{Changed, Changes, name};
 use crate::config::compared::service::Of;
 use crate::config::compared::{service, top};
 use crate::config::shown::service::{Parts, destinations};
-use crate::proxy::settings::Service;
 use crate::sort::Index;
 
 /// Returns the changes, and a line that counts them; `None` if nothing changes.
@@ -34,8 +33,8 @@ pub fn describe(old: &Config, new: &Config) -> Option<String> {
 /// Writes the services: those that go, those that come, and those that change.
 fn services(old: &Config, new: &Config, out: &mut String) {
     let (before, after) = (&old.settings, &new.settings);
-    let known = Index::new(before.services.iter().map(Service::identity).collect());
-    let stays = Index::new(after.services.iter().map(Service::identity).collect());
+    let known = Index::new(before.services.iter().map(|one| one.identity()).collect());
+    let stays = Index::new(after.services.iter().map(|one| one.identity()).collect());
     let removed = before.services.iter();
     for service in removed.filter(|service| !stays.contains(&service.identity())) {
         let to = destinations(service, before);

@@ -54,6 +54,7 @@ pub(super) fn checks(
 ) -> Checks {
     let settings = &config.settings;
     let service = facts.service().and_then(|at| settings.services.get(at));
+    let service = service.map(|service| &**service);
     let mut order = Order {
         config,
         settings,

@@ -123,6 +123,7 @@ fn facts_of(judged: &Judged<'_, '_>, settings: &Settings, wall: UnixTime) -> Fac
         },
     };
     let service = facts.service().and_then(|at| settings.services.get(at));
+    let service = service.map(|service| &**service);
     facts.limits = limits::limits(settings, service, facts.client, request);
     if let (Some(service), Decision::Forward(_), false) =
         (service, judged.admission.decision, facts.is_preflight)

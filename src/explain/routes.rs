@@ -27,6 +27,7 @@ pub(super) fn candidates(settings: &Settings, facts: &Facts) -> Candidates {
     }
     let chosen = facts.service();
     let winner = chosen.and_then(|at| settings.services.get(at));
+    let winner = winner.map(|service| &**service);
     let of = |service: &Service| {
         let own = (service.route.as_str(), service.hosts.as_slice());
         covers(own, facts.host.as_deref(), &facts.path)

@@ -1,5 +1,7 @@
 //! Requests, and what is said about them.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::ListenKind;
 use crate::policy::auth::base64::{decode, encode};
@@ -786,10 +788,11 @@ fn a_denied_peer_gets_no_response_over_tls() {
 fn client_certificates_are_as_the_listener_wants_them() {
     let service = |needs_certificate| {
         let mut config = config(r#"[ { "route": "/a", "target": "http://10.1.1.1" } ]"#);
-        config.settings.services[0].entrance = Some(Box::new(ServiceEntrance {
-            listeners: Vec::new(),
-            needs_certificate,
-        }));
+        Arc::make_mut(&mut config.settings.services[0]).entrance =
+            Some(Box::new(ServiceEntrance {
+                listeners: Vec::new(),
+                needs_certificate,
+            }));
         config
     };
     for (needs, client_auth, expected) in [

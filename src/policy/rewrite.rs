@@ -28,8 +28,8 @@ pub fn prefix_line(route: &str, target_path: &str, strip_prefix: bool) -> Box<[u
 pub struct Rewrite {
     /// The target path as configured, for a path that equals the route.
     whole: Box<[u8]>,
-    /// The target path without a trailing slash, for a rest that starts with a slash.
-    stem: Box<[u8]>,
+    /// Length of that path without a trailing slash, for a rest that starts with a slash.
+    stem: u32,
     strip_prefix: bool,
 }
 
@@ -41,10 +41,11 @@ impl Rewrite {
         } else {
             target_path
         };
-        let stem = target_path.strip_suffix('/').unwrap_or(target_path);
+        let stem = whole.strip_suffix('/').unwrap_or(whole);
         Rewrite {
             whole: whole.as_bytes().into(),
-            stem: stem.as_bytes().into(),
+            // The configuration has no path of such a length.
+            stem: u32::try_from(stem.len()).unwrap_or(u32::MAX),
             strip_prefix,
         }
     }
@@ -52,7 +53,11 @@ impl Rewrite {
     /// Returns the part of the upstream path before the rest. `is_bare`: there is no rest after the
     /// route.
     pub fn start(&self, is_bare: bool) -> &[u8] {
-        if is_bare { &self.whole } else { &self.stem }
+        let stem = self.whole.get(..self.stem as usize);
+        match stem {
+            Some(stem) if !is_bare => stem,
+            _ => &self.whole,
+        }
     }
 
     /// Returns the upstream path in two parts. `taken`: number of bytes of the path that the route

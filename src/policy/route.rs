@@ -8,6 +8,7 @@
 use core::cmp::Ordering;
 
 use super::path::{self, Decoded, PathFault};
+use crate::optional::OptionalU32;
 use crate::sort;
 
 /// The route of a path.
@@ -31,9 +32,9 @@ pub enum Refusal {
 struct Route {
     /// The route without the trailing slash; empty for the route `/`.
     prefix: Box<[u8]>,
-    service: usize,
+    service: u32,
     /// Index of the longest other route that is a prefix of this one.
-    parent: Option<usize>,
+    parent: OptionalU32,
 }
 
 /// The routes, sorted.
@@ -52,8 +53,8 @@ impl RouteTable {
                 let prefix = bytes.strip_suffix(b"/").unwrap_or(bytes).into();
                 Route {
                     prefix,
-                    service,
-                    parent: None,
+                    service: service as u32,
+                    parent: OptionalU32::NONE,
                 }
             })
             .collect();
@@ -73,7 +74,8 @@ impl RouteTable {
                 open.pop();
             }
             if let Some(route) = sorted.get_mut(index) {
-                route.parent = open.last().copied();
+                let parent = open.last().map(|parent| *parent as u32);
+                route.parent = parent.map_or(OptionalU32::NONE, OptionalU32::some);
             }
             open.push(index);
         }
@@ -102,11 +104,11 @@ impl RouteTable {
         while let Some(route) = candidate.and_then(|index| self.sorted.get(index)) {
             if is_prefix(&route.prefix, path) {
                 return Some(Match {
-                    service: route.service,
+                    service: route.service as usize,
                     taken: route.prefix.len(),
                 });
             }
-            candidate = route.parent;
+            candidate = route.parent.get().map(|parent| parent as usize);
         }
         None
     }

@@ -93,7 +93,7 @@ enum Group {
     One(usize),
     /// Several services, or one for certain methods. A service without methods accepts the methods
     /// that no other service names.
-    ByMethod(Vec<(Methods, usize)>),
+    ByMethod(Box<[(Methods, usize)]>),
     /// Services of which some have conditions.
     ByConditions(Box<Chooser>),
 }

@@ -98,10 +98,9 @@ impl Retired {
             let is_last = [
                 cut(&mut rules.services),
                 cut(&mut rules.settings.targets),
-                cut(&mut rules.state.services),
                 cut(&mut rules.state.target_values),
             ];
-            if is_last == [true; 4] && is_shrunk {
+            if is_last == [true; 3] && is_shrunk {
                 self.0 = None;
             }
         }
@@ -156,7 +155,7 @@ impl Proxy {
             self.clients.recount(prefix, &self.ctx);
         }
         let ctx = &mut self.ctx;
-        self.upstreams.begin_edition(&rules.state, ctx);
+        self.upstreams.begin_edition(&rules, ctx);
         self.upstreams.recount(self.exchanges.in_flight());
         stores::act(self, |stores, env| stores.begin_edition(&rules.state, env));
         self.auth(Authenticator::fetch_new_keys);

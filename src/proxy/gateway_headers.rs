@@ -8,7 +8,7 @@ use crate::policy::edits::CONSUMER;
 /// Returns the headers of a service's own providers; and of all others those that exist for nothing
 /// else, because the upstream that believes them may be behind several services. `Authorization`
 /// and `Cookie` are a client's own everywhere else. `consumer`: some service forwards its name.
-pub(super) fn gateway_headers(settings: &Settings, own: &[usize], consumer: bool) -> Vec<String> {
+pub(super) fn gateway_headers(settings: &Settings, own: &[usize], consumer: bool) -> Box<[String]> {
     let mut all = Vec::from_iter(consumer.then(|| CONSUMER.to_owned()));
     for (index, provider) in settings.auth.iter().enumerate() {
         for header in provider.kind.headers() {
@@ -21,7 +21,7 @@ pub(super) fn gateway_headers(settings: &Settings, own: &[usize], consumer: bool
             }
         }
     }
-    all
+    all.into_boxed_slice()
 }
 
 /// Returns the headers for `ServiceRules::dropped` of a service with `"forwardCredentials":
@@ -30,11 +30,11 @@ pub(super) fn credential_headers(
     settings: &Settings,
     auth: &ServiceAuth,
     consumer: bool,
-) -> Vec<String> {
+) -> Box<[String]> {
     if !auth.strips_credentials {
-        return Vec::new();
+        return Box::default();
     }
-    let mut all = gateway_headers(settings, &auth.providers, consumer);
+    let mut all = gateway_headers(settings, &auth.providers, consumer).into_vec();
     for provider in auth
         .providers
         .iter()
@@ -45,5 +45,5 @@ pub(super) fn credential_headers(
         }
     }
     all.push("Authorization".to_owned());
-    all
+    all.into_boxed_slice()
 }

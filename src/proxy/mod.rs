@@ -168,7 +168,7 @@ impl Proxy {
             #[cfg(test)]
             answers: Vec::new(),
         };
-        proxy.upstreams.begin_edition(&rules.state, &mut proxy.ctx);
+        proxy.upstreams.begin_edition(&rules, &mut proxy.ctx);
         stores::act(&mut proxy, |stores, env| {
             stores.begin_edition(&rules.state, env);
         });

@@ -8,13 +8,16 @@
 
 use core::net::SocketAddr;
 
+use std::sync::Arc;
+
 use super::command::{Fault, ListenerKind};
 use super::ids::{ClientId, UpstreamId};
 use super::log_entry::AccessLogEntry;
 use super::reason::{Reason, of_outcome};
 use super::rules::{Rules, ServiceRules};
 use super::settings::{
-    AccessLogFormat, Destination, PeerSet, RecordRule, ServiceAuth, ServiceRateLimit, Settings,
+    AccessLogFormat, Destination, PeerSet, RecordRule, Service, ServiceAuth, ServiceRateLimit,
+    Settings,
 };
 use super::tries::Verdict;
 use crate::limits::{RECORD_INPUTS, RECORD_SERVICES, RECORDINGS};
@@ -373,7 +376,7 @@ fn settings_of(rules: &Rules, service: Option<&ServiceRules>) -> Settings {
 
 /// Adds a service that takes all hosts and methods, and every client.
 fn add_service(settings: &mut Settings, rules: &ServiceRules) {
-    let mut service = rules.service.clone();
+    let mut service = Service::clone(&rules.service);
     service.hosts = Vec::new();
     service.methods = Vec::new();
     service.conditions = Vec::new();
@@ -393,5 +396,5 @@ fn add_service(settings: &mut Settings, rules: &ServiceRules) {
         });
         settings.targets.push((*rules.target).clone());
     }
-    settings.services.push(service);
+    settings.services.push(Arc::new(service));
 }

@@ -1,6 +1,6 @@
 //! Routing tables of the settings.
 
-use super::settings::{Service, Settings};
+use super::settings::Settings;
 use crate::policy::entrance::Routes;
 use crate::policy::guard::{GuardId, OPEN};
 use crate::policy::router::{Router, Rule};
@@ -29,7 +29,7 @@ impl Settings {
                 .map(|service| service.auth.admits())
                 .collect(),
         );
-        let rules = services.map(|service: &Service| Rule {
+        let rules = services.map(|service| Rule {
             route: &service.route,
             hosts: &service.hosts,
             methods: &service.methods,

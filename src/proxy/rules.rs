@@ -15,7 +15,7 @@ use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
 use super::prepared::{Paths, Prepared};
 use super::rate_rules::RateState;
 use super::settings::{Gates, Service, ServiceAuth, ServiceRateLimit, Settings, Target};
-use super::state_keys::{ServiceKeys, StateKeys};
+use super::state_keys::StateKeys;
 use crate::buffer::total;
 use crate::http::head::HeadLimits;
 use crate::limits::EDITIONS_MAX;
@@ -87,12 +87,12 @@ pub(super) struct CommonRules {
 /// Rules of a service, and the names of its state.
 pub(super) struct ServiceRules {
     /// Settings of the service.
-    pub(super) service: Service,
+    pub(super) service: Arc<Service>,
     /// Route of the service, for reports.
     pub(super) route: Rc<str>,
     pub(super) id: ServiceId,
     /// Destinations of the requests, in the order of the settings.
-    pub(super) destinations: Vec<DestinationRules>,
+    pub(super) destinations: Box<[DestinationRules]>,
     /// CORS and security headers of the responses.
     pub(super) headers: HeaderRules,
     /// Rate limits of the requests.
@@ -102,10 +102,10 @@ pub(super) struct ServiceRules {
     /// Providers, in the order of the service.
     pub(super) providers: Rc<[ProviderId]>,
     /// Headers that the upstream gets from the gateway alone.
-    pub(super) gateway_headers: Vec<String>,
+    pub(super) gateway_headers: Box<[String]>,
     /// Headers of [`dropped`](Self::dropped), and at the end `Authorization`; empty if credentials
     /// are forwarded.
-    credential_headers: Vec<String>,
+    credential_headers: Box<[String]>,
     /// Upper bound of a request body's bytes; `None` if there is no limit.
     pub(super) body_bytes: Option<u64>,
     /// Rules that all services share.
@@ -126,7 +126,7 @@ pub(super) struct DestinationRules {
 
 impl Rules {
     /// Compiles the settings. `bounds`: see `memory`.
-    pub(super) fn new(prepared: Prepared, bounds: Bounds, state: StateKeys) -> Rules {
+    pub(super) fn new(prepared: Prepared, bounds: Bounds, mut state: StateKeys) -> Rules {
         let Prepared {
             mut settings,
             routes,
@@ -152,14 +152,16 @@ impl Rules {
         let no_provider = Rc::<[ProviderId]>::from([]);
         // A copy of thousands of services or targets would hold the event loop up.
         let services = core::mem::take(&mut settings.services).into_iter();
-        let services = services.zip(&state.services);
+        let keys = core::mem::take(&mut state.services);
+        let mut numbers = core::mem::take(&mut state.destinations).into_iter();
+        let services = services.zip(keys);
         let services = services.map(|(service, of_service)| {
             let headers = common.headers.of_service(&service);
             let is_exposed = headers.cors.is_some();
             Rc::new(ServiceRules {
                 id: of_service.id,
-                destinations: destinations(&service, of_service, &state, &mut paths),
-                rate: of_service.rate.clone(),
+                destinations: destinations(&service, &mut numbers, &state, &mut paths),
+                rate: of_service.rate,
                 rate_lines: match &service.rate_limit {
                     ServiceRateLimit::Inherited if is_exposed != exposed => other_lines.clone(),
                     ServiceRateLimit::Inherited => common.rate_lines.clone(),
@@ -172,13 +174,13 @@ impl Rules {
                 credential_headers: credential_headers(&settings, &service.auth, says_consumer),
                 body_bytes: service.body_bytes(settings.limits.body_bytes),
                 common: Rc::clone(&common),
-                route: Rc::clone(&of_service.route),
+                route: of_service.route,
                 service,
             })
         });
         let services = services.collect::<Vec<_>>();
         let headers = services.iter();
-        let headers = headers.map(|rules| (&rules.service, &rules.headers));
+        let headers = headers.map(|rules| (&*rules.service, &rules.headers));
         Rules {
             service_cors: service_cors(headers),
             services,
@@ -241,6 +243,7 @@ impl ServiceRules {
         let routes = settings.services.iter().map(|service| service.route.len());
         total([
             size_of::<ServiceRules>(),
+            size_of::<Service>(),
             size_of::<DestinationRules>(),
             size_of::<CommonRules>(),
             routes.max().unwrap_or(0),
@@ -263,7 +266,7 @@ impl ServiceRules {
         ServiceRules {
             // All fields are named, so that a new one is an error here: is it needed, and what does it
             // hold?
-            service: Service {
+            service: Arc::new(Service {
                 hosts: Vec::new(),
                 methods: Vec::new(),
                 conditions: Vec::new(),
@@ -289,7 +292,7 @@ impl ServiceRules {
                 // The request was counted when it was admitted.
                 rate_limit: ServiceRateLimit::Off,
                 timeouts: service.timeouts,
-            },
+            }),
             route: Rc::clone(&self.route),
             id: self.id,
             destinations: destination.into_iter().collect(),
@@ -297,8 +300,8 @@ impl ServiceRules {
             headers: HeaderRules::default(),
             rate_lines: None,
             providers: Rc::new([]),
-            gateway_headers: Vec::new(),
-            credential_headers: Vec::new(),
+            gateway_headers: Box::default(),
+            credential_headers: Box::default(),
             body_bytes: self.body_bytes,
             common: Rc::new(CommonRules {
                 edition: u64::MAX,
@@ -351,14 +354,14 @@ fn notes_requests(settings: &Settings) -> bool {
 
 fn destinations(
     service: &Service,
-    of_service: &ServiceKeys,
+    numbers: &mut impl Iterator<Item = usize>,
     state: &StateKeys,
     paths: &mut impl Iterator<Item = Paths>,
-) -> Vec<DestinationRules> {
+) -> Box<[DestinationRules]> {
     let mut rules = Vec::with_capacity(service.destinations.len());
     let destinations = service.destinations.iter().zip(paths);
-    let destinations = destinations.zip(&of_service.destinations);
-    rules.extend(destinations.filter_map(|((destination, paths), &number)| {
+    let destinations = destinations.zip(numbers);
+    rules.extend(destinations.filter_map(|((destination, paths), number)| {
         let Paths {
             rewrite,
             prefix_line,
@@ -371,7 +374,7 @@ fn destinations(
             prefix_line,
         })
     }));
-    rules
+    rules.into_boxed_slice()
 }
 
 /// Returns the providers of a service. `none`: the list of a service that asks nobody.

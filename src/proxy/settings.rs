@@ -31,7 +31,7 @@ pub use crate::upstream::rules::{HealthCheck, Role};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Services, in the order of the file. No two match the same request.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// Upstream addresses of the services. Services with the same authority and TLS settings share
     /// a target and its pool.
     pub targets: Vec<Target>,
@@ -228,7 +228,7 @@ pub struct Service {
     /// `balance`: strategy that selects a destination.
     pub balance: Strategy,
     /// `healthCheck`; `None`: off.
-    pub health_check: Option<HealthCheck>,
+    pub health_check: Option<Arc<HealthCheck>>,
     /// `passiveHealth`; `None`: off.
     pub passive_health: Option<PassiveHealth>,
     /// `retries`: how often a request may be sent to another target.

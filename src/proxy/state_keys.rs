@@ -13,8 +13,11 @@ pub(super) struct StateKeys {
     pub(super) edition: u64,
     /// Numbers of the earlier rules that a request without a response began with.
     pub(super) live: Vec<u64>,
-    /// Services, in the order of the settings.
+    /// Services, in the order of the settings, until their rules are made.
     pub(super) services: Vec<ServiceKeys>,
+    /// Number of each destination within its service, one service after the other, until the rules
+    /// are made.
+    pub(super) destinations: Vec<usize>,
     /// Targets, in the order of the settings.
     pub(super) targets: Vec<TargetId>,
     /// Values of the targets, in the same order. Their state has them, too.
@@ -43,7 +46,5 @@ pub(super) struct ServiceKeys {
     pub(super) id: ServiceId,
     /// Route of the service, for reports.
     pub(super) route: Rc<str>,
-    /// Number of each destination within the service.
-    pub(super) destinations: Vec<usize>,
     pub(super) rate: RateState,
 }

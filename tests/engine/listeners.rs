@@ -1,5 +1,7 @@
 //! Services that answer on some listeners only, and those that want a client certificate.
 
+use std::sync::Arc;
+
 use tollgate::proxy::command::ListenerKind;
 use tollgate::proxy::overview::overview;
 
@@ -128,7 +130,7 @@ fn certified() -> World {
         listeners: Vec::new(),
         needs_certificate: true,
     };
-    settings.services[0].entrance = Some(Box::new(entrance));
+    Arc::make_mut(&mut settings.services[0]).entrance = Some(Box::new(entrance));
     World::new(settings)
 }
 

@@ -76,7 +76,7 @@ const KEYS: [ServiceKey; 32] = [
         "healthCheck",
         |old, new| old.service.health_check != new.service.health_check,
         |of| {
-            let check = of.service.health_check.as_ref();
+            let check = of.service.health_check.as_deref();
             check.map_or_else(off, shown::health_check)
         },
     ),

@@ -1,5 +1,7 @@
 //! `rateLimit`, of the whole gateway and of a service.
 
+use std::sync::Arc;
+
 use crate::limits::{AUTH_CLAIM_NAME_BYTES, AUTH_COUNTED_CLAIMS, RATE_LIMITS_MAX};
 use crate::policy::forward::PeerSet;
 use crate::policy::meter::Algorithm;
@@ -98,12 +100,12 @@ pub(crate) fn service(
 /// Returns the claims that limits of the top level and of services count by, each once. `at`: the
 /// place of the file, for an error.
 pub(crate) fn claims<'a>(
-    (top, services): (&'a [RateLimit], &'a [Service]),
+    (top, services): (&'a [RateLimit], &'a [Arc<Service>]),
     at: usize,
     report: &mut Report<'_>,
 ) -> Vec<&'a str> {
     let mut claims = Vec::new();
-    let own = services.iter().flat_map(Service::own_limits);
+    let own = services.iter().flat_map(|service| service.own_limits());
     for limit in top.iter().chain(own) {
         if let RateKey::Claim(name) = &limit.key
             && !claims.contains(&name.as_str())

@@ -1,5 +1,7 @@
 //! `requestId`: the field that carries the id of a request.
 
+use std::sync::Arc;
+
 use crate::http::field::Name;
 use crate::limits::REQUEST_ID_NAME_BYTES;
 use crate::policy::request_id::REQUEST_ID;
@@ -14,7 +16,7 @@ use crate::config::values::header_name::{is_no_request_field, is_own, is_token};
 /// headers of `providers`, must have other names.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
-    (services, security, providers): (&[Service], Option<&SecurityHeaders>, &[Provider]),
+    (services, security, providers): (&[Arc<Service>], Option<&SecurityHeaders>, &[Provider]),
     report: &mut Report<'_>,
 ) -> Option<String> {
     let Some(place) = place.filter(|place| !place.is_null()) else {

@@ -43,7 +43,9 @@ pub(super) fn probes(config: &Config) -> Vec<Probe<'_>> {
     let services = sort::group(used).into_iter().map(|(index, services)| {
         let users = services.iter().map(|service| service.route.clone());
         let users = users.collect::<Vec<_>>();
-        let mut checks = services.iter().map(|service| service.health_check.as_ref());
+        let mut checks = services
+            .iter()
+            .map(|service| service.health_check.as_deref());
         let check = checks.find_map(|check| check);
         let purpose = check.map_or(Purpose::Any, Purpose::Health);
         (index, users, purpose)

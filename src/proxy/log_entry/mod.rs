@@ -210,7 +210,7 @@ impl AccessLogEntry {
     /// the credentials, or the service asks for none, so that its upstream judges them. Others are
     /// what anybody may claim.
     fn may_name_user(&self) -> bool {
-        let is_open = |rules: &Rc<ServiceRules>| rules.service.auth.providers.is_empty();
+        let is_open = |rules: &Rc<ServiceRules>| rules.providers.is_empty();
         self.service.as_ref().is_none_or(is_open) || self.numbers.verdict == Verdict::Credential
     }
 

@@ -175,7 +175,7 @@ fn edits(settings: &Settings, kind: fn(&Edits) -> &HeaderEdits) -> usize {
 /// Bytes of the rate limit fields of a response.
 fn rate_fields(settings: &Settings) -> usize {
     let routes = settings.services.iter();
-    let own = routes.map(super::rate_lines);
+    let own = routes.map(|service| super::rate_lines(service));
     let top = super::rates::lines_of("default", &settings.rate_limit);
     own.chain([top]).max().unwrap_or(0)
 }

@@ -285,7 +285,7 @@ pub fn routes(settings: &Settings) -> usize {
             grown(waiting, size_of::<UpstreamId>()),
         ])
     };
-    let services = settings.services.iter().map(service);
+    let services = settings.services.iter().map(|one| service(one));
     let targets = settings.targets.iter().map(target);
     total(services.chain(targets).chain([named_tables(settings)]))
 }
@@ -293,7 +293,7 @@ pub fn routes(settings: &Settings) -> usize {
 /// Bytes of the routing tables of single listeners, and of the names that services have for them.
 fn named_tables(settings: &Settings) -> usize {
     let services = settings.services.iter();
-    let names = services.clone().flat_map(Service::listeners);
+    let names = services.clone().flat_map(|service| service.listeners());
     let names = names.map(|name| name.len().saturating_add(size_of::<String>()));
     let names = total(names);
     if names == 0 {

@@ -46,7 +46,7 @@ impl Reception<'_> {
         let Some(limits) = &rate.rules else {
             return Ok(());
         };
-        let is_guarded = of_service.is_some_and(|it| !it.service.auth.providers.is_empty());
+        let is_guarded = of_service.is_some_and(|it| !it.providers.is_empty());
         let is_authenticated =
             is_guarded && matches!(decision, Decision::Forward(_)) && !request.is_preflight();
         let stage = match is_authenticated {

@@ -144,7 +144,7 @@ impl Reception<'_> {
             return self.reply_and_drain(&request, certificate_reply(), entry);
         }
         // By the settings: a provider without state must refuse requests, and not admit them.
-        let is_guarded = !service.service.auth.providers.is_empty();
+        let is_guarded = !service.providers.is_empty();
         // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
         if is_guarded {
             if !request.is_preflight() {

@@ -1,5 +1,7 @@
 //! Bounds of what subrequests hold: see [`crate::proxy::memory`], which adds it up.
 
+use std::sync::Arc;
+
 use super::super::ids::OfUpstream;
 use super::super::settings::{Service, Settings};
 use super::super::upstream::{Upstream, health_request};
@@ -25,7 +27,7 @@ pub fn state_of_subrequest(settings: &Settings) -> usize {
 
 /// Bytes of the buffers of one subrequest, without those of authentication.
 pub(in crate::proxy) fn buffers_of_subrequest(settings: &Settings) -> usize {
-    let request = |service: &Service| {
+    let request = |service: &Arc<Service>| {
         let authorities = service
             .destinations
             .iter()

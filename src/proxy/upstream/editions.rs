@@ -41,7 +41,8 @@ impl Upstreams {
 
     /// Begins with the state that new rules name: looks up what is new, lets go of what is old, and
     /// plans checks.
-    pub(in crate::proxy) fn begin_edition(&mut self, keys: &StateKeys, ctx: &mut Context) {
+    pub(in crate::proxy) fn begin_edition(&mut self, rules: &Rules, ctx: &mut Context) {
+        let keys = &rules.state;
         let mut is_current = vec![false; self.targets.slots()];
         for id in &keys.targets {
             if let Some(current) = is_current.get_mut(id.index() as usize) {
@@ -57,7 +58,7 @@ impl Upstreams {
             self.find_target(target, ctx);
         }
         if keys.edition > 0 {
-            self.fill_groups(keys, ctx);
+            self.fill_groups(rules, ctx);
         }
     }
 
@@ -90,6 +91,7 @@ impl Upstreams {
         let mut goes = vec![true; known.len()];
         let places = known.iter().map(|rules| rules.service.identity());
         let places = Index::new(places.collect());
+        let mut numbers = Vec::new();
         for (guess, service) in settings.services.iter().enumerate() {
             let place = places.place_near(guess, &service.identity());
             if let Some(goes) = place.and_then(|place| goes.get_mut(place)) {
@@ -107,14 +109,14 @@ impl Upstreams {
             let Some(state) = self.services.get_mut(id) else {
                 continue;
             };
-            let destinations = state.adopt(service, settings, keys);
+            state.adopt(service, settings, keys, &mut numbers);
             keys.services.push(ServiceKeys {
-                destinations,
                 id,
                 route: Rc::clone(&state.route),
                 rate: RateState::default(),
             });
         }
+        keys.destinations = numbers;
         let gone = known.iter().zip(&goes).filter(|(_, goes)| **goes);
         for (rules, _) in gone {
             self.retire_service(rules.id, keys.edition);
@@ -182,10 +184,10 @@ impl Upstreams {
 
     /// Adds the endpoints that are known already to groups that do not have them yet, and plans
     /// checks.
-    fn fill_groups(&mut self, keys: &StateKeys, ctx: &mut Context) {
-        for service in &keys.services {
-            for &number in &service.destinations {
-                self.fill_group(service.id, number, ctx);
+    fn fill_groups(&mut self, rules: &Rules, ctx: &mut Context) {
+        for service in &rules.services {
+            for destination in &service.destinations {
+                self.fill_group(service.id, destination.number, ctx);
             }
             self.arm_checks(service.id, ctx);
         }
@@ -211,40 +213,51 @@ impl Upstreams {
                 group.join(endpoint, number, identity, has_others.then_some(ctx.now));
             }
         }
-        set_names(group, state.sticky);
+        set_names(group, state.sticky.as_deref());
         group.plan_checks(number, ctx.now);
     }
 }
 
 impl ServiceState {
-    /// Makes the state one of these settings. Returns the number of each destination. What has not
-    /// changed is neither copied nor made again: a reload does this for thousands of services in one
-    /// turn of the event loop.
-    fn adopt(&mut self, service: &Service, settings: &Settings, keys: &StateKeys) -> Vec<usize> {
+    /// Makes the state one of these settings. Adds the number of each destination to `numbers`. What
+    /// has not changed is neither copied nor made again: a reload does this for thousands of services
+    /// in one turn of the event loop.
+    fn adopt(
+        &mut self,
+        service: &Service,
+        settings: &Settings,
+        keys: &StateKeys,
+        numbers: &mut Vec<usize>,
+    ) {
         self.last_edition = u64::MAX;
         self.health_check.clone_from(&service.health_check);
-        self.sticky = service.sticky.as_deref().map(|sticky| sticky.key);
-        let mut numbers = Vec::with_capacity(service.destinations.len());
-        for destination in &service.destinations {
-            if let Some(&target) = keys.targets.get(destination.target) {
-                let guess = numbers.len();
-                numbers.push(self.number_of(guess, (target, &destination.path), keys));
-            }
+        let sticky = service.sticky.as_deref();
+        self.sticky = sticky.map(|sticky| Box::new(sticky.key));
+        if self.destinations.is_empty() {
+            self.destinations.reserve_exact(service.destinations.len());
+        }
+        let first = numbers.len();
+        for (guess, destination) in service.destinations.iter().enumerate() {
+            // Each destination has a target.
+            let target = keys.targets.get(destination.target);
+            numbers.push(target.map_or(usize::MAX, |target| {
+                self.number_of(guess, (*target, &destination.path), keys)
+            }));
         }
         // Requests of earlier editions may still choose among their destinations.
         if !service.has_group(&settings.targets) && (keys.live.is_empty() || self.group.is_none()) {
             self.group = None;
-            return numbers;
+            return;
         }
         let rules = group_rules(service);
         let roles = service.destinations.iter().map(|to| to.role);
-        let roles = numbers.iter().copied().zip(roles).collect::<Vec<_>>();
+        let numbers = numbers.get(first..).unwrap_or_default().iter();
+        let roles = numbers.copied().zip(roles).collect::<Vec<_>>();
         let seed = self.seed;
         let group = self
             .group
-            .get_or_insert_with(|| Group::new(rules, Vec::new(), seed));
+            .get_or_insert_with(|| Box::new(Group::new(rules, Vec::new(), seed)));
         group.set_rules(rules, &roles);
-        numbers
     }
 
     /// Returns the number of a destination: the one that its target has already, or one that no
@@ -265,7 +278,7 @@ impl ServiceState {
             let mut known = self.destinations.iter();
             known.position(|known| known.last_edition < edition && is_wanted(known))
         };
-        let is_same = |known: &ServiceDestination| known.target == target && known.path == path;
+        let is_same = |known: &ServiceDestination| known.target == target && *known.path == *path;
         let guessed = self.destinations.get(guess);
         let same = guessed
             .filter(|known| known.last_edition < edition && is_same(known))
@@ -278,8 +291,8 @@ impl ServiceState {
             same.and_then(|number| Some((number, self.destinations.get_mut(number)?)))
         {
             known.last_edition = edition;
-            if known.path != path {
-                path.clone_into(&mut known.path);
+            if *known.path != *path {
+                known.path = path.into();
             }
             return number;
         }
@@ -288,7 +301,7 @@ impl ServiceState {
         }
         let to = ServiceDestination {
             target,
-            path: path.to_owned(),
+            path: path.into(),
             first_edition: edition,
             last_edition: edition,
         };

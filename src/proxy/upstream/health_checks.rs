@@ -62,7 +62,7 @@ impl Upstreams {
         let Some(state) = self.services.get_mut(service) else {
             return;
         };
-        if let Some(due) = state.group.as_ref().and_then(Group::next_check) {
+        if let Some(due) = state.group.as_deref().and_then(Group::next_check) {
             let key = TimerKey::HealthChecks(service);
             ctx.timers.arm(&mut state.timer, key, due);
         }

@@ -5,6 +5,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::super::command::{Cause, Command, Report};
 use super::super::context::Context;
@@ -30,9 +31,9 @@ pub(in crate::proxy) struct ServiceState {
     pub(super) route: Rc<str>,
     /// Destinations, by their numbers. Those of earlier editions stay while a request knows them.
     pub(super) destinations: Vec<ServiceDestination>,
-    pub(super) health_check: Option<HealthCheck>,
-    /// Endpoints to choose from; `None`: there is nothing to choose or to check.
-    pub(super) group: Option<Group<EndpointId>>,
+    pub(super) health_check: Option<Arc<HealthCheck>>,
+    /// Endpoints to choose from; `None`: there is nothing to choose or to check, as in most services.
+    pub(super) group: Option<Box<Group<EndpointId>>>,
     /// Requests that hold a slot of the service. Counted where the service has a group.
     pub(super) slots: u32,
     /// Numbers of the one endpoint of a service without a group.
@@ -46,7 +47,7 @@ pub(in crate::proxy) struct ServiceState {
     /// Seed of the group's choices at random.
     pub(super) seed: u64,
     /// Key of the names that cookies have for the endpoints.
-    pub(super) sticky: Option<StickyKey>,
+    pub(super) sticky: Option<Box<StickyKey>>,
     /// Last change of the health of each endpoint that has had one.
     pub(super) notes: HealthNotes,
 }
@@ -55,7 +56,7 @@ pub(in crate::proxy) struct ServiceState {
 pub(in crate::proxy) struct ServiceDestination {
     pub(super) target: TargetId,
     /// Path of the destination as configured.
-    pub(super) path: String,
+    pub(super) path: Box<str>,
     /// Number of the first edition of the rules that has it.
     pub(super) first_edition: u64,
     /// Last edition of the rules that has the destination.
@@ -97,7 +98,7 @@ impl ServiceState {
 }
 
 /// Gives the endpoints of a group their names.
-pub(super) fn set_names(group: &mut Group<EndpointId>, key: Option<StickyKey>) {
+pub(super) fn set_names(group: &mut Group<EndpointId>, key: Option<&StickyKey>) {
     if let Some(key) = key {
         group.set_names(&|identity| key.name(identity));
     }
@@ -118,12 +119,12 @@ pub(super) fn group_rules(service: &Service) -> Rules {
 impl Upstreams {
     /// Returns the endpoints that a service chooses from.
     pub(super) fn group(&self, service: ServiceId) -> Option<&Group<EndpointId>> {
-        self.services.get(service)?.group.as_ref()
+        self.services.get(service)?.group.as_deref()
     }
 
     /// Returns the endpoints that a service chooses from.
     pub(super) fn group_mut(&mut self, service: ServiceId) -> Option<&mut Group<EndpointId>> {
-        self.services.get_mut(service)?.group.as_mut()
+        self.services.get_mut(service)?.group.as_deref_mut()
     }
 
     /// Returns true if a service can use one of its destinations, as far as is known: its target
@@ -177,7 +178,7 @@ impl Upstreams {
             };
             if let (Some(group), Some(to)) = (&mut state.group, state.destinations.get(number)) {
                 group.join(endpoint, number, identity(address, &to.path), late);
-                set_names(group, state.sticky);
+                set_names(group, state.sticky.as_deref());
             }
         }
     }

@@ -71,12 +71,12 @@ pub(crate) struct Defaults<'d> {
 /// Services, and the targets that they have indices of.
 #[derive(Default)]
 pub(crate) struct Compiled {
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<Arc<Service>>,
     pub(crate) targets: TargetList,
 }
 
 impl Compiled {
-    fn into_parts(self) -> (Vec<Service>, TargetList) {
+    fn into_parts(self) -> (Vec<Arc<Service>>, TargetList) {
         (self.services, self.targets)
     }
 }
@@ -103,7 +103,7 @@ pub(crate) fn all(
     defaults: &Defaults<'_>,
     source: &Source<'_>,
     report: &mut Report<'_>,
-) -> (Vec<Service>, TargetList) {
+) -> (Vec<Arc<Service>>, TargetList) {
     let compiled = place.map(|place| compile(place, defaults, source, report));
     compiled.unwrap_or_default().into_parts()
 }
@@ -205,7 +205,7 @@ impl Compiler<'_> {
             timeouts,
             auth,
         };
-        self.compiled.services.push(service);
+        self.compiled.services.push(Arc::new(service));
     }
 
     /// Reads the rate limit of a service.
@@ -279,7 +279,9 @@ impl Compiler<'_> {
 
     /// Returns the targets of a service, which have these TLS settings.
     fn destinations(&mut self, listed: Vec<Listed>, tls: &TlsSettings) -> Vec<Destination> {
-        let destinations = listed.into_iter().map(|Listed { target, path, role }| {
+        let mut all = Vec::with_capacity(listed.len());
+        // A collection would keep the storage of the list, which is larger.
+        all.extend(listed.into_iter().map(|Listed { target, path, role }| {
             let tls = if target.tls {
                 tls.clone()
             } else {
@@ -290,8 +292,8 @@ impl Compiler<'_> {
                 path,
                 role,
             }
-        });
-        destinations.collect()
+        }));
+        all
     }
 
     fn route(

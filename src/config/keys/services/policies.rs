@@ -18,7 +18,7 @@ const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
 #[derive(Clone)]
 pub(crate) struct Policies {
     pub(super) balance: Strategy,
-    pub(super) health_check: Option<HealthCheck>,
+    pub(super) health_check: Option<Arc<HealthCheck>>,
     pub(super) passive_health: Option<PassiveHealth>,
     pub(super) retries: u32,
     pub(super) strip_prefix: bool,
@@ -38,7 +38,7 @@ impl Policies {
     ) -> (Policies, Option<Arc<Edits>>) {
         let policies = Policies {
             balance: balance::strategy(top.get("balance"), report),
-            health_check: health_check::compile(top.get("healthCheck"), report),
+            health_check: health_check::compile(top.get("healthCheck"), report).map(Arc::new),
             passive_health: passive_health::compile(top.get("passiveHealth"), report),
             retries: scalars::small_of(top, "retries", report),
             strip_prefix: top.flag("stripPrefix", report),
@@ -59,7 +59,7 @@ impl Policies {
             own.balance = balance::strategy(Some(place), report);
         }
         if let Some(place) = service.get("healthCheck") {
-            own.health_check = health_check::compile(Some(place), report);
+            own.health_check = health_check::compile(Some(place), report).map(Arc::new);
         }
         if let Some(place) = service.get("passiveHealth") {
             own.passive_health = passive_health::compile(Some(place), report);

@@ -1,5 +1,7 @@
 //! Several targets, their balance and their health, as a service has them.
 
+use std::sync::Arc;
+
 use crate::config::{Config, check, load};
 use crate::policy::of_service::OfService;
 use crate::proxy::settings::{Hysteresis, PassiveHealth, Service, Strategy};
@@ -17,11 +19,8 @@ fn load_service(keys: &str) -> Result<Config, Vec<String>> {
 }
 
 fn service(keys: &str) -> Service {
-    load_service(keys)
-        .unwrap_or_else(|errors| panic!("{keys}: {errors:?}"))
-        .settings
-        .services
-        .remove(0)
+    let config = load_service(keys).unwrap_or_else(|errors| panic!("{keys}: {errors:?}"));
+    Service::clone(&config.settings.services[0])
 }
 
 /// `forwardCredentials` and `forwardConsumer` of the top level are the default of all services that ask
@@ -99,7 +98,7 @@ fn policies_of_the_top_level() {
     };
     let services = |top: &str, service: &str| {
         let config = load(top, service).unwrap_or_else(|errors| panic!("{top}: {errors:?}"));
-        <[Service; 2]>::try_from(config.settings.services).expect("two services")
+        <[Arc<Service>; 2]>::try_from(config.settings.services).expect("two services")
     };
     let [inherits, own] = services(
         r#""balance": "ip-hash", "healthCheck": { "path": "/h" }, "passiveHealth": false, "retries": 3,
@@ -109,7 +108,7 @@ fn policies_of_the_top_level() {
     );
     assert_eq!(inherits.balance, Strategy::IpHash);
     assert_eq!(
-        inherits.health_check.map(|check| check.path).as_deref(),
+        inherits.health_check.as_ref().map(|check| &*check.path),
         Some("/h")
     );
     assert_eq!((inherits.passive_health, inherits.retries), (None, 3));
@@ -120,7 +119,8 @@ fn policies_of_the_top_level() {
     assert_eq!(own.retries, 0);
     assert!(own.strip_prefix && !own.preserve_host && !own.keeps_encoded_slashes);
 
-    let providers = |top: &str, service: &str| services(top, service).map(|one| one.auth.providers);
+    let providers =
+        |top: &str, service: &str| services(top, service).map(|one| one.auth.providers.clone());
     for (top, service, expected) in [
         (
             r#""requireAuth": "one""#,
@@ -197,7 +197,7 @@ fn the_issues_example() {
     let check = service.health_check.expect("checks");
     let rule = Hysteresis { rise: 2, fall: 3 };
     assert_eq!(
-        (check.path.as_str(), check.rule, check.status),
+        (check.path.as_str(), check.rule, check.status.clone()),
         ("/health", rule, 200..=399)
     );
     assert_eq!(
@@ -237,7 +237,7 @@ fn defaults_are_the_examples_and_all_can_be_off() {
         .expect("checks");
     let rule = Hysteresis { rise: 2, fall: 3 };
     assert_eq!(
-        (checked.path.as_str(), checked.rule, checked.status),
+        (checked.path.as_str(), checked.rule, checked.status.clone()),
         ("/h?deep=1", rule, 200..=399)
     );
     assert_eq!(
@@ -255,7 +255,9 @@ fn defaults_are_the_examples_and_all_can_be_off() {
     }
     let one = |status: &str| {
         let text = format!(r#""target":"http://b","healthCheck":{{"path":"/","status":{status}}}"#);
-        service(&text).health_check.map(|check| check.status)
+        service(&text)
+            .health_check
+            .map(|check| check.status.clone())
     };
     assert_eq!(
         [one("204"), one("\"204\""), one("\"200 - 204\"")],
@@ -524,7 +526,7 @@ fn headers_of_a_service() {
     };
     let service = |top: &str, service: &str| {
         let config = load(top, service).unwrap_or_else(|errors| panic!("{service}: {errors:?}"));
-        config.settings.services.into_iter().next().expect("one")
+        Service::clone(&config.settings.services[0])
     };
     let named = r#""cors": { "origins": ["https://a"], "credentials": true },"#;
     assert!(
