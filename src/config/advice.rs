@@ -9,7 +9,7 @@ use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::path::PathFault;
 use crate::policy::router::{By, Refusal};
 use crate::proxy::settings::{Condition, SUPERVISOR, Service, Settings, TargetHost};
-use crate::sort;
+use crate::sort::{self, Index};
 
 /// Returns a line for each warning. No line has a secret in it.
 pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
@@ -90,9 +90,7 @@ fn ways_round(settings: &Settings) -> Vec<String> {
             } else {
                 &mut by.guarded
             };
-            if !routes.contains(&service.route.as_str()) {
-                routes.push(&service.route);
-            }
+            routes.push(service.route.as_str());
         }
         (place, by)
     });
@@ -168,8 +166,12 @@ fn is_open(service: &Service) -> bool {
     service.auth.providers.is_empty()
 }
 
-/// Routes for a message: three of them at most.
+/// Routes for a message, each once: three of them at most.
 fn listed(routes: &[&str]) -> String {
+    let known = Index::new(routes.to_vec());
+    let routes = routes.iter().enumerate();
+    let first = routes.filter(|(place, route)| known.place(route) == Some(*place));
+    let routes = first.map(|(_, route)| route).collect::<Vec<_>>();
     let shown = routes
         .iter()
         .take(3)
