@@ -8,17 +8,13 @@
 //! count; `ssl*` is every word that begins so, `*timeout` every one that ends so, and both come behind
 //! whole words. The last line is the sentence behind "unknown key; ", in which `%` is that key.
 
-mod packed;
-
 use std::sync::LazyLock;
 
-use self::packed::unpacked;
 use super::kind::Table;
 
 /// Words, and what each means here. Text takes less of the binary than a table of values, which the loader
-/// has to relocate, and packed text half of that.
-static WORDS: LazyLock<String> =
-    LazyLock::new(|| unpacked(include_bytes!(concat!(env!("OUT_DIR"), "/words.packed"))));
+/// has to relocate.
+const WORDS: &str = include_str!("words.txt");
 
 /// Words of other programs that have one answer.
 pub(crate) struct Bridge {
