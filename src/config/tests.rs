@@ -330,7 +330,7 @@ fn the_documented_defaults_are_the_defaults() {
         ),
         (secs(15), secs(75), secs(10))
     );
-    let timeouts = settings.services[0].timeouts;
+    let timeouts = &settings.services[0].timeouts;
     assert_eq!(
         (timeouts.connect, timeouts.response, timeouts.idle),
         (secs(5), secs(15), secs(60))

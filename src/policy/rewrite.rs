@@ -26,7 +26,7 @@ pub fn prefix_line(route: &str, target_path: &str, strip_prefix: bool) -> Box<[u
 
 /// Rewrite of the paths of one service.
 pub struct Rewrite {
-    /// The target path as configured, for a path that equals the route.
+    /// The target path as configured, for a path that equals the route; empty for `/`.
     whole: Box<[u8]>,
     /// Length of that path without a trailing slash, for a rest that starts with a slash.
     stem: u32,
@@ -36,14 +36,9 @@ pub struct Rewrite {
 impl Rewrite {
     /// Creates the rewrite. `target_path` is empty or starts with `/`.
     pub fn new(target_path: &str, strip_prefix: bool) -> Rewrite {
-        let whole = if target_path.is_empty() {
-            "/"
-        } else {
-            target_path
-        };
-        let stem = whole.strip_suffix('/').unwrap_or(whole);
+        let stem = target_path.strip_suffix('/').unwrap_or(target_path);
         Rewrite {
-            whole: whole.as_bytes().into(),
+            whole: target_path.as_bytes().into(),
             // The configuration has no path of such a length.
             stem: u32::try_from(stem.len()).unwrap_or(u32::MAX),
             strip_prefix,
@@ -53,9 +48,9 @@ impl Rewrite {
     /// Returns the part of the upstream path before the rest. `is_bare`: there is no rest after the
     /// route.
     pub fn start(&self, is_bare: bool) -> &[u8] {
-        let stem = self.whole.get(..self.stem as usize);
-        match stem {
+        match self.whole.get(..self.stem as usize) {
             Some(stem) if !is_bare => stem,
+            _ if self.whole.is_empty() => b"/",
             _ => &self.whole,
         }
     }

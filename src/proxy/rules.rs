@@ -14,7 +14,9 @@ use super::header_rules::{HeaderRules, ServiceCors, service_cors};
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
 use super::prepared::{Paths, Prepared};
 use super::rate_rules::RateState;
-use super::settings::{Gates, Service, ServiceAuth, ServiceRateLimit, Settings, Target};
+use super::settings::{
+    ExchangeTimeouts, Gates, Service, ServiceAuth, ServiceRateLimit, Settings, Target,
+};
 use super::state_keys::StateKeys;
 use crate::buffer::total;
 use crate::http::head::HeadLimits;
@@ -244,6 +246,7 @@ impl ServiceRules {
         total([
             size_of::<ServiceRules>(),
             size_of::<Service>(),
+            size_of::<ExchangeTimeouts>(),
             size_of::<DestinationRules>(),
             size_of::<CommonRules>(),
             routes.max().unwrap_or(0),
@@ -291,7 +294,7 @@ impl ServiceRules {
                 keeps_encoded_slashes: service.keeps_encoded_slashes,
                 // The request was counted when it was admitted.
                 rate_limit: ServiceRateLimit::Off,
-                timeouts: service.timeouts,
+                timeouts: Arc::clone(&service.timeouts),
             }),
             route: Rc::clone(&self.route),
             id: self.id,

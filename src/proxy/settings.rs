@@ -250,8 +250,9 @@ pub struct Service {
     pub headers: HeaderPolicies,
     /// `rateLimit` of the service.
     pub rate_limit: ServiceRateLimit,
-    /// Timeouts of the service, with defaults filled in.
-    pub timeouts: ExchangeTimeouts,
+    /// Timeouts of the service, with defaults filled in. Services without their own share those of
+    /// the top level.
+    pub timeouts: Arc<ExchangeTimeouts>,
     /// Authentication of the service.
     pub auth: ServiceAuth,
 }

@@ -1,5 +1,7 @@
 //! `timeouts`, of the whole gateway and of a service.
 
+use std::sync::Arc;
+
 use crate::proxy::settings::{ConnectionTimeouts, ExchangeTimeouts};
 use crate::time::Duration;
 
@@ -14,7 +16,7 @@ const CONNECTION_KEYS: [&str; 3] = ["head", "keepAlive", "shutdown"];
 /// Timeouts of the top level.
 pub(crate) struct Timeouts {
     pub(crate) connection: ConnectionTimeouts,
-    pub(crate) exchange: ExchangeTimeouts,
+    pub(crate) exchange: Arc<ExchangeTimeouts>,
 }
 
 /// Reads the top-level `timeouts`.
@@ -38,18 +40,18 @@ pub(crate) fn top(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Timeo
     };
     Timeouts {
         connection,
-        exchange: exchange_timeouts(&object, base, report),
+        exchange: Arc::new(exchange_timeouts(&object, base, report)),
     }
 }
 
 /// Reads a service's `timeouts`: keys that it does not give are the top level's.
 pub(crate) fn service(
     place: Option<&Located<'_>>,
-    top: ExchangeTimeouts,
+    top: &Arc<ExchangeTimeouts>,
     report: &mut Report<'_>,
-) -> ExchangeTimeouts {
+) -> Arc<ExchangeTimeouts> {
     let Some(object) = place.and_then(|place| timeouts_object(place, report)) else {
-        return top;
+        return Arc::clone(top);
     };
     for place in CONNECTION_KEYS.iter().filter_map(|key| object.get(key)) {
         place.fail_bare(
@@ -57,7 +59,7 @@ pub(crate) fn service(
             r#"holds before a service is known; set it in the top-level "timeouts""#,
         );
     }
-    exchange_timeouts(&object, top, report)
+    Arc::new(exchange_timeouts(&object, **top, report))
 }
 
 fn timeouts_object<'a>(place: &Located<'a>, report: &mut Report<'_>) -> Option<Object<'a>> {

@@ -33,7 +33,7 @@ use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, Upstrea
 use super::log_entry::AccessLogEntry;
 use super::recorder::Recording;
 use super::rules::{COPIES_MAX, ServiceRules};
-use super::settings::{Destination, Service, Settings, Target, TargetHost};
+use super::settings::{Destination, ExchangeTimeouts, Service, Settings, Target, TargetHost};
 use super::step::Step;
 pub use super::stores::memory::stores;
 use super::subrequest::memory::buffers_of_subrequest;
@@ -220,7 +220,9 @@ fn shared(service: &Service) -> usize {
     // Counted once more where a service shares them with the top level.
     let pages = service.error_pages.as_ref();
     let pages = pages.map_or(0, |pages| pages.bytes());
-    let shared = total([reply, gate, pages, size_of::<usize>()]);
+    // Counted once more, too.
+    let timeouts = size_of::<ExchangeTimeouts>();
+    let shared = total([reply, gate, pages, timeouts, size_of::<usize>()]);
     shared.saturating_mul(EDITIONS_MAX.saturating_add(2))
 }
 

@@ -47,7 +47,7 @@ use crate::config::keys::rate_limit::Credentials;
 /// Values of the top level that a service inherits.
 pub(crate) struct Defaults<'d> {
     pub(crate) rate_limit: Vec<RateLimit>,
-    pub(crate) timeouts: ExchangeTimeouts,
+    pub(crate) timeouts: Arc<ExchangeTimeouts>,
     pub(crate) policies: Policies,
     /// Policies for the headers of responses.
     pub(crate) headers: TopHeaders<'d>,
@@ -164,7 +164,7 @@ impl Compiler<'_> {
             edits,
         } = self.defaults.policies.of_service(object, report);
         let headers = headers::compile(object, self.defaults, report);
-        let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
+        let timeouts = timeouts::service(object.get("timeouts"), &self.defaults.timeouts, report);
         let auth = auth::compile(object, self.defaults, report);
         let rate_limit = self.rate_limit(object, &auth, report);
         let sticky = self.defaults.sticky.as_ref();
