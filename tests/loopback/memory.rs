@@ -189,3 +189,29 @@ fn busy_connections_need_no_more_than_check_says() {
         "only {grown} KB: no request was in flight"
     );
 }
+
+#[test]
+fn many_services_need_about_what_check_says() {
+    const SERVICES: usize = 8_000;
+    let config = |count: usize| {
+        let services = (0..count).map(|number| {
+            format!(
+                "{{ \"route\": \"/r{number}\", \"target\": \"http://127.0.0.1:{}\" }}",
+                9_000 + number % 4_000
+            )
+        });
+        let services = services.collect::<Vec<_>>().join(",");
+        format!("{{ \"services\": [ {services} ] }}")
+    };
+    let needs = |count| {
+        let config = config(count);
+        let used = Gateway::start(&config).kilobytes("RssAnon:");
+        (stated(&config).0, used)
+    };
+    let ((few_stated, few_used), (stated, used)) = (needs(1), needs(SERVICES));
+    let (stated, used) = (stated - few_stated, used - few_used);
+    assert!(
+        used <= stated * 2 && stated <= used * 2,
+        "{used} KB are used, and check states {stated} KB"
+    );
+}
