@@ -521,7 +521,7 @@ fn top_level_keys() {
         (r#""timeouts":{"head":-5}"#, format!("2:20: timeouts.head: -5 {RANGE}, or false")),
         (r#""timeouts":{"head":"1.5s"}"#, format!("2:20: timeouts.head: \"1.5s\" {RANGE}, or false")),
         (r#""timeouts":{"head":"15 s"}"#, format!("2:20: timeouts.head: \"15 s\" {RANGE}, or false")),
-        (r#""timeouts":{"head":"15"}"#, format!("2:20: timeouts.head: \"15\" {RANGE}, or false")),
+        (r#""timeouts":{"head":"15"}"#, "2:20: timeouts.head: \"15\" has no unit; write \"15s\" or \"15ms\"".to_owned()),
         (r#""timeouts":{"head":"s"}"#, format!("2:20: timeouts.head: \"s\" {RANGE}, or false")),
         (r#""timeouts":{"head":true}"#, format!("2:20: timeouts.head: {RANGE}, or false, not true")),
         (r#""timeouts":{"idle":"721h"}"#, "2:20: timeouts.idle: \"721h\" must be at most 30 days (\"720h\")".to_owned()),
@@ -1140,6 +1140,11 @@ fn listeners() {
             r#""unix:""#,
             None,
             "2:10: listen: \"unix:\" has no path; write \"unix:/run/tollgate.sock\"",
+        ),
+        (
+            r#""unix:@name""#,
+            None,
+            "2:10: listen: \"...@name\" is an abstract socket, which is not supported; write a path, such as \"unix:/run/tollgate.sock\"",
         ),
         (
             r#""systemd:""#,

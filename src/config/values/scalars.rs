@@ -95,6 +95,13 @@ fn measured(
 /// Returns the milliseconds of a duration. A small number without a unit is most likely meant in
 /// seconds.
 fn millis(place: &Located<'_>, expected: &str, report: &mut Report<'_>) -> Option<u64> {
+    if let (None, Value::Text(text)) = (place.digits(), &place.node.value)
+        && digits(text).is_some_and(|number| number > 0)
+    {
+        let message = format!("{text:?} has no unit; write \"{text}s\" or \"{text}ms\"");
+        place.fail_bare(report, message);
+        return None;
+    }
     let millis = measured(place, &DURATION_UNITS, expected, report)?;
     if place.digits().is_some() && (1..CONFIG_BARE_DURATION_MIN).contains(&millis) {
         let message = format!("{millis} has no unit; write \"{millis}s\" or \"{millis}ms\"");

@@ -206,6 +206,21 @@ fn each_mistake_is_said_with_what_to_do() {
             "listen.tls.acme.names[0]: \"a b\" has a malformed host name",
         ),
         (
+            &names(r#""names":["https://a.test/"]"#),
+            AGREED,
+            "listen.tls.acme.names[0]: \"https://a.test/\" is more than a name; write \"a.test\"",
+        ),
+        (
+            &names(r#""names":["a.test:443"]"#),
+            AGREED,
+            "listen.tls.acme.names[0]: \"a.test:443\" is more than a name; write \"a.test\"",
+        ),
+        (
+            &names(r#""names":"a.test""#),
+            AGREED,
+            "listen.tls.acme.names: \"a.test\" must be a list of names",
+        ),
+        (
             &names(r#""names":["a.test"],"email":"me""#),
             AGREED,
             "listen.tls.acme.email: \"me\" must be one address",

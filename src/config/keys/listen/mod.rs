@@ -280,6 +280,12 @@ fn unix(path: &str) -> Result<ListenAddress, String> {
     if path.is_empty() || path.contains('\0') {
         return Err(r#"has no path; write "unix:/run/tollgate.sock""#.to_owned());
     }
+    if path.starts_with('@') {
+        return Err(
+            r#"is an abstract socket, which is not supported; write a path, such as "unix:/run/tollgate.sock""#
+                .to_owned(),
+        );
+    }
     if path.ends_with(MARKS) {
         return Err(ENDS_IN_A_MARK.to_owned());
     }

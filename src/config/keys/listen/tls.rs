@@ -101,13 +101,14 @@ fn ordered(place: &Located<'_>, report: &mut Report<'_>) -> (Vec<String>, Option
             r#""names" is missing; add the names of the certificate, such as ["api.example.com"]"#,
         ),
         Some(place) => {
-            let items = place.list(report).unwrap_or_default();
-            if items.is_empty() {
+            let items = place.list(report);
+            if items.as_ref().is_some_and(Vec::is_empty) {
                 place.fail(
                     report,
                     "is empty; name at least one, such as [\"api.example.com\"]",
                 );
             }
+            let items = items.unwrap_or_default();
             if items.len() > ACME_NAMES_MAX {
                 let count = items.len();
                 place.fail(
@@ -147,7 +148,14 @@ fn ordered_name(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> 
     match host::parse(text) {
         Ok(_) => Some(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()),
         Err(message) => {
-            place.fail(report, message);
+            let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+            let bare = bare.split([':', '/']).next().unwrap_or_default();
+            match host::parse(bare) {
+                Ok(_) if bare != text => {
+                    place.fail(report, format!("is more than a name; write {bare:?}"));
+                }
+                _ => place.fail(report, message),
+            }
             None
         }
     }

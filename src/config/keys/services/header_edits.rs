@@ -222,6 +222,11 @@ impl Reader<'_> {
 
     /// Returns why a header of this name may not be edited.
     fn name_fault(&self, name: &str) -> Option<&'static str> {
+        if name.starts_with(['-', '+', '?', '>']) {
+            return Some(
+                "begins with a mark, as in a Caddyfile; write the name alone, into \"remove\", \"add\" or \"set\"",
+            );
+        }
         if !is_token(name) || name.len() > HEADER_EDIT_NAME_BYTES {
             return Some("is no header name; letters, digits and \"-\" are allowed");
         }
@@ -588,6 +593,10 @@ mod tests {
             (
                 format!(r#"{{ "set": {{ {names} }} }}"#),
                 "requestHeaders: has more than 64 names; remove some",
+            ),
+            (
+                r#"{ "set": { "-Server": "a" } }"#.to_owned(),
+                r#"requestHeaders.set.-Server: begins with a mark, as in a Caddyfile; write the name alone, into "remove", "add" or "set""#,
             ),
             (
                 r#"{ "set": { "Host": "a" } }"#.to_owned(),
