@@ -4,7 +4,7 @@
 //!
 //! `words.txt` has a block for each answer, parted by empty lines. Its first lines name words: `tables: words`, or
 //! `tables = key: words` where that key has the same meaning and values of the same form. A table is
-//! named as in the schema, the top level `top`, and `*` is any. Words have no `-` and `_`, and case does not
+//! named as in the schema, the top level `top`, and `*` is any. Words have no `-`, `_` and spaces, and case does not
 //! count; `ssl*` is every word that begins so, `*timeout` every one that ends so, and both come behind
 //! whole words. The last line is the sentence behind "unknown key; ", in which `%` is that key.
 
@@ -92,9 +92,9 @@ static BRIDGES: LazyLock<Vec<Bridge>> = LazyLock::new(|| {
     bridges
 });
 
-/// Returns a word without `-` and `_`.
+/// Returns a word without `-`, `_` and spaces: HAProxy writes `option httpchk`.
 pub(super) fn plain(word: &str) -> String {
-    word.replace(['-', '_'], "")
+    word.replace(['-', '_', ' '], "")
 }
 
 /// Returns what is known about a key that `table` does not have.

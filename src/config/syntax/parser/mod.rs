@@ -228,7 +228,7 @@ impl<'t> Parser<'t> {
             Some((Kind::Other('('), _)) => self.fatal(first.at, PROGRAM),
             Some((Kind::Colon, _)) => self.fatal(
                 first.at,
-                "the file begins with a key; put \"{\" before it and \"}\" at the end (YAML is not read)",
+                "the file begins with a key; put \"{\" before it and \"}\" at the end (YAML is not read; docs/guides/from-haproxy-and-caddy.md translates a Caddyfile)",
             ),
             Some((
                 Kind::Open(Bracket::Object) | Kind::Word | Kind::Quoted { .. } | Kind::Other(_),
