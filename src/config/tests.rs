@@ -1529,6 +1529,26 @@ fn the_check_shows_stores() {
     );
 }
 
+#[test]
+fn variables_of_other_programs_are_warned_about() {
+    let text = r#"{"requestHeaders":{"set":{"X-A":"a %[src]","X-B":"${client.ip}","X-C":"{}"},"add":{"X-D":"$remote_addr"}},
+        "services":[{"route":"/","target":"http://b"},
+            {"route":"/a","target":"http://b","responseHeaders":{"set":{"X-E":"{http.request.host}","X-F":"{\"a\":1}"}}},
+            {"route":"/b","target":"http://b","requestHeaders":{"set":{"X-G":"$5"}}}]}"#;
+    let said = |line: &str| {
+        format!(
+            "the header edit {line:?} has a variable of another program, which goes out as it stands; those here are ${{client.ip}}, \
+             ${{host}}, ${{scheme}}, ${{id}}, ${{service}} and ${{consumer}}"
+        )
+    };
+    let lines = [
+        "X-A: a %[src]",
+        "X-D: $remote_addr added",
+        "X-E: {http.request.host}",
+    ];
+    assert_eq!(good(text).warnings(), lines.map(said));
+}
+
 /// Every kind of wrong value is repeated in what is said of it, so that it is found although the
 /// file was made by a program. The table has each key that takes a value, with values of the right
 /// kind and of the wrong one.
