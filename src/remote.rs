@@ -19,6 +19,10 @@ const TOP_EVERY: Duration = Duration::from_secs(2);
 /// Rows of each table of `top`.
 const TOP_ROWS: usize = 15;
 
+/// Said where the file does not say where the gateway is, which may run all the same.
+const NAMED: &str = "tollgate: the address of the running gateway is read from this file; to reach the gateway nevertheless, name the \
+                     address with --admin";
+
 /// Returns the address of the admin listener of the running gateway; a unix socket, if there is
 /// one.
 fn admin_of(at: AdminAt) -> Result<ListenAddress, u8> {
@@ -27,19 +31,25 @@ fn admin_of(at: AdminAt) -> Result<ListenAddress, u8> {
     }
     let path = find(at.config)?;
     let text = std::fs::read(&path).map_err(|error| {
-        complain(&format!("{}: cannot be read: {error}", path.display()));
+        complain(&format!(
+            "{}: cannot be read: {error}; name the file of the gateway, or its address with --admin",
+            path.display()
+        ));
         INVALID
     })?;
     let path = path.display().to_string();
     let env = |variable: &str| std::env::var(variable).ok();
-    let access = config::load_admin(&text, &path, &env)
-        .map_err(|errors| complain_of(errors.iter().map(ToString::to_string).collect()))?;
+    let access = config::load_admin(&text, &path, &env).map_err(|errors| {
+        let code = complain_of(errors.iter().map(ToString::to_string).collect());
+        complain(NAMED);
+        code
+    })?;
     let mut addresses = access.addresses.iter();
     let local = addresses.find(|address| !matches!(address, ListenAddress::Tcp(_)));
     local.or(access.addresses.first()).cloned().ok_or_else(|| {
         complain(&format!(
             "tollgate: {path} has no \"admin\", so the gateway has no admin listener; add \"admin\": \
-             \"unix:/run/tollgate/admin.sock\" and start it again, or name the address with --admin"
+             \"unix:/run/tollgate/admin.sock\" and send it SIGHUP, or name the address with --admin"
         ));
         INVALID
     })

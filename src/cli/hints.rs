@@ -26,6 +26,16 @@ pub(super) fn unknown_command(word: &str) -> UsageError {
         _ if is_file(word) => {
             format!("; a file is named with --config {word}")
         }
+        _ if matches!(word, "stop" | "quit" | "restart" | "shutdown") => {
+            "; SIGTERM stops a gateway, as \"systemctl stop tollgate\" does".to_owned()
+        }
+        _ if matches!(word, "start" | "serve" | "up") => ", did you mean \"run\"?".to_owned(),
+        _ if matches!(word, "test" | "validate" | "configtest") => {
+            ", did you mean \"check\"?".to_owned()
+        }
+        _ if matches!(word, "status" | "stats" | "state") => {
+            ", did you mean \"top --once\"?".to_owned()
+        }
         Some(near) => format!(", did you mean {near:?}?"),
         None => format!("; the commands are {}", COMMANDS.join(", ")),
     };
@@ -87,6 +97,7 @@ pub(super) fn unknown_option(option: &Arg<'_>) -> UsageError {
                 format!(", did you mean \"-{other}\"?"),
             )
         }
+        Arg::Short('t') => ("-t".to_owned(), ", did you mean \"check\"?".to_owned()),
         Arg::Short(letter) => (
             format!("-{letter}"),
             "; the short options are -c, -H, -h and -V".to_owned(),

@@ -256,11 +256,21 @@ fn commands_to_a_running_gateway() {
 #[test]
 fn bad_usage_is_one_line_and_a_hint() {
     for (line, message) in [
+        ("serve", "unknown command \"serve\", did you mean \"run\"?"),
+        ("stop", "unknown command \"stop\"; SIGTERM stops a gateway"),
         (
-            "serve",
-            "unknown command \"serve\"; the commands are run, check, init, fmt, schema, doctor, hash, diff, explain, replay, demo, reload",
+            "validate",
+            "unknown command \"validate\", did you mean \"check\"?",
         ),
-        ("describe", "unknown command \"describe\"; the commands are"),
+        (
+            "status",
+            "unknown command \"status\", did you mean \"top --once\"?",
+        ),
+        ("-t", "unknown option \"-t\", did you mean \"check\"?"),
+        (
+            "describe",
+            "unknown command \"describe\"; the commands are run, check, init, fmt, schema, doctor, hash, diff, explain, replay, demo, reload",
+        ),
         (
             "describe /users",
             "unknown command \"describe\"; the commands are",

@@ -98,6 +98,9 @@ impl Changes {
             // Writing to a string does not fail.
             let _ = write!(end, "; also changed: {}", keys.join(", "));
         }
+        if keys.contains(&"workers") {
+            end.push_str(" (workers: from the next start or upgrade on)");
+        }
         (start, end)
     }
 }
@@ -265,6 +268,11 @@ mod tests {
                     { "route": "/gone", "target": "http://b.test" }, { "route": "/users", "target": "http://a.test" } ] }"#,
                 "configuration read: 0 services added, 0 changed, 0 removed; listeners: 2 kept; targets: 2 kept with 41 connections; \
                  also changed: rateLimit, logLevel",
+            ),
+            (
+                &old.replacen('{', r#"{ "workers": 2,"#, 1),
+                "configuration read: 0 services added, 0 changed, 0 removed; listeners: 2 kept; targets: 2 kept with 41 connections; \
+                 also changed: workers (workers: from the next start or upgrade on)",
             ),
         ] {
             let changes = Changes::between(&config(old), &config(new));

@@ -298,6 +298,17 @@ fn health_reports_by_exit_code_and_text() {
             "{args:?}: {errors}"
         );
     }
+    // A file that cannot be parsed does not say where the gateway is.
+    gateway
+        .folder
+        .write("slip.json", "{ \"admin\": \"unix:a.sock\",, }");
+    let (code, _, errors) = run(&["health", "-c", "slip.json"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        errors.contains("slip.json:1:26: nothing stands before this comma")
+            && errors.ends_with("name the address with --admin\n"),
+        "{errors}"
+    );
     let listener = std::os::unix::net::UnixListener::bind(folder.join("dead.sock"));
     drop(listener.expect("a stale socket"));
     let (code, _, errors) = run(&["health", "--admin", "unix:dead.sock"]);

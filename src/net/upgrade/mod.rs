@@ -289,7 +289,9 @@ fn end(child: &mut Child, error: &io::Error) -> String {
             "the new process was not ready within {} s and was killed",
             UPGRADE_TIMEOUT.as_secs_ceil()
         ),
-        Ok(status) => format!("the new process ended before it was ready ({status})"),
+        Ok(status) => format!(
+            "the new process ended before it was ready ({status}); the log has what it said"
+        ),
         Err(_) => format!("the new process gave no answer: {error}"),
     }
 }
