@@ -59,7 +59,8 @@ use self::syntax::source::Source;
 pub(crate) use self::syntax::suggestions::nearest;
 
 /// Reads `admin` alone: a client of the admin listener may not read the files that other keys name,
-/// and has other environment variables. `file` is the path, for errors.
+/// and has other environment variables. A gateway goes on when a mistake comes into its file, so
+/// faults of the syntax do not matter where `admin` could be read. `file` is the path, for errors.
 ///
 /// # Errors
 /// The file is no JSON object, or the value of `admin` is wrong.
@@ -69,11 +70,19 @@ pub fn load_admin(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<AdminAccess, Vec<ConfigError>> {
     let mut report = Report::new(file, text);
-    let mut root = read_document(text, 0, &mut report);
+    let parsed = parser::parse(text);
+    let mut root = parsed.root.or(parsed.partial);
+    let mut is_read = false;
     if let Some(Value::Object(members)) = root.as_mut().map(|root| &mut root.value) {
         let admin = members.iter_mut().filter(|member| member.name == "admin");
         for member in admin {
+            is_read |= member.node.value != Value::Broken;
             environment::replace(&mut member.node, "admin", env, &mut report);
+        }
+    }
+    if !is_read {
+        for fault in parsed.faults {
+            report.add(fault.at, "", fault.message);
         }
     }
     let admin = root.map(|root| keys::admin::alone(&root, &mut report));

@@ -1330,6 +1330,15 @@ fn the_admin_listener_is_read_alone() {
             r#"{"admin":["unix:${RUN}/a","127.0.0.1:1"],"listen":"127.0.0.1:1"}"#,
             2,
         ),
+        // The gateway goes on while its file has a mistake.
+        (r#"{"admin":"unix:/a" "services":[]}"#, 1),
+        (r#"{"admin":"unix:/a","services":[{"route":"/""#, 1),
+        (
+            r#"{"services":[{"route":"/" "target":},],"admin":"unix:/a"}"#,
+            1,
+        ),
+        (r#"{"services":[{"route":"/"],"admin":"unix:/a"}"#, 1),
+        (r#"{"admin":"unix:/a","services":[]}}"#, 1),
     ] {
         assert_eq!(addresses(text), Ok(count), "{text}");
     }
@@ -1343,6 +1352,8 @@ fn the_admin_listener_is_read_alone() {
             "t.json:1:10: admin: 5001 must be an address",
         ),
         ("{", "t.json:1:"),
+        (r#"{"services":[} "#, "t.json:1:"),
+        (r#"{"admin":"unix:/a"#, "t.json:1:"),
     ] {
         let message = addresses(text).expect_err(text);
         assert!(message.starts_with(error), "{message}");

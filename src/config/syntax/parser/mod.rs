@@ -11,7 +11,7 @@ use core::iter::Peekable;
 
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FAULTS_MAX};
 
-use super::document::{Fault, Member, Node};
+use super::document::{Fault, Member, Node, Value};
 use super::tokens::{Bracket, Kind, Token, Tokens};
 
 /// Result of a parser run.
@@ -19,6 +19,8 @@ use super::tokens::{Bracket, Kind, Token, Tokens};
 pub(crate) struct Parsed {
     /// Document; `None` when a fault leaves its structure in doubt.
     pub(crate) root: Option<Node>,
+    /// Document as far as it could be read, where `root` is `None`.
+    pub(crate) partial: Option<Node>,
     /// Faults in the order of the text, at most [`CONFIG_FAULTS_MAX`].
     pub(crate) faults: Vec<Fault>,
 }
@@ -27,6 +29,7 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let refused = |at, message: &str| Parsed {
         root: None,
+        partial: None,
         faults: vec![Fault {
             at,
             message: message.to_owned(),
@@ -59,14 +62,22 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
         root,
         faults,
         in_doubt,
+        open,
         ..
     } = parser;
     if root.is_none() && faults.is_empty() {
         let message = r#"the file is empty; it needs at least { "services": [ ... ] }"#;
         return refused(0, message);
     }
+    let (root, doubtful) = if in_doubt { (None, root) } else { (root, None) };
+    let outermost = open.into_iter().next().map(|open| Node {
+        at: open.at,
+        value: Value::Object(open.members),
+        written: None,
+    });
     Parsed {
-        root: root.filter(|_| !in_doubt),
+        root,
+        partial: doubtful.or(outermost),
         faults,
     }
 }
