@@ -298,15 +298,15 @@ fn health_reports_by_exit_code_and_text() {
             "{args:?}: {errors}"
         );
     }
-    // A file that cannot be parsed does not say where the gateway is.
-    gateway
-        .folder
-        .write("slip.json", "{ \"admin\": \"unix:a.sock\",, }");
-    let (code, _, errors) = run(&["health", "-c", "slip.json"]);
+    // A mistake in the syntax hides the gateway only where "admin" cannot be read either.
+    let slip = format!("{{ \"admin\": \"unix:{}\",, }}", socket.display());
+    gateway.folder.write("slip.json", &slip);
+    assert_eq!(run(&["health", "-c", "slip.json"]).0, Some(0));
+    gateway.folder.write("cut.json", "{ \"services\": [,, ");
+    let (code, _, errors) = run(&["health", "-c", "cut.json"]);
     assert_eq!(code, Some(1));
     assert!(
-        errors.contains("slip.json:1:26: nothing stands before this comma")
-            && errors.ends_with("name the address with --admin\n"),
+        errors.contains("cut.json:1:") && errors.ends_with("name the address with --admin\n"),
         "{errors}"
     );
     let listener = std::os::unix::net::UnixListener::bind(folder.join("dead.sock"));
