@@ -84,36 +84,38 @@ impl CertificateWatcher {
 /// Files of one listener, with their stamps.
 struct FileWatch {
     watched: WatchedListener,
-    /// Stamps when the files were read.
-    read: Vec<FileStamp>,
+    /// Stamps when this watch read the files; `None`: it has not. Another thread did so before, and they may
+    /// have changed since, so they are read again at the first look.
+    read: Option<Vec<FileStamp>>,
     /// Stamps at the last look.
     last: Vec<FileStamp>,
 }
 
 impl FileWatch {
     fn new(watched: WatchedListener) -> FileWatch {
-        let seen = stamps(&watched.files);
         FileWatch {
+            last: stamps(&watched.files),
             watched,
-            read: seen.clone(),
-            last: seen,
+            read: None,
         }
     }
 
-    /// Returns `true` if the files differ from what was read, and did not change since the last
+    /// Returns `true` if the files may differ from what was read, and did not change since the last
     /// look.
     fn has_settled_change(&mut self) -> bool {
         let now = stamps(&self.watched.files);
-        let settled = now == self.last && now != self.read;
+        let settled = now == self.last && self.read.as_ref() != Some(&now);
         self.last = now;
         settled
     }
 
-    /// Reads the files. If they are invalid, the settings in use stay.
+    /// Reads the files. Returns new settings; `None`: the ones in use stay, because the files are the same
+    /// or invalid.
     fn reload(&mut self) -> Option<ServerTls> {
-        self.read = stamps(&self.watched.files);
-        self.last.clone_from(&self.read);
+        self.last = stamps(&self.watched.files);
+        self.read = Some(self.last.clone());
         match ServerTls::load(&self.watched.files, &|path| std::fs::read(path)) {
+            Ok(fresh) if fresh.is_same(&self.watched.tls) => None,
             Ok(fresh) => {
                 self.watched.tls = fresh.clone();
                 Some(fresh)
@@ -209,7 +211,56 @@ fn expiry_notice(end: UnixTime, now: UnixTime) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::transport::server::{CertificateFiles, ClientAuth, TlsVersion};
+
+    /// Writes a new certificate and its key into a folder.
+    fn put(folder: &std::path::Path) -> TlsFiles {
+        let made = rcgen::generate_simple_self_signed(vec!["gate.test".to_owned()]).expect("made");
+        let write = |name: &str, text: String| -> PathBuf {
+            let path = folder.join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        TlsFiles {
+            certificates: vec![CertificateFiles {
+                certificate: write("a.pem", made.cert.pem()),
+                key: write("a.key", made.signing_key.serialize_pem()),
+            }],
+            ordered: Vec::new(),
+            contact: None,
+            min_version: TlsVersion::Tls12,
+            client_ca: None,
+            client_auth: ClientAuth::Required,
+        }
+    }
+
+    /// A reload reads the files, and its watch begins later. What changes between the two is found.
+    #[test]
+    fn a_change_before_the_watch_begins_is_noticed() {
+        let folder = std::env::temp_dir().join(format!("tollgate-watch-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for changes in [true, false] {
+            let files = put(&folder);
+            let tls = ServerTls::load(&files, &|path| std::fs::read(path)).expect("valid");
+            if changes {
+                put(&folder);
+            }
+            let mut watch = FileWatch::new(WatchedListener {
+                listener: 0,
+                files,
+                tls: tls.clone(),
+            });
+            assert!(watch.has_settled_change(), "the first look");
+            let fresh = watch.reload();
+            assert_eq!(fresh.is_some(), changes);
+            assert_eq!(watch.watched.tls.is_same(&tls), !changes);
+            assert!(!watch.has_settled_change(), "nothing changed since");
+        }
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
 
     #[test]
     fn expiry_is_announced_two_weeks_ahead() {
