@@ -39,7 +39,7 @@ fn foreign_variables(settings: &Settings) -> Vec<String> {
         for shown in [edits.request.shown(), edits.response.shown()] {
             for line in shown.split(", ") {
                 let value = line.split_once(": ").map_or("", |(_, value)| value);
-                if is_foreign(value.trim_end_matches(" added")) && !lines.contains(&line) {
+                if is_foreign(value.trim_end_matches(" added")) {
                     lines.push(line);
                 }
             }
@@ -51,7 +51,15 @@ fn foreign_variables(settings: &Settings) -> Vec<String> {
              ${{host}}, ${{scheme}}, ${{id}}, ${{service}} and ${{consumer}}"
         )
     };
-    lines.into_iter().map(said).collect()
+    each_once(&lines).map(|line| said(line)).collect()
+}
+
+/// Returns what is equal once, in the order of the list.
+fn each_once<T: Ord + Clone>(list: &[T]) -> impl Iterator<Item = &T> {
+    let known = Index::new(list.to_vec());
+    let places = list.iter().enumerate();
+    let first = places.filter(move |(place, one)| known.place(one) == Some(*place));
+    first.map(|(_, one)| one)
 }
 
 /// Returns true for a value that has a variable as HAProxy (`%[src]`) writes it, or is one as Caddy
@@ -208,10 +216,7 @@ fn is_open(service: &Service) -> bool {
 
 /// Routes for a message, each once: three of them at most.
 fn listed(routes: &[&str]) -> String {
-    let known = Index::new(routes.to_vec());
-    let routes = routes.iter().enumerate();
-    let first = routes.filter(|(place, route)| known.place(route) == Some(*place));
-    let routes = first.map(|(_, route)| route).collect::<Vec<_>>();
+    let routes = each_once(routes).collect::<Vec<_>>();
     let shown = routes
         .iter()
         .take(3)

@@ -1545,6 +1545,7 @@ fn variables_of_other_programs_are_warned_about() {
     let text = r#"{"requestHeaders":{"set":{"X-A":"a %[src]","X-B":"${client.ip}","X-C":"{}"},"add":{"X-D":"$remote_addr"}},
         "services":[{"route":"/","target":"http://b"},
             {"route":"/a","target":"http://b","responseHeaders":{"set":{"X-E":"{http.request.host}","X-F":"{\"a\":1}"}}},
+            {"route":"/c","target":"http://b","responseHeaders":{"set":{"X-E":"{http.request.host}"}}},
             {"route":"/b","target":"http://b","requestHeaders":{"set":{"X-G":"$5"}}}]}"#;
     let said = |line: &str| {
         format!(
