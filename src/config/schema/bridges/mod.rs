@@ -99,10 +99,8 @@ pub(super) fn plain(word: &str) -> String {
 
 /// Returns what is known about a key that `table` does not have.
 pub(crate) fn find(word: &str, table: &Table) -> Option<&'static Bridge> {
-    // No word of a bridge is longer.
-    if word.len() > 32 {
-        return None;
-    }
+    // No word of a bridge is longer; a label of Traefik is, and its start says enough.
+    let word = word.get(..32).unwrap_or(word);
     // A key in the wrong place is told its place.
     let is_key = super::is_elsewhere(word);
     let word = plain(word);
@@ -130,6 +128,11 @@ pub(crate) fn place_of(word: &str, known: &[&str]) -> String {
             "a path is the \"route\" of a service, as in \"services\": [{{ \"route\": {word:?}, \"target\": \"http://127.0.0.1:9000\" }}]"
         );
     }
+    if let Some((host, path)) = as_host(word) {
+        return format!(
+            "a host is one of the \"hosts\" of a service, as in \"services\": [{{ \"route\": {path:?}, \"hosts\": [{host:?}], \"target\": \"http://127.0.0.1:9000\" }}]"
+        );
+    }
     let keys = format!("{KEYS_ARE}{}", known.join(", "));
     // A long list says nothing more once the place is known.
     let is_short = known.len() <= LISTED_KEYS_MAX;
@@ -141,6 +144,17 @@ pub(crate) fn place_of(word: &str, known: &[&str]) -> String {
         (None, Some((home, meant))) => format!("it is {meant:?} in {home}"),
         (None, None) => keys,
     }
+}
+
+/// Returns the host and the path of a word that names a site, as a Caddyfile does: `api.example.com`,
+/// `https://*.example.com:8443/v1`. The port belongs to a listener.
+fn as_host(word: &str) -> Option<(&str, &str)> {
+    let (_, site) = word.split_once("://").unwrap_or(("", word));
+    let (authority, path) = site.split_at(site.find('/').unwrap_or(site.len()));
+    let (host, _) = authority.split_once(':').unwrap_or((authority, ""));
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-.*".contains(&b);
+    let is_host = host.contains('.') && host.bytes().all(is_name) && word.len() < 100;
+    is_host.then_some((host, if path.is_empty() { "/" } else { path }))
 }
 
 /// Returns the place and the name of the key that a word means in other tables than the one where
@@ -189,6 +203,20 @@ mod tests {
         }
         assert!(find("windowMs", &SERVICE).is_none());
         assert!(find("colour", &TOP).is_none());
+    }
+
+    #[test]
+    fn sites_as_keys() {
+        for (word, host, path) in [
+            ("api.example.com", "api.example.com", "/"),
+            ("*.example.com:8443", "*.example.com", "/"),
+            ("https://a.example.com/v1", "a.example.com", "/v1"),
+        ] {
+            assert_eq!(as_host(word), Some((host, path)), "{word}");
+        }
+        for word in ["api", "localhost:80", "a b.com", "", "/a.b", "ca.pem é"] {
+            assert_eq!(as_host(word), None, "{word}");
+        }
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl<'t> Parser<'t> {
                 self.fault(token.at, "key and value are divided by \":\"")
             }
             (Kind::Open(_) | Kind::Quoted { .. } | Kind::Word, Expected::Colon) => {
+                self.suspect();
                 self.fault(token.at, "\":\" is missing between the key and this")?;
                 self.read_value(token)
             }
@@ -136,6 +137,10 @@ impl<'t> Parser<'t> {
         let value = match value {
             Ok(value) => value,
             Err(wrong) => {
+                let outer = self.open.last().map(|open| open.bracket);
+                if token.kind == Kind::Word && outer == Some(Bracket::List) {
+                    self.suspect();
+                }
                 self.fault(token.at + wrong.at, wrong.message)?;
                 // `process.env.PORT || 5000` is one fault.
                 if token.kind == Kind::Word {

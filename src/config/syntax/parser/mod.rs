@@ -52,6 +52,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
         faults: Vec::new(),
         in_doubt: false,
         is_lost: false,
+        is_program: false,
+        is_foreign: false,
         line: 1,
         text_end: 0,
     };
@@ -113,9 +115,11 @@ enum Expected {
 /// Said where a program begins.
 const PROGRAM: &str = "the file begins with a program; keep the list of its services alone, from \"[\" to \"]\", or write each route that it passes on \
                        into { \"services\": [{ \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000\" }] }";
+/// Said of the first comment of a shell.
+const HASH: &str = "comments begin with //, not with #, here and below";
 /// Said where a file has another syntax.
-const NO_JSON: &str = "this is no JSON; the file begins with { \"services\": [ ... ] } (docs/guides/from-nginx.md and from-haproxy-and-caddy.md \
-                       translate other files)";
+const NO_JSON: &str = "this is no JSON; the file begins with { \"services\": [ ... ] } (docs/guides translates files of nginx, HAProxy, Caddy, \
+                       Traefik, Envoy and Kong)";
 
 struct Parser<'t> {
     tokens: Peekable<Tokens<'t>>,
@@ -126,6 +130,11 @@ struct Parser<'t> {
     in_doubt: bool,
     /// A token could not stand where it stood: brackets behind it may belong to a broken string.
     is_lost: bool,
+    /// The document stands behind words of a program.
+    is_program: bool,
+    /// The outermost brackets have what no JSON has: a key without `:`, as in the first block of a Caddyfile, or
+    /// a list of names, as in TOML.
+    is_foreign: bool,
     /// Line of the last token.
     line: usize,
     /// Offset behind the last text in quotes.
@@ -158,9 +167,11 @@ impl<'t> Parser<'t> {
                     self.fault(token.at, "the comment does not end; close it with */")?;
                     self.in_doubt = true;
                 }
-                Kind::HashComment => {
-                    self.fault(token.at, "comments begin with //, not with #")?;
+                // A file with many of them has room for its other faults.
+                Kind::HashComment if self.faults.iter().all(|fault| fault.message != HASH) => {
+                    self.fault(token.at, HASH)?;
                 }
+                Kind::HashComment => {}
                 _ => return Ok(Some(token)),
             }
         }
@@ -190,6 +201,17 @@ impl<'t> Parser<'t> {
             message: message.into(),
         });
         Ok(())
+    }
+
+    /// Notes that the outermost brackets may be those of another syntax: what follows them says it.
+    fn suspect(&mut self) {
+        self.is_foreign |= self.open.len() == 1 && !self.is_program;
+    }
+
+    /// Reports that the whole file is of another syntax, in place of what was said of its parts.
+    fn is_of_other_syntax(&mut self, at: usize, message: &str) -> Result<(), Stop> {
+        self.faults.clear();
+        self.fatal(at, message)
     }
 
     /// Reports a fault behind which nothing can be read.
@@ -225,7 +247,10 @@ impl<'t> Parser<'t> {
             }
         }
         match self.peek() {
-            Some((Kind::Open(_), _)) => Ok(()),
+            Some((Kind::Open(_), _)) => {
+                self.is_program = true;
+                Ok(())
+            }
             _ => self.fatal(first.at, PROGRAM),
         }
     }
@@ -237,14 +262,19 @@ impl<'t> Parser<'t> {
         }
         match self.peek() {
             Some((Kind::Other('('), _)) => self.fatal(first.at, PROGRAM),
-            Some((Kind::Colon, _)) => self.fatal(
+            Some((Kind::Colon, _)) => self.is_of_other_syntax(
                 first.at,
-                "the file begins with a key; put \"{\" before it and \"}\" at the end (YAML is not read; docs/guides/from-haproxy-and-caddy.md translates a Caddyfile)",
+                "the file begins with a key; put \"{\" before it and \"}\" at the end (YAML is not read; docs/guides translates files of \
+                 Traefik, Envoy, Kong and Caddy)",
             ),
             Some((
-                Kind::Open(Bracket::Object) | Kind::Word | Kind::Quoted { .. } | Kind::Other(_),
+                Kind::Open(Bracket::Object)
+                | Kind::Word
+                | Kind::Quoted { .. }
+                | Kind::Comma
+                | Kind::Other(_),
                 _,
-            )) => self.fatal(first.at, NO_JSON),
+            )) => self.is_of_other_syntax(first.at, NO_JSON),
             _ => self.read_value(first),
         }
     }
@@ -254,7 +284,7 @@ impl<'t> Parser<'t> {
         match (&self.root, token.kind) {
             (None, Kind::Word) => self.read_first_word(token),
             (None, Kind::Open(_) | Kind::Quoted { .. }) => self.read_value(token),
-            (None, _) => self.fatal(token.at, NO_JSON),
+            (None, _) => self.is_of_other_syntax(token.at, NO_JSON),
             (Some(_), Kind::Other(';')) => Ok(()),
             (Some(_), Kind::Close(_)) => {
                 self.in_doubt = true;
@@ -262,6 +292,10 @@ impl<'t> Parser<'t> {
                     token.at,
                     format!("{} closes nothing; remove it", token.text),
                 )
+            }
+            (Some(root), _) if self.is_foreign => {
+                let at = root.at;
+                self.is_of_other_syntax(at, NO_JSON)
             }
             (Some(_), _) => {
                 // The rest of a program would be a fault at each token.
@@ -385,6 +419,7 @@ mod tests {
             (b"// a\n", 1, 1, "the file is empty"),
             (b"{\n\"a\": \"\xff\"}", 2, 7, "not UTF-8"),
             (b"{\n  # x\n  \"a\": 1 }", 2, 3, "begin with //"),
+            (b"{ services [] } x", 1, 1, "this is no JSON"),
             (b"{ \"a\": 1 /* }", 1, 10, "close it with */"),
             (b"{\"a\": 1} x", 1, 10, "remove what follows"),
             (b"{\"a\": 1} }", 1, 10, "closes nothing"),
@@ -410,6 +445,32 @@ mod tests {
             (b"[\"a]", 1, 2, "does not end in its line"),
             (b"services: []", 1, 1, "YAML"),
             (b"server { }", 1, 1, "this is no JSON"),
+            (b"# my site\n# second\nserver { }", 3, 1, "this is no JSON"),
+            (
+                b"# a\n{\n\temail a@b.c\n\tadmin off\n}\napp.example.com {\n}",
+                2,
+                1,
+                "HAProxy, Caddy",
+            ),
+            (
+                b"{\n\tservers {\n\t\tmetrics\n\t}\n}\n\n:80 {\n}",
+                1,
+                1,
+                "HAProxy, Caddy",
+            ),
+            (b"{\n\tdebug\n}\n(snippet) {\n}", 1, 1, "HAProxy, Caddy"),
+            (b"{$DOMAIN} {\n}", 1, 1, "HAProxy, Caddy"),
+            (b"a.example.com, b.example.com {\n}", 1, 1, "HAProxy, Caddy"),
+            (
+                b"[entryPoints]\n  [entryPoints.web]\n",
+                1,
+                1,
+                "Traefik, Envoy",
+            ),
+            (b"# a\nhttp:\n  routers: {}", 2, 1, "YAML is not read"),
+            (b"---\nhttp:\n", 1, 1, "this is no JSON"),
+            (b"- route: /a\n", 1, 1, "this is no JSON"),
+            (b"# a\n{\n  # b\n  \"a\": 1 # c\n}", 1, 1, "begin with //"),
             (b"const express = require('express')", 1, 1, "a program"),
             (b"{ [1] }", 1, 3, "a key is missing"),
             (b"{ \"a\": /^x/ }", 1, 8, "expected a value"),

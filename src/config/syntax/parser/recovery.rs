@@ -16,6 +16,7 @@ impl<'t> Parser<'t> {
             Expected::Entry | Expected::Comma => None,
         };
         let Some(key) = key else { return Ok(()) };
+        self.suspect();
         self.fault(key.at, "the key has no value; write \"key\": value")?;
         self.add(Node {
             at,
