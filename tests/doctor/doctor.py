@@ -252,9 +252,9 @@ def certificates_of_targets():
     other = "their.test"
     for what, made, tls, expected in [
         ("a good certificate", certificate("good", "root"), trusted, []),
-        ("an expired certificate", certificate("expired", "root", -2), trusted, [("expired", "the upstream needs a new one")]),
+        ("an expired certificate", certificate("expired", "root", -2), trusted, [("it ended 4", "the upstream needs a new one")]),
         ("a certificate that ends soon", certificate("soon", "root", 5), trusted, [("ends in 5 days", "renew it at the target")]),
-        ("a certificate of another name", certificate("other", "root", host=other), trusted, [("it is for another name", "set tls.serverName")]),
+        ("a certificate of another name", certificate("other", "root", host=other), trusted, [('it is for "their.test", not for "gate.test"', "set tls.serverName")]),
         ("an unknown authority", certificate("unknown", "stranger"), trusted, [("no known authority signed it", "set tls.ca")]),
         ("a self-signed certificate", certificate("own", "own"), trusted, [("no known authority signed it", "set tls.ca")]),
         ("a pinned certificate", FOLDER / "own", {"ca": str(FOLDER / "own.pem"), "serverName": NAME}, []),
@@ -334,6 +334,47 @@ def files():
     broken = FOLDER / "broken.json"
     broken.write_text('{"services":[]')
     expect("a broken file", broken, [("broken.json:1:", "correct the configuration")])
+
+
+def other_users():
+    """Folders of a user who may not write there, and a gateway of another user."""
+    if os.geteuid() != 0:
+        return
+    FOLDER.chmod(0o755)
+    as_other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    good = service(Server().url)
+    state = FOLDER / "state"
+    state.mkdir(mode=0o755)
+    cure = "run doctor as that user"
+    acme = {"listen": [{"address": f"127.0.0.1:{next(PORTS)}", "tls": {"acme": {"names": [NAME]}}}, f"127.0.0.1:{next(PORTS)}"]}
+    order = [("awaits its first order",)]
+    file = write([good], acme={"agree": True, "state": str(state)}, **acme)
+    expect("a state that root has", file, hints=order)
+    findings = [("folder", "/state", "no file can be made", cure), ("other users may enter it (mode 755)", "chmod 0700")]
+    expect("a state that the user cannot write", file, findings, order, under=as_other)
+    file = write([good], acme={"agree": True, "state": f"{state}/a/b"}, **acme)
+    expect("a state that the user cannot make", file, [("/state: no file can be made", cure)], order, under=as_other)
+    os.chown(state, 65534, 65534)
+    expect("a state that the user can make", file, hints=order, under=as_other)
+    file = write([good], admin=f"unix:{FOLDER}/root.sock", record={"dir": f"{FOLDER}/state"}, limits={"connections": 100})
+    gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        until_running(gateway)
+        expect("as root", file)
+        expect("as another user than the gateway", file, hints=[("it is for the user that the gateway runs as", "as root")], under=as_other)
+    finally:
+        gateway.kill()
+        gateway.wait()
+    file = write([good], admin=f"unix:{state}/admin.sock", record={"dir": f"{FOLDER}/records"}, limits={"connections": 100})
+    (FOLDER / "records").mkdir()
+    gateway = subprocess.Popen([*as_other, TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        until_running(gateway)
+        unwritable = [("folder", "/records", "user 65534, which the gateway runs as", "chown 65534 ")]
+        expect("a folder that the gateway's user cannot write, asked by root", file, unwritable)
+    finally:
+        gateway.kill()
+        gateway.wait()
 
 
 def ports():
@@ -445,6 +486,6 @@ def usage():
     assert run.returncode == 2 and "--json goes with the command explain or doctor" in run.stderr, run.stderr
 
 
-for part in [names_and_targets, certificates_of_targets, certificates_of_listeners, files, ports, descriptors, providers, running, usage, many_targets]:
+for part in [names_and_targets, certificates_of_targets, certificates_of_listeners, files, ports, descriptors, providers, running, other_users, usage, many_targets]:
     part()
 print("doctor: every fault was found, and no other")

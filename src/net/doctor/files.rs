@@ -1,13 +1,12 @@
-//! Files of the configuration: certificates and their ends, permissions, folders of sockets.
+//! Files of the configuration: certificates and their ends, permissions.
 
 use core::net::IpAddr;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::ask::now;
 use super::{Examined, Subject, listed};
-use crate::config::{Config, ListenAddress, ListenKind};
+use crate::config::{Config, ListenKind};
 use crate::limits::EXPIRY_WARNING;
 use crate::sort;
 use crate::time::{Duration, UnixTime};
@@ -19,7 +18,7 @@ const OTHERS_WRITE: u32 = 0o002;
 /// Bit of a mode: others may read.
 const OTHERS_READ: u32 = 0o004;
 
-/// Looks at all files and folders.
+/// Looks at all files.
 pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
     let config = &*subject.loaded.config;
     let certificates = certificates(config);
@@ -29,7 +28,6 @@ pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
     }
     hosts(config, &certificates, examined);
     permissions(subject, &keys(config), examined);
-    folders(config, examined);
 }
 
 /// Returns the paths of the listeners' certificates and keys, each pair once.
@@ -191,44 +189,4 @@ fn permissions(subject: &Subject<'_>, keys: &[&PathBuf], examined: &mut Examined
             examined.find("file", &format!("file {shown}"), problem, &cure);
         }
     }
-}
-
-/// Says which folders cannot take the files that the gateway makes.
-fn folders(config: &Config, examined: &mut Examined) {
-    let listeners = config.listeners.iter().map(|listen| &listen.address);
-    let addresses = listeners.chain(&config.admin.addresses);
-    let sockets = addresses.filter_map(|address| match address {
-        ListenAddress::Unix(path) => path.parent(),
-        ListenAddress::Tcp(_) | ListenAddress::Systemd(_) => None,
-    });
-    let records = config.settings.record.as_ref();
-    let records = records.map(|record| Path::new(&record.dir));
-    let mut folders = sockets.chain(records).collect::<Vec<_>>();
-    sort::unique(&mut folders);
-    examined.begin(folders.len());
-    for folder in folders {
-        let folder = match folder.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => folder,
-        };
-        let Err(error) = writable(folder) else {
-            continue;
-        };
-        let shown = folder.display();
-        let cure = match error.kind() {
-            io::ErrorKind::NotFound => format!("mkdir -p {shown}"),
-            _ => {
-                format!("let the user of the gateway write to {shown}, or run doctor as that user")
-            }
-        };
-        let problem = format!("no file can be made in it: {error}");
-        examined.find("folder", &format!("folder {shown}"), problem, &cure);
-    }
-}
-
-/// Makes a file in a folder, and removes it.
-fn writable(folder: &Path) -> io::Result<()> {
-    let probe = folder.join(format!(".tollgate-doctor-{}", std::process::id()));
-    std::fs::File::create_new(&probe)?;
-    std::fs::remove_file(&probe)
 }

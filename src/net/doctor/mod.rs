@@ -8,7 +8,8 @@
 //! | `clock` | the clock, beside those of targets and files |
 //! | `running` | the gateway that runs, by its admin listener |
 //! | `ports` | addresses to listen on, and the processes that have them |
-//! | `files` | certificates, keys, permissions, folders |
+//! | `files` | certificates, keys, permissions |
+//! | `folders` | folders that the gateway writes to |
 //! | `orders` | certificates that are ordered from an authority |
 //! | `machine` | the limit of open files |
 //! | `ask` | one request over one connection, until a deadline |
@@ -19,6 +20,7 @@
 mod ask;
 mod clock;
 mod files;
+mod folders;
 mod machine;
 mod orders;
 mod parallel;
@@ -101,8 +103,10 @@ impl Examined {
         files::examine(subject, &mut examined);
         orders::examine(config, now(), &mut examined);
         let running = running::ask(file, &config.admin, &mut examined);
-        let is_running = ports::examine(file, config, &running, &mut examined);
-        running::report(&running, is_running, &mut examined);
+        let gateway = ports::examine(file, config, &running, &mut examined);
+        running::report(&running, gateway.is_some(), &mut examined);
+        let user = gateway.and_then(|pid| ports::user(pid, file));
+        folders::examine(config, user, &mut examined);
         machine::examine(config, &running, &mut examined);
         targets::examine(loaded, subject, &mut examined);
         examined

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -26,13 +27,13 @@ enum Place {
     Unix(PathBuf),
 }
 
-/// Looks at each address of the file. Returns true if a gateway with this file listens.
+/// Looks at each address of the file. Returns the process of the gateway with this file that listens.
 pub(super) fn examine(
     file: &Path,
     config: &Config,
     running: &Running,
     examined: &mut Examined,
-) -> bool {
+) -> Option<u64> {
     let mut addresses = Vec::new();
     for listen in &config.listeners {
         addresses.push((&listen.address, listen.port));
@@ -57,15 +58,20 @@ pub(super) fn examine(
     }
     let sharers = holders(&shared, &open);
     let holders = holders(&held, &open);
-    let mut is_running = running.pid.is_some();
-    let mut sharers = sharers.iter().flat_map(|(_, pids)| pids);
-    is_running |= sharers.any(|pid| runs_file(*pid, file));
+    let mut sharers = sharers.iter().flat_map(|(_, pids)| pids).copied();
+    let mut gateway = running
+        .pid
+        .or_else(|| sharers.find(|pid| runs_file(*pid, file)));
     for address in held {
         let pids = sort::value_of(&holders, &address.to_string());
         let pids = pids.map_or(&[][..], Vec::as_slice);
         let is_ours = |pid: &u64| running.pid == Some(*pid) || runs_file(*pid, file);
-        if pids.iter().any(is_ours) || (pids.is_empty() && running.pid.is_some()) {
-            is_running = true;
+        let ours = pids.iter().copied().find(is_ours);
+        // The sockets of another user's process are not shown, but its arguments are.
+        let unseen = || gateway.or_else(|| unseen(file));
+        let ours = ours.or_else(|| pids.is_empty().then(unseen).flatten());
+        if ours.is_some() {
+            gateway = gateway.or(ours);
             continue;
         }
         let names = pids.iter().map(|pid| name(*pid)).collect::<Vec<_>>();
@@ -82,7 +88,27 @@ pub(super) fn examine(
         examined.find("port", &format!("address {address}"), problem, cure);
     }
     redirects(config, &open, examined);
-    is_running
+    gateway
+}
+
+/// Returns the process of a gateway with the file, by its arguments alone.
+fn unseen(file: &Path) -> Option<u64> {
+    let own = u64::from(std::process::id());
+    let pids = folder("/proc");
+    let mut pids = pids.iter().filter_map(|name| name.parse::<u64>().ok());
+    pids.find(|&pid| {
+        // A command, such as `tollgate top`, is no gateway.
+        let is_command = arguments(pid)
+            .get(1)
+            .is_some_and(|word| !word.is_empty() && !word.starts_with('-'));
+        pid != own && !is_command && runs_file(pid, file)
+    })
+}
+
+/// Returns the user of a gateway with the file, and its group.
+pub(super) fn user(pid: u64, file: &Path) -> Option<(u32, u32)> {
+    let facts = fs::metadata(format!("/proc/{pid}")).ok()?;
+    runs_file(pid, file).then(|| (facts.uid(), facts.gid()))
 }
 
 /// Says that plain HTTP is not redirected, where it could be.

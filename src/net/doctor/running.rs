@@ -1,5 +1,7 @@
 //! The gateway that runs with the configuration, asked by its admin listener.
 
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::{CHECK, Examined};
@@ -16,6 +18,8 @@ pub(super) struct Running {
     pub(super) descriptors: Option<u64>,
     /// Addresses that give no answer, each with the reason.
     silent: Vec<(String, String)>,
+    /// Sockets that are not for this user.
+    closed: Vec<String>,
 }
 
 /// Asks at each address of the admin listener.
@@ -36,10 +40,19 @@ pub(super) fn ask(file: &Path, admin: &AdminAccess, examined: &mut Examined) -> 
                 let problem = format!("GET /state.json is answered {}", reply.status);
                 running.silent.push((address.to_string(), problem));
             }
+            Err(_) if is_closed(address) => running.closed.push(address.to_string()),
             Err(reason) => running.silent.push((address.to_string(), reason)),
         }
     }
     running
+}
+
+/// Returns true if a unix socket is there and not for this user.
+fn is_closed(address: &ListenAddress) -> bool {
+    let ListenAddress::Unix(path) = address else {
+        return false;
+    };
+    UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// Takes the state of a gateway, and says what is wrong with it.
@@ -90,10 +103,21 @@ fn take(
 
 /// Says which addresses of the admin listener are silent. `is_running`: a gateway listens.
 pub(super) fn report(running: &Running, is_running: bool, examined: &mut Examined) {
+    for address in &running.closed {
+        let problem =
+            "it is for the user that the gateway runs as, so that its state is not looked at";
+        let cure = "run doctor as that user, or as root";
+        examined.hint(
+            "admin",
+            &format!("admin {address}"),
+            problem.to_owned(),
+            cure,
+        );
+    }
     for (address, reason) in &running.silent {
         let what = format!("admin {address}");
         if is_running {
-            let cure = "start the gateway again: it runs with another \"admin\"; or run doctor as its user";
+            let cure = "start the gateway again: it runs with another \"admin\"";
             examined.find("admin", &what, reason.clone(), cure);
         } else {
             let problem = "no gateway runs there, so that its state is not looked at".to_owned();
