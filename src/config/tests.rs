@@ -1110,6 +1110,11 @@ fn listeners() {
             r#"2:10: listen: "example.com:80" has no address; write "0.0.0.0:80", or "[::]:80" for IPv6"#,
         ),
         (
+            r#""fd://3""#,
+            None,
+            r#"2:10: listen: "fd://3" is no address; a socket that systemd passes on is "systemd:NAME", with the FileDescriptorName= of its unit"#,
+        ),
+        (
             r#""8080,""#,
             None,
             r#"2:10: listen: "8080," is more than an address; write "0.0.0.0:8080""#,

@@ -212,6 +212,11 @@ fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress
         }
         Value::Text(text) => match text.strip_prefix("systemd:") {
             Some(name) => systemd(name),
+            // As other programs say it: `fd://3`, `fd@3`, `sd:web`.
+            None if ["fd:", "fd@", "sd:"].iter().any(|word| text.starts_with(word)) => Err(
+                r#"is no address; a socket that systemd passes on is "systemd:NAME", with the FileDescriptorName= of its unit"#
+                    .to_owned(),
+            ),
             None => parse(text, ADDRESS_EXPECTED),
         },
         _ => {

@@ -138,9 +138,22 @@ fn alone(place: &Located<'_>, report: &mut Report<'_>) -> Option<Listed> {
 
 fn role(object: &Object<'_>, report: &mut Report<'_>) -> Role {
     Role {
-        weight: scalars::small_of(object, "weight", report),
+        weight: weight(object, report),
         backup: object.flag("backup", report),
         max_in_flight: limits::max_in_flight(object, report),
+    }
+}
+
+fn weight(object: &Object<'_>, report: &mut Report<'_>) -> u32 {
+    let none = object
+        .get("weight")
+        .filter(|place| place.digits() == Some("0"));
+    match none {
+        Some(place) => {
+            place.fail(report, r#"must be at least 1; to drain the target, take it out of "targets" and reload: its requests in flight go on"#);
+            0
+        }
+        None => scalars::small_of(object, "weight", report),
     }
 }
 

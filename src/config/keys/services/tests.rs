@@ -300,7 +300,7 @@ fn every_mistake_is_named() {
         (
             r#""targets":[{"url":"http://b","weight":0}]"#,
             "targets[0].weight",
-            "from 1 to 1000",
+            "to drain the target, take it out of \"targets\"",
         ),
         (
             r#""targets":[{"url":"http://b","weight":1001}]"#,
