@@ -1,14 +1,57 @@
 //! Errors of rustls as text for the operator.
 
+use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error, InvalidMessage, PeerMisbehaved};
 
 use crate::transport::chain::ChainFault;
 
+/// Names of a certificate that a message lists.
+const NAMES: usize = 3;
+
 /// Describes an error of rustls, or the reason why a chain was refused.
 pub(super) fn describe_error(error: &Error) -> String {
-    match ChainFault::from_error(error) {
+    let fault = match ChainFault::from_error(error) {
+        Some(fault) => Some(fault.to_string()),
+        None => in_short(error),
+    };
+    match fault {
         Some(fault) => format!("invalid peer certificate: {fault}"),
         None => error.to_string(),
+    }
+}
+
+/// Describes what rustls says in seconds since 1970 and in names of its types.
+fn in_short(error: &Error) -> Option<String> {
+    let Error::InvalidCertificate(error) = error else {
+        return None;
+    };
+    Some(match error {
+        CertificateError::ExpiredContext { time, not_after } => {
+            format!("it ended {} ago", rough(*time, *not_after))
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            format!("it begins in {}", rough(*not_before, *time))
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            // Each is written as `DnsName("a.test")`.
+            let names = presented.iter().filter_map(|name| name.split('"').nth(1));
+            let names = names.take(NAMES).collect::<Vec<_>>().join(", ");
+            format!("it is for {names:?}, not for {:?}", expected.to_str())
+        }
+        _ => return None,
+    })
+}
+
+/// Returns the time between two moments, in a unit that a reader needs not convert.
+fn rough(later: UnixTime, earlier: UnixTime) -> String {
+    let seconds = later.as_secs().saturating_sub(earlier.as_secs());
+    match seconds {
+        ..3600 => format!("{} minutes", seconds / 60),
+        3600..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -20,13 +63,13 @@ pub(super) fn describe_with_advice(error: &Error) -> String {
         ) => ": no known authority signed it; set tls.ca to the one that did",
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => ": it is for another name; set tls.serverName to the one it has",
+        ) => "; set tls.serverName to a name that it has",
         Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => ": it has expired; the upstream needs a new one",
+        ) => "; the upstream needs a new one",
         Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => ": it is not valid yet; is the clock of this machine right?",
+        ) => "; is the clock of this machine right?",
         // webpki refuses a CA as a server's certificate unless the certificate itself is trusted;
         // `openssl req -x509` makes such a certificate.
         Error::InvalidCertificate(CertificateError::Other(other))
