@@ -8,13 +8,11 @@ use crate::policy::rate_key::RateKey;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
     BodyLimit, Condition, Destination, Gate, HealthCheck, OwnMaintenance, Service,
-    ServiceRateLimit, Settings, Strategy,
+    ServiceRateLimit, Settings,
 };
 use crate::time::Duration;
-use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};
 
-use super::keys::services::balance;
-use super::model::{AdminAccess, Config, Listen, ListenKind, Port, Workers};
+use super::model::{Config, Workers};
 use super::shown;
 use super::shown::limit::{join, numbers, whole};
 use crate::config::schema::units::{show_duration, show_size};
@@ -180,7 +178,7 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
         notes.push("Host preserved".to_owned());
     }
     if service.destinations.len() > 1 {
-        notes.push(balance::word(service.balance).to_owned());
+        notes.push(shown::service::strategy(service.balance).to_owned());
     }
     if let Some(HealthCheck { path, interval, .. }) = service.health_check.as_deref() {
         notes.push(format!("{path} checked every {}", show_duration(*interval)));
@@ -232,17 +230,12 @@ fn gate_notes(gate: &Gate) -> Vec<String> {
     notes
 }
 
-/// Returns the word for a strategy of `balance`.
-pub(crate) fn strategy(strategy: Strategy) -> &'static str {
-    balance::word(strategy)
-}
-
 fn facts(config: &Config) -> Vec<(&'static str, String)> {
     let settings = &config.settings;
     let listeners = config
         .listeners
         .iter()
-        .map(listener)
+        .map(shown::listener::listener)
         .collect::<Vec<_>>()
         .join(", ");
     let limits = &settings.limits;
@@ -285,67 +278,9 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         facts.push(("maintenance", shown::service::maintenance(on)));
     }
     if !config.admin.addresses.is_empty() {
-        facts.push(("admin", admin(&config.admin)));
+        facts.push(("admin", shown::listener::admin(&config.admin)));
     }
     facts
-}
-
-pub(crate) fn admin(AdminAccess { addresses, hosts }: &AdminAccess) -> String {
-    let addresses = addresses.iter().map(ToString::to_string);
-    let addresses = addresses.collect::<Vec<_>>().join(", ");
-    match hosts.as_slice() {
-        [] => addresses,
-        hosts => format!("{addresses} (hosts: {})", hosts.join(", ")),
-    }
-}
-
-pub(crate) fn listener(listen: &Listen) -> String {
-    let mut text = listener_kind(listen);
-    if let Some(name) = &listen.name {
-        text.push_str(", name ");
-        text.push_str(name);
-    }
-    if !listen.proxied.is_empty() {
-        text.push_str(", PROXY protocol");
-    }
-    if listen.port == Port::Shared {
-        text.push_str(", shared port");
-    }
-    text
-}
-
-/// Returns the address of a listener and what is spoken there.
-fn listener_kind(listen: &Listen) -> String {
-    let Listen { address, kind, .. } = listen;
-    let TlsFiles {
-        certificates,
-        ordered,
-        contact: _,
-        min_version,
-        client_ca,
-        client_auth,
-    } = match kind {
-        ListenKind::Plain => return address.to_string(),
-        ListenKind::Redirect => return format!("{address} (redirects to https)"),
-        ListenKind::Tls(files) => files,
-    };
-    let count = match (certificates.len(), ordered.as_slice()) {
-        (0, names) => format!("orders {}", names.join(" ")),
-        (1, []) => "1 certificate".to_owned(),
-        (count, []) => format!("{count} certificates"),
-        (count, names) => format!("{count} from files, orders {}", names.join(" ")),
-    };
-    let version = if *min_version == TlsVersion::Tls13 {
-        "TLS 1.3"
-    } else {
-        "TLS 1.2 and 1.3"
-    };
-    let clients = match (client_ca, client_auth) {
-        (None, _) => "",
-        (Some(_), ClientAuth::Required) => ", client certificates",
-        (Some(_), ClientAuth::Optional) => ", optional client certificates",
-    };
-    format!("{address} ({version}, {count}{clients})")
 }
 
 /// Returns the timeouts of connections, and those that all services have in common.

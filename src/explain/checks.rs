@@ -7,8 +7,9 @@ use super::policies;
 use super::request::Arrival;
 use crate::config::schema::units::show_size;
 use crate::config::shown;
+use crate::config::shown::listener::listener;
 use crate::config::shown::service::exchange_timeouts;
-use crate::config::{Config, ListenKind, check};
+use crate::config::{Config, ListenKind};
 use crate::http::error::RequestError;
 use crate::policy::admission::{Answer, Decision, Refusal};
 use crate::proxy::settings::{OwnMaintenance, Service, Settings};
@@ -109,7 +110,7 @@ impl Order<'_> {
     /// and is read at all.
     fn arrived(&mut self, arrival: &Arrival, run: &Run) -> Option<Decision> {
         if let Some(listen) = self.config.listeners.get(arrival.listener) {
-            self.pass("listen", check::listener(listen));
+            self.pass("listen", listener(listen));
             if !listen.proxied.is_empty() {
                 let text = format!(
                     "peers of {} announce their clients, here {}; without that they get no response",

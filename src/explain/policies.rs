@@ -4,9 +4,9 @@ use super::Verdict;
 use super::engine::Run;
 use super::facts::Facts;
 use super::request::Arrival;
-use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::shown::service::list;
+use crate::config::shown::service::strategy;
 use crate::http::framing::RequestBody;
 use crate::policy::admission::{Answer, Decision, Refusal};
 use crate::policy::cors::{Cors, CorsPolicy};
@@ -210,7 +210,7 @@ pub(super) fn targets(
                 notes.push("a backup, for when all others are down or full".to_owned());
             }
             if is_chosen {
-                let strategy = check::strategy(service.balance);
+                let strategy = strategy(service.balance);
                 notes.push(format!("chosen here by {strategy}, with nothing in flight"));
                 notes.push(format!("retries {}", service.retries));
             }

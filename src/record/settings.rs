@@ -2,7 +2,7 @@
 
 use core::fmt::Write;
 
-use crate::config::check::strategy;
+use crate::config::shown::service::strategy;
 use crate::proxy::settings::{BodyLimit, FixedReply, Service, Settings};
 use crate::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use super::differs;
 use crate::config::Config;
-use crate::config::check;
 use crate::config::shown::limit::rate;
+use crate::config::shown::listener;
 use crate::config::shown::service::{
     Parts, allowed, cors, edits, error_pages, maintenance, off, peers,
 };
@@ -188,7 +188,7 @@ const KEYS: [TopKey; 25] = [
         |config| {
             word(match &config.admin.addresses[..] {
                 [] => "off".to_owned(),
-                _ => check::admin(&config.admin),
+                _ => listener::admin(&config.admin),
             })
         },
     ),

@@ -1,5 +1,6 @@
 //! Values of a service's keys, as text.
 
+use crate::config::keys::services::balance;
 use crate::config::schema::units::{show_duration, show_size};
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::{Edits, HeaderEdits};
@@ -222,6 +223,7 @@ pub(crate) fn security_headers(headers: &SecurityHeaders) -> String {
     list(&lines)
 }
 
+/// Returns the word for a strategy of `balance`.
 pub(crate) fn strategy(strategy: Strategy) -> &'static str {
-    crate::config::check::strategy(strategy)
+    balance::word(strategy)
 }

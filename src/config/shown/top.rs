@@ -1,8 +1,8 @@
 //! Values of the top-level keys, as text. No text has a secret in it.
 
 use super::limit::{join, rate, whole};
+use super::listener::listener;
 use super::service::{Parts, one, peers, span};
-use crate::config::check;
 use crate::config::schema::units::show_size;
 use crate::config::{Config, ListenKind};
 use crate::policy::rate::RateLimit;
@@ -15,7 +15,7 @@ pub(crate) type Named = Vec<(String, String)>;
 /// Returns each listener, and the port of redirects to https.
 pub(crate) fn listeners(config: &Config) -> Named {
     let shown = config.listeners.iter().map(|listen| {
-        let mut text = check::listener(listen);
+        let mut text = listener(listen);
         if let ListenKind::Tls(files) = &listen.kind {
             let names = files.certificates.iter();
             let names = names.map(|one| one.certificate.display().to_string());
