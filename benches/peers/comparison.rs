@@ -12,6 +12,7 @@ use crate::origin;
 use crate::priority::{Ahead, PIECE_BEHIND, Priority};
 use crate::procfs;
 use crate::results::{Results, Sample};
+use crate::routes;
 use crate::scenarios::{self, Need, SCENARIOS, Scenario};
 use crate::tokens;
 use crate::verify;
@@ -86,12 +87,12 @@ impl<'o> Comparison<'o> {
             routes,
             surroundings: self.surroundings.clone(),
         };
-        let mut running = gateway.start(assignment(first, scenarios::few_routes()))?;
+        let mut running = gateway.start(assignment(first, routes::few_routes()))?;
         for scenario in SCENARIOS
             .iter()
             .filter(|scenario| scenario.needs != Need::ManyRoutes)
         {
-            if scenario.suits(gateway.abilities) {
+            if gateway.abilities.suit(scenario) {
                 verify::answers(&running, scenario).map_err(io::Error::other)?;
             }
         }
@@ -100,7 +101,7 @@ impl<'o> Comparison<'o> {
         }
         running.find_processes()?;
         if gateway.abilities.many_routes && self.options.wants("many-routes") {
-            let mut running = gateway.start(assignment(first + PORTS, scenarios::many_routes()))?;
+            let mut running = gateway.start(assignment(first + PORTS, routes::many_routes()))?;
             verify::answers(&running, scenarios::named("many-routes")).map_err(io::Error::other)?;
             running.find_processes()?;
             self.many_routes.push(running);
@@ -188,7 +189,7 @@ impl<'o> Comparison<'o> {
             ));
             for running in instances
                 .iter()
-                .filter(|running| scenario.suits(running.gateway.abilities))
+                .filter(|running| running.gateway.abilities.suit(scenario))
             {
                 keep(
                     results,

@@ -33,6 +33,7 @@ mod procfs;
 mod relay;
 mod report;
 mod results;
+mod routes;
 mod scenarios;
 mod strace;
 mod stream;

@@ -12,6 +12,7 @@ use crate::loader::Loader;
 use crate::priority::{PIECE_BEHIND, Priority};
 use crate::procfs;
 use crate::results::{MemoryFigures, Sample, median};
+use crate::routes;
 use crate::scenarios::{self, Scenario};
 use crate::strace;
 
@@ -146,7 +147,7 @@ pub fn memory(
     };
     let (empty, per_idle) = kept(small)?;
     let https = scenarios::named("https");
-    let per_idle_tls = if https.suits(gateway.abilities) {
+    let per_idle_tls = if gateway.abilities.suit(https) {
         Some(kept(https)?.1)
     } else {
         None
@@ -180,7 +181,7 @@ fn fresh(
 ) -> io::Result<(Running, f64)> {
     let assignment = Assignment {
         port,
-        routes: scenarios::few_routes(),
+        routes: routes::few_routes(),
         surroundings: surroundings.clone(),
     };
     let mut running = gateway.start(assignment)?;
@@ -202,7 +203,7 @@ pub fn start(gateway: &Gateway, port: u16, surroundings: &Surroundings) -> io::R
     for _ in 0..STARTS {
         let assignment = Assignment {
             port,
-            routes: scenarios::few_routes(),
+            routes: routes::few_routes(),
             surroundings: surroundings.clone(),
         };
         times.push(gateway.start(assignment)?.start.as_secs_f64() * 1e3);

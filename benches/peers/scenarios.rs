@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use crate::gateways::{Abilities, Upstream};
 use crate::load::work::{Handshakes, Work};
 use crate::origin::JSON_BYTES;
 
@@ -215,16 +214,6 @@ pub fn named(name: &str) -> &'static Scenario {
 }
 
 impl Scenario {
-    pub fn suits(&self, abilities: Abilities) -> bool {
-        match self.needs {
-            Need::Nothing => true,
-            Need::TlsUpstream => abilities.tls_upstream,
-            Need::Token(_) => abilities.tokens,
-            Need::Https => abilities.https,
-            Need::ManyRoutes => abilities.many_routes,
-        }
-    }
-
     /// The requests, over plain connections.
     pub fn work(&self, address: SocketAddr) -> Work {
         Work {
@@ -240,25 +229,4 @@ impl Scenario {
             piece: 256 * KB,
         }
     }
-}
-
-/// The article's four routes, one of them to the stream origin, and one to the TLS origin.
-pub fn few_routes() -> Vec<(String, Upstream)> {
-    let routes = [
-        ("/auth", Upstream::Plain),
-        ("/users", Upstream::Plain),
-        ("/chats", Upstream::Plain),
-        ("/payment", Upstream::Stream),
-        ("/secure", Upstream::Tls),
-    ];
-    routes
-        .map(|(route, upstream)| (route.to_owned(), upstream))
-        .to_vec()
-}
-
-/// 5,000 of them.
-pub fn many_routes() -> Vec<(String, Upstream)> {
-    (0..5000)
-        .map(|index| (format!("/r{index:04}"), Upstream::Plain))
-        .collect()
 }

@@ -5,9 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::{
-    Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, program, version,
-};
+use super::{Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, program, version};
+use crate::routes::Upstream;
 
 const PACKAGE: &str = "Debian package haproxy";
 

@@ -22,20 +22,12 @@ use std::time::{Duration, Instant};
 use crate::children::{GATEWAY_CPU, Group, appending};
 use crate::load::work::{Tls, Work};
 use crate::procfs;
+use crate::routes::Upstream;
 use crate::scenarios::{Need, Scenario};
 use crate::tokens::Guard;
 
 /// The most connections any measurement opens to a gateway, with room to spare.
 pub const CONNECTIONS_MAX: usize = 9000;
-
-/// Origin that a route leads to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Upstream {
-    Plain,
-    Tls,
-    /// The one for streams, which takes only the CPU that others leave.
-    Stream,
-}
 
 /// Configuration of a gateway, in a form that no gateway reads.
 pub struct Assignment {
@@ -103,6 +95,19 @@ pub struct Abilities {
     pub many_routes: bool,
     /// Counts among those whose slowest sets the fixed rate.
     pub fast: bool,
+}
+
+impl Abilities {
+    /// Returns whether the gateway can do what a scenario needs.
+    pub fn suit(&self, scenario: &Scenario) -> bool {
+        match scenario.needs {
+            Need::Nothing => true,
+            Need::TlsUpstream => self.tls_upstream,
+            Need::Token(_) => self.tokens,
+            Need::Https => self.https,
+            Need::ManyRoutes => self.many_routes,
+        }
+    }
 }
 
 const FULL: Abilities = Abilities {

@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, program, version};
+use super::{Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, program, version};
+use crate::routes::Upstream;
 
 pub fn gateway() -> Result<Gateway, String> {
     let program = program("nginx", "Debian package nginx")?;

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, version};
+use super::{Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, version};
+use crate::routes::Upstream;
 use crate::tokens::{Guard, Key};
 
 pub fn first() -> Result<Gateway, String> {
