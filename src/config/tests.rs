@@ -1792,6 +1792,18 @@ fn errors_name_the_value_that_they_met() {
             &[r#""health""#, r#""/a b""#, r#""/a?b c""#, "17"],
         ),
         (
+            service(r#""healthCheck":{"path":"/","host":@}"#),
+            &[
+                r#""""#,
+                r#""a b""#,
+                r#""http://a""#,
+                r#""a@b""#,
+                r#""a:x""#,
+                r#""a?b""#,
+                "17",
+            ],
+        ),
+        (
             service(r#""healthCheck":{"path":"/","interval":@}"#),
             &["1", r#""often""#],
         ),

@@ -12,6 +12,8 @@ use crate::time::Duration;
 pub struct HealthCheck {
     /// Path of the health check requests, sent as configured.
     pub path: String,
+    /// `Host` of the requests; `None`: that of the target.
+    pub host: Option<String>,
     /// Time from one check to the next.
     pub interval: Duration,
     /// Time for the response, including the connect.

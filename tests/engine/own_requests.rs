@@ -68,6 +68,21 @@ fn asked(kind: Kind) -> (World, Origin, Option<Client>) {
 }
 
 #[test]
+fn a_check_has_the_host_of_its_key() {
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/", "target": "http://10.0.0.9:81/", "preserveHost": true,
+             "healthCheck": { "path": "/own", "host": "app.example.com:8443" } } ], "rateLimit": false }"#,
+    );
+    world.wait(100);
+    let origin = world.accept();
+    let request = world.received_upstream(origin);
+    assert!(
+        request.starts_with("GET /own HTTP/1.1\r\nHost: app.example.com:8443\r\nAccept: */*\r\n"),
+        "{request}"
+    );
+}
+
+#[test]
 fn the_request_of_each_kind() {
     let common = "Accept-Encoding: identity\r\n";
     for (kind, expected) in [

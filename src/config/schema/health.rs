@@ -17,6 +17,12 @@ pub static HEALTH_CHECK: Table = Table {
             about: "Path, perhaps with a query, that every address of a target is asked for.",
         },
         Key {
+            name: "host",
+            kind: Kind::Text(r#"a host such as "app.example.com""#),
+            default: Fallback::Nothing,
+            about: "Value of `Host` in a check, for targets that answer to some names alone; without it that of the target.",
+        },
+        Key {
             name: "interval",
             kind: Kind::Duration(bound::CHECK_INTERVAL_MIN),
             default: Fallback::Duration(bound::CHECK_INTERVAL_DEFAULT),

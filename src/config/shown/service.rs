@@ -164,6 +164,7 @@ pub(crate) fn limits(service: &Service) -> Parts {
 pub(crate) fn health_check(check: &HealthCheck) -> Parts {
     let HealthCheck {
         path,
+        host,
         interval,
         timeout,
         rule,
@@ -171,6 +172,7 @@ pub(crate) fn health_check(check: &HealthCheck) -> Parts {
     } = check;
     vec![
         ("path", path.clone()),
+        ("host", host.clone().unwrap_or_else(|| "none".to_owned())),
         ("interval", show_duration(*interval)),
         ("timeout", show_duration(*timeout)),
         ("rise", rule.rise.to_string()),

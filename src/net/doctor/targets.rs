@@ -143,10 +143,14 @@ fn question(probe: &Probe<'_>) -> Asked {
             }
         }
     };
+    let host = match &probe.purpose {
+        Purpose::Health(check) => check.host.as_ref(),
+        Purpose::Any | Purpose::Store(..) | Purpose::Provider(_) => None,
+    };
     let mut head = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\
          User-Agent: tollgate-doctor\r\nConnection: close\r\n",
-        probe.target.authority
+        host.unwrap_or(&probe.target.authority)
     )
     .into_bytes();
     if !secret.is_empty() {
@@ -326,7 +330,7 @@ fn answer(
                 good.start(),
                 good.end()
             );
-            let cure = "repair the service there, or correct healthCheck.path or .status";
+            let cure = "repair the service there, or correct healthCheck.path, .host or .status";
             examined.find("target", what, problem, cure);
         }
         Purpose::Provider(provider) => {

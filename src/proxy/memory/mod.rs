@@ -233,10 +233,10 @@ pub fn routes(settings: &Settings) -> usize {
             .destinations
             .iter()
             .map(|to| to.path.len().saturating_add(size_of::<Destination>()));
-        let check = service
-            .health_check
-            .as_ref()
-            .map_or(0, |check| check.path.len());
+        let check = service.health_check.as_ref().map_or(0, |check| {
+            let host = check.host.as_ref().map_or(0, String::len);
+            check.path.len().saturating_add(host)
+        });
         let lines = rate_lines(service).saturating_add(own_limits(service));
         let row = total(paths.chain([service.route.len(), check, size_of::<Service>(), lines]));
         let members = if service.has_group(&settings.targets) {

@@ -181,9 +181,10 @@ impl Upstreams {
     }
 }
 
-/// Returns the request of a check.
+/// Returns the request of a check of a target.
 pub(in crate::proxy) fn health_request(check: &HealthCheck, authority: &str) -> Vec<u8> {
-    let mut request = subrequest_head("GET", &check.path, authority, "*/*", "tollgate/health");
+    let host = check.host.as_deref().unwrap_or(authority);
+    let mut request = subrequest_head("GET", &check.path, host, "*/*", "tollgate/health");
     request.push_str("Connection: close\r\n\r\n");
     request.into_bytes()
 }

@@ -10,7 +10,7 @@ use crate::config::syntax::document::Value;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::values::path as paths;
-use crate::config::values::scalars;
+use crate::config::values::{scalars, target_url};
 
 /// Reads `healthCheck`. Without it, and with `false` or `null`, no target is checked.
 pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<HealthCheck> {
@@ -26,6 +26,10 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
         }
         Some(place) => check_path(place, report),
     };
+    let host = match object.get("host") {
+        None => Some(None),
+        Some(place) => check_host(place, report).map(Some),
+    };
     let interval = scalars::duration_of(&object, "interval", report);
     let timeout = scalars::duration_of(&object, "timeout", report);
     let rule = Hysteresis {
@@ -38,6 +42,7 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
     };
     Some(HealthCheck {
         path: path?,
+        host: host?,
         interval,
         timeout,
         rule,
@@ -52,7 +57,7 @@ fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     if !path.starts_with('/') {
         place.fail(
             report,
-            r#"must start with "/", as in "/health"; the host is the target's"#,
+            r#"must start with "/", as in "/health"; the host is "host", or that of the target"#,
         );
         return None;
     }
@@ -72,6 +77,19 @@ fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
             None => Ok(()),
         }
     });
+    checked
+        .map_err(|message| place.fail(report, message))
+        .ok()?;
+    Some(text.to_owned())
+}
+
+/// Reads a host, perhaps with a port.
+fn check_host(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = place.text(report)?;
+    let checked = match text.contains('/') {
+        true => Err(r#"must be a host alone, as in "app.example.com""#.to_owned()),
+        false => target_url::parse(&format!("http://{text}")),
+    };
     checked
         .map_err(|message| place.fail(report, message))
         .ok()?;

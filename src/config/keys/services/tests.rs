@@ -244,6 +244,15 @@ fn defaults_are_the_examples_and_all_can_be_off() {
         (checked.interval, checked.timeout),
         (Duration::from_secs(10), Duration::from_secs(2))
     );
+    let host = |host: &str| {
+        let text = format!(r#""target":"http://b","healthCheck":{{"path":"/","host":{host}}}"#);
+        service(&text)
+            .health_check
+            .and_then(|check| check.host.clone())
+    };
+    for given in ["app.example.com", "app:8080", "[::1]:80", "10.0.0.1"] {
+        assert_eq!(host(&format!("{given:?}")).as_deref(), Some(given));
+    }
     for off in ["false", "null"] {
         let off = service(&format!(
             r#""target":"http://b","healthCheck":{off},"passiveHealth":{off},"retries":0"#
@@ -381,6 +390,16 @@ fn every_mistake_is_named() {
             r#""target":"http://b","healthCheck":{"path":"http://b/"}"#,
             "healthCheck.path",
             "must start with \"/\"",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","host":"https://b"}"#,
+            "healthCheck.host",
+            "must be a host alone",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","host":"b\r\nX: y"}"#,
+            "healthCheck.host",
+            "host",
         ),
         (
             r#""target":"http://b","healthCheck":{"path":"/a b"}"#,
