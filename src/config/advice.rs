@@ -34,17 +34,9 @@ fn foreign_variables(settings: &Settings) -> Vec<String> {
     let services = settings.services.iter();
     let own = services.filter_map(|service| service.edits.as_ref());
     let own = own.filter(|edits| !top.is_some_and(|top| Arc::ptr_eq(top, edits)));
-    let mut lines = Vec::new();
-    for edits in top.into_iter().chain(own) {
-        for shown in [edits.request.shown(), edits.response.shown()] {
-            for line in shown.split(", ") {
-                let value = line.split_once(": ").map_or("", |(_, value)| value);
-                if is_foreign(value.trim_end_matches(" added")) {
-                    lines.push(line);
-                }
-            }
-        }
-    }
+    let all = top.into_iter().chain(own);
+    let lines = all.flat_map(|edits| edits.request.foreign().chain(edits.response.foreign()));
+    let lines = lines.collect::<Vec<_>>();
     let said = |line: &str| {
         format!(
             "the header edit {line:?} has a variable of another program, which goes out as it stands; those here are ${{client.ip}}, \
@@ -60,18 +52,6 @@ fn each_once<T: Ord + Clone>(list: &[T]) -> impl Iterator<Item = &T> {
     let places = list.iter().enumerate();
     let first = places.filter(move |(place, one)| known.place(one) == Some(*place));
     first.map(|(_, one)| one)
-}
-
-/// Returns true for a value that has a variable as HAProxy (`%[src]`) writes it, or is one as Caddy
-/// (`{remote_host}`) and nginx (`$remote_addr`) write it.
-fn is_foreign(value: &str) -> bool {
-    let braced = value.strip_prefix('{');
-    let name = braced
-        .and_then(|rest| rest.strip_suffix('}'))
-        .or(value.strip_prefix('$'));
-    let is_letter = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.');
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_letter);
-    value.contains("%[") || name.is_some_and(is_name)
 }
 
 /// Providers that take tokens which were issued for another service.

@@ -1547,11 +1547,11 @@ fn the_check_shows_stores() {
 
 #[test]
 fn variables_of_other_programs_are_warned_about() {
-    let text = r#"{"requestHeaders":{"set":{"X-A":"a %[src]","X-B":"${client.ip}","X-C":"{}"},"add":{"X-D":"$remote_addr"}},
+    let text = r#"{"requestHeaders":{"set":{"X-A":"a %[src]","X-B":"${client.ip}","X-C":"{}","X-H":"one, B: $two"},"add":{"X-D":"$remote_addr"}},
         "services":[{"route":"/","target":"http://b"},
             {"route":"/a","target":"http://b","responseHeaders":{"set":{"X-E":"{http.request.host}","X-F":"{\"a\":1}"}}},
             {"route":"/c","target":"http://b","responseHeaders":{"set":{"X-E":"{http.request.host}"}}},
-            {"route":"/b","target":"http://b","requestHeaders":{"set":{"X-G":"$5"}}}]}"#;
+            {"route":"/b","target":"http://b","requestHeaders":{"set":{"X-G":"$5","X-I":"$x added","X-J":"{a, b: c}"}}}]}"#;
     let said = |line: &str| {
         format!(
             "the header edit {line:?} has a variable of another program, which goes out as it stands; those here are ${{client.ip}}, \

@@ -136,6 +136,8 @@ pub struct HeaderEdits {
     pieces: Box<[Piece]>,
     /// Edits as text, without secrets.
     shown: Box<str>,
+    /// Those of them whose values have a variable of another program.
+    foreign: Box<[Box<str>]>,
 }
 
 /// Lines of an edit.
@@ -194,11 +196,13 @@ impl HeaderEdits {
         if !fixed.is_empty() {
             pieces.push(Piece::Fixed(fixed.into()));
         }
+        let (shown, foreign) = shown(set, add, remove);
         HeaderEdits {
             dropped,
             lengths,
             pieces: pieces.into(),
-            shown: shown(set, add, remove).into(),
+            shown: shown.into(),
+            foreign: foreign.into(),
         }
     }
 
@@ -296,8 +300,11 @@ impl HeaderEdits {
             };
             owned.saturating_add(size_of::<Piece>())
         });
+        let foreign = self.foreign.iter();
+        let foreign = foreign.map(|line| line.len().saturating_add(size_of::<Box<str>>()));
         names
             .chain(pieces)
+            .chain(foreign)
             .fold(self.shown.len(), usize::saturating_add)
     }
 
@@ -308,10 +315,16 @@ impl HeaderEdits {
             false => &self.shown,
         }
     }
+
+    /// Returns each edit, as text, whose value has a variable of another program. It goes out as it
+    /// stands. A value that is likely secret is not looked at.
+    pub fn foreign(&self) -> impl Iterator<Item = &str> {
+        self.foreign.iter().map(|line| &**line)
+    }
 }
 
-/// Returns edits as text, without values that are likely secret.
-fn shown(set: &[Line], add: &[Line], remove: &[String]) -> String {
+/// Returns edits as text, without values that are likely secret, and those with a foreign variable.
+fn shown(set: &[Line], add: &[Line], remove: &[String]) -> (String, Vec<Box<str>>) {
     const SECRET: [&str; 6] = [
         "authorization",
         "cookie",
@@ -320,17 +333,35 @@ fn shown(set: &[Line], add: &[Line], remove: &[String]) -> String {
         "secret",
         "password",
     ];
-    let line = |line: &Line| {
+    let mut foreign = Vec::new();
+    let mut line = |line: &Line, end: &str| {
         let name = line.name.to_ascii_lowercase();
         let is_secret = SECRET.iter().any(|word| name.contains(word));
         let value = if is_secret { "..." } else { &*line.written };
-        format!("{}: {value}", line.name)
+        let shown = format!("{}: {value}{end}", line.name);
+        if is_foreign(value) {
+            foreign.push(shown.as_str().into());
+        }
+        shown
     };
-    let set = set.iter().map(line);
-    let added = add.iter().map(|added| format!("{} added", line(added)));
-    let removed = remove.iter().map(|name| format!("{name} removed"));
-    let all = set.chain(added).chain(removed);
-    all.collect::<Vec<_>>().join(", ")
+    let mut all = Vec::with_capacity(set.len().saturating_add(add.len()));
+    for (lines, end) in [(set, ""), (add, " added")] {
+        all.extend(lines.iter().map(|one| line(one, end)));
+    }
+    all.extend(remove.iter().map(|name| format!("{name} removed")));
+    (all.join(", "), foreign)
+}
+
+/// Returns true for a value that has a variable as HAProxy (`%[src]`) writes it, or is one as Caddy
+/// (`{remote_host}`) and nginx (`$remote_addr`) write it.
+fn is_foreign(value: &str) -> bool {
+    let braced = value.strip_prefix('{');
+    let name = braced
+        .and_then(|rest| rest.strip_suffix('}'))
+        .or(value.strip_prefix('$'));
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.');
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_letter);
+    value.contains("%[") || name.is_some_and(is_name)
 }
 
 /// Returns the bit of a name's length.
