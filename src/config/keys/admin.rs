@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use crate::limits::ADMIN_LISTENERS_MAX;
 use crate::proxy::settings::TargetHost;
 
-use super::listen;
+use super::listen::{self, Purpose};
 use crate::config::model::{AdminAccess, Listen, ListenAddress};
 use crate::config::schema::units::digits;
-use crate::config::schema::{ADMIN_EXPECTED, ROOT, TOP};
+use crate::config::schema::{ROOT, TOP};
 use crate::config::syntax::document::{Node, Value};
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
@@ -135,10 +135,7 @@ pub fn address(text: &str) -> Result<ListenAddress, String> {
     if text.parse::<IpAddr>().is_ok() {
         return Err(r#"has no port; write "127.0.0.1:5001""#.to_owned());
     }
-    listen::parse(text, ADMIN_EXPECTED).map_err(|message| {
-        let here = message.replace("\"0.0.0.0:", "\"127.0.0.1:");
-        here.replace("[::]:", "[::1]:")
-    })
+    listen::parse(text, Purpose::Admin)
 }
 
 fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {

@@ -12,7 +12,7 @@ use crate::limits::{
 
 use crate::config::model::{Listen, ListenAddress, ListenKind, Port};
 use crate::config::schema::units::digits;
-use crate::config::schema::{ADDRESS_EXPECTED, NAME_EXPECTED};
+use crate::config::schema::{ADDRESS_EXPECTED, ADMIN_EXPECTED, NAME_EXPECTED};
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
@@ -208,7 +208,8 @@ fn port_use(object: &Object<'_>, address: Option<&ListenAddress>, report: &mut R
 fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress> {
     let parsed = match &place.node.value {
         Value::Number(number) => {
-            bare_port(number).ok_or_else(|| "must be a port, a whole number up to 65535".to_owned())
+            let port = port(number).map(|port| tcp(Ipv4Addr::UNSPECIFIED, port));
+            port.ok_or_else(|| "must be a port, a whole number up to 65535".to_owned())
         }
         Value::Text(text) => match text.strip_prefix("systemd:") {
             Some(name) => systemd(name),
@@ -217,7 +218,7 @@ fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress
                 r#"is no address; a socket that systemd passes on is "systemd:NAME", with the FileDescriptorName= of its unit"#
                     .to_owned(),
             ),
-            None => parse(text, ADDRESS_EXPECTED),
+            None => parse(text, Purpose::Clients),
         },
         _ => {
             place.mismatch(report);
@@ -227,13 +228,42 @@ fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress
     parsed.map_err(|message| place.fail(report, message)).ok()
 }
 
-/// Parses an address, with `expected` as the words behind "must be".
-pub(crate) fn parse(text: &str, expected: &str) -> Result<ListenAddress, String> {
+/// Purpose of an address, which decides what is said about a wrong one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `listen`: clients come from other machines.
+    Clients,
+    /// `admin`: those who may ask are on this machine.
+    Admin,
+}
+
+impl Purpose {
+    /// Returns the words behind "must be".
+    fn expected(self) -> &'static str {
+        match self {
+            Purpose::Clients => ADDRESS_EXPECTED,
+            Purpose::Admin => ADMIN_EXPECTED,
+        }
+    }
+
+    /// Returns the hosts for a port without one, of IPv4 and of IPv6, and the port for a host
+    /// without one.
+    fn defaults(self) -> (Ipv4Addr, Ipv6Addr, u16) {
+        match self {
+            Purpose::Clients => (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, 5000),
+            Purpose::Admin => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST, 5001),
+        }
+    }
+}
+
+/// Parses an address. A port alone is taken with the host that its purpose has for it.
+pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<ListenAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path);
     }
-    if let Some(address) = bare_port(text) {
-        return Ok(address);
+    let (any, any_ipv6, usual) = purpose.defaults();
+    if let Some(port) = port(text) {
+        return Ok(tcp(any, port));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(ListenAddress::Tcp(address));
@@ -251,29 +281,30 @@ pub(crate) fn parse(text: &str, expected: &str) -> Result<ListenAddress, String>
         (_, Some(port)) if number.len() > 1 && ipv6(host) => {
             format!(r#"has an IPv6 address without brackets; write "[{host}]:{port}""#)
         }
-        _ if ipv6(text) => format!(r#"has no valid port; write "[{text}]:5000""#),
-        _ if text.contains([' ', ';', ',', '/']) => of_more(text, expected),
+        _ if ipv6(text) => format!(r#"has no valid port; write "[{text}]:{usual}""#),
+        _ if text.contains([' ', ';', ',', '/']) => of_more(text, purpose),
         (_, Some(port)) => {
-            format!(r#"has no address; write "0.0.0.0:{port}", or "[::]:{port}" for IPv6"#)
+            format!(r#"has no address; write "{any}:{port}", or "[{any_ipv6}]:{port}" for IPv6"#)
         }
-        (_, None) if parse(&format!("{host}:5000"), expected).is_ok() => {
-            format!(r#"has no valid port; write "{host}:5000""#)
+        (_, None) if parse(&format!("{host}:{usual}"), purpose).is_ok() => {
+            format!(r#"has no valid port; write "{host}:{usual}""#)
         }
-        _ => of_more(text, expected),
+        _ => of_more(text, purpose),
     })
 }
 
 /// Returns what is said about text that is no address, but may have one, such as `443 ssl` or
 /// `https://0.0.0.0:443`.
-fn of_more(text: &str, expected: &str) -> String {
+fn of_more(text: &str, purpose: Purpose) -> String {
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
     let bare = bare.trim_matches(MARKS);
     let bare = bare.split([' ', ';', ',', '/']).next().unwrap_or_default();
     if bare == text {
-        return format!("must be {expected}");
+        return format!("must be {}", purpose.expected());
     }
-    match parse(bare, expected) {
-        Ok(address) if text.contains("ssl") || text.starts_with("https") => format!(
+    let is_tls = purpose == Purpose::Clients && (text.contains("ssl") || text.starts_with("https"));
+    match parse(bare, purpose) {
+        Ok(address) if is_tls => format!(
             r#"is more than an address; write {{ "address": "{address}", "tls": {{ "certificates": [..] }} }}"#
         ),
         Ok(address) => format!(r#"is more than an address; write "{address}""#),
@@ -321,10 +352,6 @@ fn systemd(name: &str) -> Result<ListenAddress, String> {
 
 fn port(text: &str) -> Option<u16> {
     digits(text).and_then(|port| u16::try_from(port).ok())
-}
-
-fn bare_port(text: &str) -> Option<ListenAddress> {
-    port(text).map(|port| tcp(Ipv4Addr::UNSPECIFIED, port))
 }
 
 fn tcp(address: Ipv4Addr, port: u16) -> ListenAddress {
