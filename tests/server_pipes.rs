@@ -400,7 +400,7 @@ fn keys_that_are_changed_too_soon_end_the_session() {
         let (came, end) = outcome(&mut link);
         if between < 16 << 10 {
             assert!(came <= between + 6, "{between}: {came}");
-            let Received::Fault(TransportFault::Tls(reason)) = end else {
+            let Received::Fault(TransportFault::Tls { reason, .. }) = end else {
                 panic!("{between}: {end:?}")
             };
             assert!(
@@ -435,7 +435,7 @@ fn keys_that_are_changed_too_often_end_the_session() {
             assert_eq!((came, end), (16 << 10, Received::Blocked), "{number}");
         } else {
             assert!(
-                matches!(&end, Received::Fault(TransportFault::Tls(reason)) if reason.contains("too often")),
+                matches!(&end, Received::Fault(TransportFault::Tls { reason, .. }) if reason.contains("too often")),
                 "{end:?}"
             );
         }
@@ -471,7 +471,7 @@ fn small_and_empty_records_are_counted_by_their_ciphertext() {
     }
     let end = link.read_all(100).1;
     assert!(
-        matches!(&end, Received::Fault(TransportFault::Tls(reason)) if reason.contains("Empty")),
+        matches!(&end, Received::Fault(TransportFault::Tls { reason, .. }) if reason.contains("Empty")),
         "{end:?}"
     );
 }
@@ -567,14 +567,14 @@ fn warnings_before_the_hello_have_a_bound() {
     let record = [&[ALERT, 3, 3, 0, 2][..], &WARNING].concat();
     link.wire.inbox.extend(record.repeat(1000));
     let end = link.pipe.handshake(&mut link.wire, &mut link.scratch);
-    let Err(TransportFault::Tls(reason)) = &end else {
+    let Err(TransportFault::Tls { reason, .. }) = &end else {
         panic!("{end:?}")
     };
     assert!(reason.contains("TooManyWarningAlertsReceived"), "{reason}");
 }
 
 fn assert_tls_fault(end: &Received, expected: &str) {
-    let Received::Fault(TransportFault::Tls(reason)) = end else {
+    let Received::Fault(TransportFault::Tls { reason, .. }) = end else {
         panic!("{end:?}")
     };
     assert!(reason.contains(expected), "{reason}");
@@ -814,7 +814,7 @@ fn only_clients_with_a_trusted_certificate_are_accepted() {
         );
         let nobody = Arc::new(site.client(&[version], None));
         let mut link = Link::new(&asking, &nobody, "a.test", usize::MAX);
-        assert!(matches!(link.handshake(), Err(TransportFault::Tls(_))));
+        assert!(matches!(link.handshake(), Err(TransportFault::Tls { .. })));
         assert!(
             matches!(link.refused, Some(rustls::Error::AlertReceived(_))),
             "the client is told: {:?}",
@@ -986,7 +986,7 @@ fn plain_http_is_recognized_and_noise_is_refused() {
         (b"", true),
     ] {
         assert!(
-            matches!(first(noise, fin).0, Err(TransportFault::Tls(_))),
+            matches!(first(noise, fin).0, Err(TransportFault::Tls { .. })),
             "{noise:?}"
         );
     }

@@ -1,5 +1,6 @@
 //! Responses that a command reads, one from each connection.
 
+use core::fmt;
 use std::io;
 use std::time::UNIX_EPOCH;
 
@@ -153,11 +154,20 @@ fn answer_of(head: &ResponseHead<'_>) -> Answer {
     }
 }
 
+/// Fault of a response, inside of the error that is returned.
+#[derive(Debug)]
+pub(super) struct Malformed(pub(super) ResponseError);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no HTTP/1.1 response: {}", self.0)
+    }
+}
+
+impl core::error::Error for Malformed {}
+
 fn malformed(fault: ResponseError) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("no HTTP/1.1 response: {fault}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, Malformed(fault))
 }
 
 fn too_long() -> io::Error {

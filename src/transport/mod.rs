@@ -83,8 +83,13 @@ pub enum TransportFault {
     Truncated,
     /// The client of a TLS listener speaks plain HTTP; its first bytes.
     NotTls(Vec<u8>),
-    /// TLS failed. The text includes advice.
-    Tls(String),
+    /// TLS failed.
+    Tls {
+        /// What is wrong.
+        reason: String,
+        /// Advice to the operator; may be empty.
+        cure: &'static str,
+    },
     /// Any other error of the kernel.
     Io(io::ErrorKind),
 }
@@ -95,8 +100,21 @@ impl fmt::Display for TransportFault {
             TransportFault::Reset => f.write_str("connection reset by peer"),
             TransportFault::Truncated => f.write_str("the TLS stream ended without close_notify"),
             TransportFault::NotTls(_) => f.write_str("plain HTTP on a TLS listener"),
-            TransportFault::Tls(reason) => f.write_str(reason),
+            TransportFault::Tls { reason, cure: "" } => f.write_str(reason),
+            TransportFault::Tls { reason, cure } => write!(f, "{reason}; {cure}"),
             TransportFault::Io(kind) => kind.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for TransportFault {}
+
+impl TransportFault {
+    /// A fault of TLS for which there is no advice.
+    fn tls(reason: &str) -> TransportFault {
+        TransportFault::Tls {
+            reason: reason.to_owned(),
+            cure: "",
         }
     }
 }

@@ -56,8 +56,8 @@ pub(super) struct Answered {
 pub(super) enum Trouble {
     /// No connection.
     Connect(io::Error),
-    /// No TLS. The text has the advice.
-    Tls(String),
+    /// No TLS, and what helps; empty if that is not known.
+    Tls(String, &'static str),
     /// No answer over the connection.
     Answer(io::Error),
     /// A store does not take the count. The text is its own.
@@ -91,9 +91,8 @@ pub(super) fn ask(question: Question) -> Result<Answered, Trouble> {
     };
     let is_plain = question.tls.is_none() && question.socket.is_none();
     if is_strange && is_plain && speaks_tls(&question, deadline).unwrap_or(false) {
-        return Err(Trouble::Tls(
-            "the port speaks TLS; write https:// in the target".to_owned(),
-        ));
+        let problem = "the port speaks TLS".to_owned();
+        return Err(Trouble::Tls(problem, "write https:// in the target"));
     }
     answered
 }
@@ -120,11 +119,11 @@ fn converse(question: &Question, deadline: Instant) -> Result<Answered, Trouble>
     };
     let mut connection = Connection {
         socket,
-        transport: transport.map_err(|fault| Trouble::Tls(fault.to_string()))?,
+        transport: transport.map_err(no_tls)?,
         scratch: vec![0; SCRATCH_BYTES],
         deadline,
     };
-    connection.handshake().map_err(Trouble::Tls)?;
+    connection.handshake()?;
     let certificates_end = connection.transport.certificates_end();
     let mut took = Duration::ZERO;
     let answer = match &question.asked {
@@ -144,6 +143,13 @@ fn converse(question: &Question, deadline: Instant) -> Result<Answered, Trouble>
         certificates_end,
         took,
     })
+}
+
+fn no_tls(fault: TransportFault) -> Trouble {
+    match fault {
+        TransportFault::Tls { reason, cure } => Trouble::Tls(reason, cure),
+        other => Trouble::Tls(other.to_string(), ""),
+    }
 }
 
 fn connect(question: &Question) -> io::Result<Socket> {
@@ -170,17 +176,17 @@ impl Connection {
         self.socket.set_write_timeout(Some(left))
     }
 
-    fn handshake(&mut self) -> Result<(), String> {
+    fn handshake(&mut self) -> Result<(), Trouble> {
+        let late = "the TLS handshake was not done in 3 s";
         loop {
-            self.wait()
-                .map_err(|_| "the TLS handshake was not done in 3 s".to_owned())?;
+            self.wait().map_err(|_| Trouble::Tls(late.to_owned(), ""))?;
             let progress = self
                 .transport
                 .handshake(&mut self.socket, &mut self.scratch);
             match progress {
                 Ok(Handshake::Done) => return Ok(()),
                 Ok(Handshake::Pending) => {}
-                Err(fault) => return Err(fault.to_string()),
+                Err(fault) => return Err(no_tls(fault)),
             }
         }
     }
@@ -240,7 +246,7 @@ impl Source for Connection {
                 Received::End | Received::Fault(TransportFault::Reset) => {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                Received::Fault(fault) => return Err(io::Error::other(fault.to_string())),
+                Received::Fault(fault) => return Err(io::Error::other(fault)),
             }
         }
     }

@@ -7,9 +7,10 @@ use super::ask::{Asked, Question, Trouble, ask};
 use super::parallel::{Done, Job, run};
 use super::probes::{Probe, Purpose, probes};
 use super::{Examined, Subject, clock, listed, stores};
+use crate::http::error::ResponseError;
 use crate::limits::{EXPIRY_WARNING, INTROSPECTION_BYTES, JWKS_BYTES};
 use crate::net::Loaded;
-use crate::net::answer::Answer;
+use crate::net::answer::{Answer, Malformed};
 use crate::net::workers::dns;
 use crate::policy::auth::introspection;
 use crate::policy::auth::jwks::KeySet;
@@ -17,6 +18,7 @@ use crate::policy::auth::provider::Kind;
 use crate::proxy::settings::{Target, TargetHost};
 use crate::sort;
 use crate::time::UnixTime;
+use crate::transport::TransportFault;
 use crate::upstream::addresses::of_socket;
 
 /// Looks names up, asks each target, provider and store once, and compares the clocks.
@@ -227,18 +229,12 @@ fn judge(
 
 /// Returns the problem, the cure, and whether the target is certainly at fault.
 fn described(trouble: &Trouble, probe: &Probe<'_>) -> (String, String, bool) {
-    let (problem, general, is_sure) = description(trouble, probe);
-    // A fault that says what helps is followed by nothing more general.
-    let own = match trouble {
-        Trouble::Refused(_) => None,
-        _ => problem.rsplit_once("; "),
-    };
-    let (problem, cure) = own.unwrap_or((&problem, general));
+    let (problem, cure, is_sure) = description(trouble, probe);
     let cure = match probe.is_store() {
         true => stores::worded(cure),
         false => cure.to_owned(),
     };
-    (problem.to_owned(), cure, is_sure)
+    (problem, cure, is_sure)
 }
 
 fn description(trouble: &Trouble, probe: &Probe<'_>) -> (String, &'static str, bool) {
@@ -265,38 +261,56 @@ fn description(trouble: &Trouble, probe: &Probe<'_>) -> (String, &'static str, b
             "correct the network of this machine, or the target in the file",
             true,
         ),
-        Trouble::Tls(text) => (
+        Trouble::Tls(text, "") => (
             text.clone(),
             "look into the log of the target for the reason, or correct the target in the file",
             true,
         ),
+        Trouble::Tls(text, cure) => (text.clone(), cure, true),
         Trouble::Refused(text) => (text.clone(), stores::cure(text), true),
-        Trouble::Answer(error) if error.kind() == io::ErrorKind::InvalidData => (
-            format!("what it sends is {error}"),
-            "look at its bytes with curl -si --raw, and repair the service there; if something else listens there, correct the target in the file",
-            true,
-        ),
-        Trouble::Answer(error) => {
-            let problem = match error.kind() {
-                io::ErrorKind::TimedOut => {
-                    "accepts a connection, and gives no answer in 3 s".to_owned()
-                }
-                io::ErrorKind::UnexpectedEof => {
-                    "closes the connection without an answer".to_owned()
-                }
-                _ => format!("breaks the connection off: {error}"),
-            };
-            let is_sure =
-                !matches!(probe.purpose, Purpose::Any) || error.kind() == io::ErrorKind::TimedOut;
-            let cure = match (error.kind(), probe.target.tls) {
-                (io::ErrorKind::UnexpectedEof, false) => {
-                    "look into the log of the service there; write https:// if it speaks TLS"
-                }
-                _ => "look into the log of the service there",
-            };
-            (problem, cure, is_sure)
+        Trouble::Answer(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let (problem, cure) = malformed(error);
+            (format!("what it sends is {problem}"), cure, true)
         }
+        Trouble::Answer(error) => broken_off(error, probe),
     }
+}
+
+/// Says why a connection ended without an answer.
+fn broken_off(error: &io::Error, probe: &Probe<'_>) -> (String, &'static str, bool) {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let problem = match (error.kind(), inner) {
+        (io::ErrorKind::TimedOut, _) => "accepts a connection, and gives no answer in 3 s".into(),
+        (io::ErrorKind::UnexpectedEof, _) => "closes the connection without an answer".into(),
+        (_, Some(TransportFault::Tls { reason, .. })) => {
+            format!("breaks the connection off: {reason}")
+        }
+        _ => format!("breaks the connection off: {error}"),
+    };
+    let is_sure = !matches!(probe.purpose, Purpose::Any) || error.kind() == io::ErrorKind::TimedOut;
+    let cure = match (error.kind(), probe.target.tls, inner) {
+        (io::ErrorKind::UnexpectedEof, false, _) => {
+            "look into the log of the service there; write https:// if it speaks TLS"
+        }
+        (_, _, Some(TransportFault::Tls { cure, .. })) if !cure.is_empty() => cure,
+        _ => "look into the log of the service there",
+    };
+    (problem, cure, is_sure)
+}
+
+/// Returns what bytes are that are no response, and what helps.
+fn malformed(error: &io::Error) -> (String, &'static str) {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let protocol = match inner {
+        Some(Malformed(ResponseError::Tls)) => ("TLS", "write https:// in the target"),
+        Some(Malformed(ResponseError::Http2)) => ("HTTP/2", "have the target speak HTTP/1.1"),
+        _ => {
+            let cure = "look at its bytes with curl -si --raw, and repair the service there; if something else listens there, correct the target in the file";
+            return (error.to_string(), cure);
+        }
+    };
+    let (name, cure) = protocol;
+    (format!("no HTTP/1.1 response: {name}"), cure)
 }
 
 /// Says when a certificate ends that will end soon.

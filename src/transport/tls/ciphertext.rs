@@ -32,8 +32,8 @@ impl TlsPipe {
         if space.is_empty() {
             return (
                 0,
-                self.record_fault(TransportFault::Tls(
-                    "a message of the handshake is too long".to_owned(),
+                self.record_fault(TransportFault::tls(
+                    "a message of the handshake is too long",
                 )),
             );
         }
@@ -123,12 +123,14 @@ impl TlsPipe {
         let sent = self.flush_outgoing(io);
         match (opened.failure, sent) {
             (Some(failure), _) => {
-                let text = match failure {
-                    Failure::Flood(text) => text.to_owned(),
-                    Failure::Rustls(error) if self.session.is_server() => describe_error(&error),
+                let (reason, cure) = match failure {
+                    Failure::Flood(text) => (text.to_owned(), ""),
+                    Failure::Rustls(error) if self.session.is_server() => {
+                        (describe_error(&error), "")
+                    }
                     Failure::Rustls(error) => describe_with_advice(&error),
                 };
-                self.record_fault(TransportFault::Tls(text));
+                self.record_fault(TransportFault::Tls { reason, cure });
             }
             (None, Err(error)) => {
                 self.record_fault(error.into());

@@ -55,37 +55,51 @@ fn rough(later: UnixTime, earlier: UnixTime) -> String {
     }
 }
 
-/// Describes an error of a connection to an upstream, with advice for the operator.
-pub(super) fn describe_with_advice(error: &Error) -> String {
-    let advice = match error {
+/// Describes an error of a connection to an upstream. Returns advice for the operator, too; it may
+/// be empty.
+pub(super) fn describe_with_advice(error: &Error) -> (String, &'static str) {
+    let (meaning, cure) = match error {
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => ": no known authority signed it; set tls.ca to the one that did",
+        ) => (
+            "no known authority signed it",
+            "set tls.ca to the one that did",
+        ),
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "; set tls.serverName to a name that it has",
+        ) => ("", "set tls.serverName to a name that it has"),
         Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => "; the upstream needs a new one",
+        ) => ("", "the upstream needs a new one"),
         Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => "; is the clock of this machine right?",
+        ) => ("", "is the clock of this machine right?"),
         // webpki refuses a CA as a server's certificate unless the certificate itself is trusted;
         // `openssl req -x509` makes such a certificate.
         Error::InvalidCertificate(CertificateError::Other(other))
             if format!("{other:?}").contains("CaUsedAsEndEntity") =>
         {
-            ": it is an authority's; put this very certificate into tls.ca to trust it for this upstream"
+            (
+                "it is an authority's",
+                "put this very certificate into tls.ca to trust it for this upstream",
+            )
         }
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => {
-            ": the upstream does not speak TLS on this port; write http:// in the target if it speaks plain HTTP"
-        }
-        Error::PeerMisbehaved(PeerMisbehaved::TooManyRenegotiationRequests) => {
-            ": the gateway does not renegotiate TLS 1.2; turn renegotiation off at the upstream"
-        }
-        _ => "",
+        ) => (
+            "the upstream does not speak TLS on this port",
+            "write http:// in the target if it speaks plain HTTP",
+        ),
+        Error::PeerMisbehaved(PeerMisbehaved::TooManyRenegotiationRequests) => (
+            "the gateway does not renegotiate TLS 1.2",
+            "turn renegotiation off at the upstream",
+        ),
+        _ => return (describe_error(error), ""),
     };
-    format!("{}{advice}", describe_error(error))
+    let described = describe_error(error);
+    match meaning {
+        // What rustls says is clear.
+        "" => (described, cure),
+        _ => (format!("{described}: {meaning}"), cure),
+    }
 }

@@ -83,7 +83,7 @@ impl TlsPipe {
     }
 
     fn new(session: Result<Session, Error>) -> Result<TlsPipe, TransportFault> {
-        let session = session.map_err(|error| TransportFault::Tls(error.to_string()))?;
+        let session = session.map_err(|error| TransportFault::tls(&error.to_string()))?;
         let awaiting_first_bytes = session.is_server();
         Ok(TlsPipe {
             session,
@@ -115,9 +115,8 @@ impl TlsPipe {
         let Some(shown) = self.session.peer_certificates().and_then(<[_]>::first) else {
             return Ok(None);
         };
-        let too_long = || {
-            TransportFault::Tls("the subject of the client's certificate is too long".to_owned())
-        };
+        let too_long =
+            || TransportFault::tls("the subject of the client's certificate is too long");
         certificate::subject(shown).map(Some).ok_or_else(too_long)
     }
 
@@ -152,7 +151,7 @@ impl TlsPipe {
                 SocketRead::WouldBlock => return Ok(Handshake::Pending),
                 SocketRead::End => {
                     let reason = "the peer closed the connection during the TLS handshake";
-                    self.record_fault(TransportFault::Tls(reason.to_owned()));
+                    self.record_fault(TransportFault::tls(reason));
                 }
                 SocketRead::Short | SocketRead::More => {}
             }
