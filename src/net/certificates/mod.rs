@@ -5,6 +5,7 @@ mod edge;
 pub mod keys;
 pub(in crate::net) mod orders;
 mod probe;
+mod seen;
 mod shared;
 pub mod store;
 mod wishes;

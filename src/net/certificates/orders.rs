@@ -9,13 +9,14 @@ use mio::Waker;
 
 use super::driver::Driver;
 use super::edge::{Desk, Done};
+use super::seen::Seen;
 use super::shared;
 use super::store::Store;
 use super::wishes::Wishes;
 use crate::acme::{Eab, Identifier, Kind, Machine, Plan, Row, Url, Wanted};
 use crate::config::{Acme, Challenge, Order};
 use crate::net::acceptor::Acceptor;
-use crate::net::workers::file_stamp::{FileStamp, stamp};
+use crate::net::workers::file_stamp::stamp;
 use crate::net::workers::queue::Receiver;
 use crate::proxy::Proxy;
 use crate::proxy::challenges::{self, Challenges};
@@ -41,9 +42,8 @@ pub(in crate::net) struct Orders {
     next_try: (Instant, u32),
     /// True in one of several workers, of which one has the folder.
     shares: bool,
-    /// Stamp of the folder when a worker that has not got it has read it for the second time; until
-    /// then `None`: what changes within one tick of the disk's clock has one stamp.
-    seen: FileStamp,
+    /// State of the folder when its files were read.
+    seen: Seen,
 }
 
 impl Orders {
@@ -59,23 +59,25 @@ impl Orders {
     ) -> Result<Orders, String> {
         use std::hash::{BuildHasher, RandomState};
         let plan = plan(acme).ok_or("\"acme.directory\" is no URL of an authority")?;
-        let is_second = before.is_some_and(|before| before.seen.is_none());
-        let seen = match is_second {
-            true => stamp(store.folder()),
-            false => None,
-        };
         let store = Arc::new(store);
         let seed = RandomState::new().hash_one(0_u8);
         let (desk, done) = Desk::new(Arc::clone(&store), Arc::clone(waker), (seed, shares))
             .map_err(|error| format!("no thread can be started to write files: {error}"))?;
         let wishes = Rc::clone(&desk.wishes);
-        let machine = Machine::new(plan, &|name| store.read(name), wall);
+        let before = before.map(|before| before.seen);
+        let read = || Machine::new(plan, &|name| store.read(name), wall);
+        let (seen, machine) = Seen::read(before, || stamp(store.folder()), read);
+        // Two reads are more than a tick of the disk's clock apart.
+        let next_try = match shares && !store.is_own() {
+            true => now.after(shared::LOOK),
+            false => now,
+        };
         let orders = Orders {
             driver: Driver::new(machine, Box::new(desk), acme.target, now),
             wishes,
             done,
             store,
-            next_try: (now, 0),
+            next_try: (next_try, 0),
             shares,
             seen,
         };
@@ -112,7 +114,7 @@ impl Orders {
 
     /// Returns whether the worker that has the folder has changed it.
     pub(in crate::net) fn is_outdated(&self) -> bool {
-        self.shares && (self.seen.is_none() || stamp(self.store.folder()) != self.seen)
+        self.shares && self.seen.is_outdated(stamp(self.store.folder()))
     }
 
     /// Waits for another try to take the folder. `reason`: why it could not be taken.
@@ -280,4 +282,58 @@ fn wanted(order: &Order) -> Option<Wanted> {
         },
         port: order.port,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::{Duration as StdDuration, SystemTime};
+
+    use super::*;
+
+    /// A worker that has not got the folder reads it until it did not change between two reads, and
+    /// looks only after a while.
+    #[test]
+    fn a_worker_reads_the_folder_of_another() {
+        let folder = std::env::temp_dir().join(format!("tollgate-orders-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).expect("a folder");
+        let change = |seconds| {
+            let time = SystemTime::UNIX_EPOCH.checked_add(StdDuration::from_secs(seconds));
+            let opened = File::open(&folder).expect("the folder");
+            opened
+                .set_modified(time.expect("a time"))
+                .expect("its time");
+        };
+        let acme = Acme {
+            directory: "https://authority.test/".to_owned(),
+            target: 0,
+            state: folder.clone(),
+            emails: Vec::new(),
+            profile: None,
+            binding: None,
+            orders: Vec::new(),
+        };
+        let poll = mio::Poll::new().expect("epoll");
+        let waker = Waker::new(poll.registry(), mio::Token(0)).map(Arc::new);
+        let waker = waker.expect("a waker");
+        let (now, wall) = (Instant::from_millis(0), UnixTime::from_millis(0));
+        let start = |before: Option<&Orders>| {
+            let store = Store::of_another(&folder);
+            let started = Orders::start((&acme, true), (store, before), &waker, (now, wall));
+            started.expect("orders")
+        };
+        change(1);
+        let first = start(None);
+        assert!(first.is_outdated(), "one read is not enough");
+        assert_eq!(first.due(), Some(now.after(shared::LOOK)));
+        let second = start(Some(&first));
+        assert!(!second.is_outdated());
+        change(2);
+        assert!(second.is_outdated());
+        let third = start(Some(&second));
+        assert!(third.is_outdated(), "the folder has just changed");
+        assert!(!start(Some(&third)).is_outdated());
+        fs::remove_dir_all(&folder).expect("removed");
+    }
 }
