@@ -233,7 +233,14 @@ impl Balancer {
             if weight == 0 {
                 continue;
             }
-            let score = f64::from(weight) / -unit(mix(client ^ candidate.identity)).ln();
+            let weight = f64::from(weight);
+            let unit = unit(mix(client ^ candidate.identity));
+            // A logarithm costs more than the rest, and `1 - x <= -ln x`: most candidates cannot
+            // have the best score.
+            if best.is_some_and(|(_, most)| weight < most * (1.0 - unit)) {
+                continue;
+            }
+            let score = weight / -unit.ln();
             if best.is_none_or(|(_, most)| score > most) {
                 best = Some((index, score));
             }
@@ -463,6 +470,19 @@ mod tests {
                 counts
             });
             prop_assert!(counts.iter().all(|count| count.abs_diff(100) <= 60), "{counts:?}");
+        }
+
+        /// The score that is chosen is the best one of all.
+        #[test]
+        fn ip_hash_takes_the_best_score(weights in prop::collection::vec(0_u32..400, 1..40), number in any::<u32>()) {
+            let mut balancer = balancer(Strategy::IpHash, weights.len());
+            let score = |index: usize| {
+                let hash = mix(client(number) ^ balancer.identity(index));
+                f64::from(weights[index]) / -unit(hash).ln()
+            };
+            let all = (0..weights.len()).map(|index| (index, score(index)));
+            let best = all.filter(|(_, score)| *score > 0.0).max_by(|(_, one), (_, other)| one.total_cmp(other));
+            prop_assert_eq!(balancer.pick(client(number), |index| weights[index]), best.map(|(index, _)| index));
         }
 
         /// Rendezvous hashing: when a candidate leaves, only its clients move; when its weight
