@@ -30,6 +30,10 @@ pub struct Balancer {
     /// State of the pseudo-random generator. It is seeded by the caller, so that a run can be
     /// repeated.
     random: u64,
+    /// Greatest weight of every candidate; 0: they differ.
+    common_weight: u32,
+    /// Candidate whose turn is next, where all have one greatest weight.
+    next: usize,
 }
 
 /// State of one candidate.
@@ -38,7 +42,8 @@ struct Candidate {
     /// Identity for ip-hash, independent of the index.
     identity: u64,
     /// Counter of smooth weighted round robin: each choice adds the candidate's weight, and being
-    /// chosen subtracts the sum of all weights.
+    /// chosen subtracts the sum of all weights. Where all have one greatest weight, each turn adds
+    /// the candidate's weight, and being chosen subtracts the greatest one.
     current_weight: i64,
     /// Requests in flight.
     load: u32,
@@ -54,7 +59,15 @@ impl Balancer {
             strategy,
             candidates: Vec::new(),
             random: seed,
+            common_weight: 0,
+            next: 0,
         }
+    }
+
+    /// Replaces the weight that every candidate has at most, and has but for a while; 0: they
+    /// differ. Round robin then looks at the next candidate in turn, rather than at all.
+    pub fn set_common_weight(&mut self, weight: u32) {
+        self.common_weight = weight;
     }
 
     /// Replaces the strategy. Requests in flight and identities stay.
@@ -88,6 +101,9 @@ impl Balancer {
     pub fn remove(&mut self, index: usize) {
         if index < self.candidates.len() {
             self.candidates.remove(index);
+            if index < self.next {
+                self.next = self.next.saturating_sub(1);
+            }
         }
     }
 
@@ -122,6 +138,7 @@ impl Balancer {
     /// Returns the next candidate for a client; `None` if all weights are 0.
     pub fn pick(&mut self, client: u64, weight: impl Fn(usize) -> u32) -> Option<usize> {
         match self.strategy {
+            Strategy::RoundRobin if self.common_weight > 0 => self.in_turn(weight),
             Strategy::RoundRobin => self.round_robin(|index, _| weight(index)),
             Strategy::LeastConnections => self.least_connections(weight),
             Strategy::RandomTwo => self.random_two(weight),
@@ -148,6 +165,39 @@ impl Balancer {
         let (index, _) = best?;
         let chosen = self.candidates.get_mut(index)?;
         chosen.current_weight = chosen.current_weight.saturating_sub(sum);
+        Some(index)
+    }
+
+    /// Chooses in turn, where all candidates have one greatest weight. One that has less for a while
+    /// is passed over until its turns add up to it.
+    fn in_turn(&mut self, weight: impl Fn(usize) -> u32) -> Option<usize> {
+        let whole = i64::from(self.common_weight);
+        let mut best: Option<(usize, i64)> = None;
+        let next = self.next.min(self.candidates.len());
+        let (earlier, later) = self.candidates.split_at_mut_checked(next)?;
+        let all = (next..).zip(later).chain((0..).zip(earlier));
+        for (index, candidate) in all {
+            let weight = i64::from(weight(index));
+            if weight == 0 {
+                continue;
+            }
+            // Other strategies leave other numbers.
+            let before = candidate.current_weight.clamp(0, whole.saturating_sub(1));
+            candidate.current_weight = before.saturating_add(weight);
+            if best.is_none_or(|(_, most)| candidate.current_weight > most) {
+                best = Some((index, candidate.current_weight));
+            }
+            if candidate.current_weight >= whole {
+                break;
+            }
+        }
+        let (index, most) = best?;
+        let chosen = self.candidates.get_mut(index)?;
+        chosen.current_weight = most.saturating_sub(whole).max(0);
+        self.next = index.saturating_add(1);
+        if self.next >= self.candidates.len() {
+            self.next = 0;
+        }
         Some(index)
     }
 
@@ -333,6 +383,39 @@ mod tests {
     }
 
     #[test]
+    fn turns_look_at_the_next_candidate_alone() {
+        let mut balancer = balancer(Strategy::RoundRobin, 1000);
+        balancer.set_common_weight(1);
+        let looks = core::cell::Cell::new(0);
+        for turn in 0..3000 {
+            let weight = |_| {
+                looks.set(looks.get() + 1);
+                1
+            };
+            assert_eq!(balancer.pick(0, weight), Some(turn % 1000));
+        }
+        assert_eq!(looks.get(), 3000);
+        balancer.pick(0, |_| 1);
+        balancer.remove(0);
+        assert_eq!(balancer.pick(0, |_| 1), Some(0), "the second one of before");
+    }
+
+    /// While all candidates have less, they share what there is by their weights.
+    #[test]
+    fn turns_of_candidates_without_a_whole_weight() {
+        let mut balancer = balancer(Strategy::RoundRobin, 2);
+        balancer.set_common_weight(100);
+        assert_eq!(picks(&mut balancer, &[10, 10], 4), [0, 1, 0, 1]);
+        let chosen = picks(&mut balancer, &[10, 30], 400);
+        let first = chosen.iter().filter(|index| **index == 0).count();
+        assert!((90..=150).contains(&first), "{first}");
+        assert_eq!(
+            picks(&mut balancer, &[100, 100], 400).iter().sum::<usize>(),
+            200
+        );
+    }
+
+    #[test]
     fn nobody_is_nobody() {
         for strategy in [
             Strategy::RoundRobin,
@@ -459,8 +542,9 @@ mod tests {
         /// Candidates that leave and return do not unbalance round robin: no candidate starves and
         /// none is flooded.
         #[test]
-        fn round_robin_forgets_who_was_away(away in prop::collection::vec(0_usize..4, 1..200)) {
+        fn round_robin_forgets_who_was_away(away in prop::collection::vec(0_usize..4, 1..200), common in 0_u32..2) {
             let mut balancer = balancer(Strategy::RoundRobin, 4);
+            balancer.set_common_weight(common);
             for gone in away {
                 let index = balancer.pick(0, |index| u32::from(index != gone)).expect("one");
                 prop_assert_ne!(index, gone);
@@ -470,6 +554,22 @@ mod tests {
                 counts
             });
             prop_assert!(counts.iter().all(|count| count.abs_diff(100) <= 60), "{counts:?}");
+        }
+
+        /// In turn: whole candidates are chosen equally often, and one that has less for a while in
+        /// proportion to it.
+        #[test]
+        fn turns_keep_to_the_weights(percents in prop::collection::vec(1_u32..=100, 1..12)) {
+            let mut balancer = balancer(Strategy::RoundRobin, percents.len() + 1);
+            balancer.set_common_weight(300);
+            let weight = |index: usize| percents.get(index).map_or(300, |percent| percent * 3);
+            let mut counts = vec![0_u32; percents.len() + 1];
+            while counts[percents.len()] < 1000 {
+                counts[balancer.pick(0, weight).expect("one")] += 1;
+            }
+            for (count, percent) in counts.iter().zip(&percents) {
+                prop_assert!(count.abs_diff(percent * 10) <= 1, "{counts:?} {percents:?}");
+            }
         }
 
         /// The score that is chosen is the best one of all.

@@ -43,7 +43,8 @@ impl<E: Copy + PartialEq> Group<E> {
 
     /// Creates a group without members. `roles` has one entry for each target of the service.
     pub fn new(rules: Rules, roles: Vec<Role>, seed: u64) -> Group<E> {
-        let balancer = Balancer::new(rules.strategy, seed);
+        let mut balancer = Balancer::new(rules.strategy, seed);
+        balancer.set_common_weight(common_weight(roles.iter()));
         Group {
             rules,
             roles,
@@ -60,6 +61,8 @@ impl<E: Copy + PartialEq> Group<E> {
     /// flight.
     pub fn set_rules(&mut self, rules: Rules, roles: &[(usize, Role)]) {
         self.balancer.set_strategy(rules.strategy);
+        let weight = common_weight(roles.iter().map(|(_, role)| role));
+        self.balancer.set_common_weight(weight);
         let mut current = vec![None; self.roles.len()];
         for &(number, role) in roles {
             if number >= current.len() {
@@ -383,6 +386,16 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 }
 
+/// Returns the greatest weight of a member, if it is the same whatever its role is; else 0.
+fn common_weight<'r>(roles: impl Iterator<Item = &'r Role>) -> u32 {
+    let mut weights = roles.map(|role| role.weight);
+    let first = weights.next().unwrap_or(0);
+    match weights.all(|weight| weight == first) {
+        true => first.saturating_mul(100),
+        false => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::balance::Strategy;
@@ -559,7 +572,7 @@ mod tests {
         assert_eq!(told, []);
         assert_eq!(
             picks(&mut group, at(30), 4),
-            [0, 2, 0, 2],
+            [2, 0, 2, 0],
             "with its whole weight"
         );
     }
