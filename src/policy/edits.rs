@@ -136,7 +136,7 @@ pub struct HeaderEdits {
     pieces: Box<[Piece]>,
     /// Edits as text, without secrets.
     shown: Box<str>,
-    /// Those of them whose values have a variable of another program.
+    /// Edits, as text, whose values have a variable of another program.
     foreign: Box<[Box<str>]>,
 }
 

@@ -85,7 +85,7 @@ pub enum TransportFault {
     NotTls(Vec<u8>),
     /// TLS failed.
     Tls {
-        /// What is wrong.
+        /// Description of the fault.
         reason: String,
         /// Advice to the operator; may be empty.
         cure: &'static str,

@@ -1,4 +1,4 @@
-//! Whether a folder that another process writes has changed since it was read.
+//! Changes of a folder that another process writes, since it was read.
 //!
 //! The stamp is taken before the folder is read: a change in between is noticed at the next look.
 //! Changes within one tick of the disk's clock have one stamp, so one that was taken right behind a
