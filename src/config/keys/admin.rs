@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::limits::ADMIN_LISTENERS_MAX;
 use crate::proxy::settings::TargetHost;
 
-use super::listen::{self, Purpose};
+use super::listen::address::{self as listen, Purpose};
 use crate::config::model::{AdminAccess, Listen, ListenAddress};
 use crate::config::schema::units::digits;
 use crate::config::schema::{ROOT, TOP};
