@@ -21,6 +21,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
         .chain(ways_round(settings))
         .chain(misspelled(settings))
         .chain(told_apart(settings))
+        .chain(passed_by(settings))
         .chain(any_audience(settings))
         .chain(unused_stores(settings))
         .chain(foreign_variables(settings))
@@ -183,6 +184,57 @@ fn told_apart(settings: &Settings) -> Vec<String> {
     let by_route = sort::group(services.map(|service| (&service.route, &**service)));
     let lines = by_route.iter();
     lines.filter_map(|(_, services)| line(services)).collect()
+}
+
+/// Most hosts that each guarded route is tried with.
+const HOSTS_TRIED: usize = 64;
+
+/// Guarded routes without `hosts` that do not hold for a host which other services name: one of those
+/// takes the path there, and admits other clients.
+fn passed_by(settings: &Settings) -> Vec<String> {
+    let is_anywhere = |service: &&Arc<Service>| service.entrance.is_none();
+    let services = settings.services.iter().filter(is_anywhere);
+    let hosts = services.clone().flat_map(|service| &service.hosts);
+    let hosts = hosts.map(String::as_str).collect::<Vec<_>>();
+    let hosts = each_once(&hosts).take(HOSTS_TRIED).collect::<Vec<_>>();
+    let is_guarded = |service: &&Arc<Service>| {
+        service.hosts.is_empty() && (!is_open(service) || has_networks(service))
+    };
+    let guarded = services.filter(is_guarded).collect::<Vec<_>>();
+    if hosts.is_empty() || guarded.is_empty() {
+        return Vec::new();
+    }
+    let router = settings.router();
+    let line = |service: &Arc<Service>| {
+        let method = service.methods.first().map_or("GET", String::as_str);
+        let passes = |host: &str| {
+            let name = host.replacen('*', "x", 1);
+            let (name, route) = (name.as_bytes(), service.route.as_bytes());
+            let found = router.resolve_by(Some(name), route, method.as_bytes(), By::Usual);
+            let other = found
+                .ok()
+                .and_then(|found| settings.services.get(found.service));
+            other.is_some_and(|other| {
+                let is_named = !other.hosts.is_empty() && other.reply.is_none();
+                let is_weaker = (is_open(other) && !is_open(service))
+                    || (!has_networks(other) && has_networks(service));
+                is_named && is_weaker
+            })
+        };
+        let host = hosts.iter().find(|host| passes(host))?;
+        Some(format!(
+            "route {:?} without \"hosts\" guards nothing on {host}: a host that services name has those services alone; \
+             name it in \"hosts\" of that route, too",
+            service.route
+        ))
+    };
+    guarded.into_iter().filter_map(line).collect()
+}
+
+/// Returns true if the service has `allow` or `deny`.
+fn has_networks(service: &Service) -> bool {
+    let gate = service.gate.as_deref();
+    gate.is_some_and(|gate| !gate.allow.is_empty() || !gate.deny.is_empty())
 }
 
 /// Returns true if a request may be for a host of both lists.

@@ -1569,6 +1569,39 @@ fn variables_of_other_programs_are_warned_about() {
     assert_eq!(good(text).warnings(), lines.map(said));
 }
 
+#[test]
+fn guards_that_a_host_passes_by_are_warned_about() {
+    let guards = [
+        r#""allow":["10.0.0.0/8"]"#,
+        r#""deny":["10.0.0.0/8"]"#,
+        r#""auth":"p""#,
+    ];
+    let said = |guard: &str, admin: &str, other: &str| {
+        let text = format!(
+            r#"{{"auth":{{"p":{{"type":"apiKey","keys":{{"a":"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}}}}}},
+                "services":[{{"route":"/admin","target":"http://a",{admin}{guard}}},{{"route":"/","target":"http://b",{other}"hosts":["www.test","*.api.test"]}},
+                {{"route":"/","target":"http://c"}}]}}"#
+        );
+        let warnings = good(&text).warnings();
+        let mut lines = warnings.into_iter();
+        lines.find(|line| line.contains("guards nothing on"))
+    };
+    for guard in guards {
+        let line = said(guard, "", "").expect("a warning");
+        assert_eq!(
+            line,
+            "route \"/admin\" without \"hosts\" guards nothing on www.test: a host that services name has those services alone; \
+             name it in \"hosts\" of that route, too"
+        );
+        // A guard of some of the hosts was put there on purpose.
+        let named = r#""hosts":["www.test"],"#;
+        assert_eq!(said(guard, named, ""), None);
+        let own = format!("{guard},");
+        assert_eq!(said(guard, "", &own), None);
+    }
+    assert_eq!(said(r#""retries":2"#, "", ""), None);
+}
+
 /// Every kind of wrong value is repeated in what is said of it, so that it is found although the
 /// file was made by a program. The table has each key that takes a value, with values of the right
 /// kind and of the wrong one.

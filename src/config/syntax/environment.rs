@@ -157,6 +157,13 @@ fn variable(inside: &str, environment: Environment<'_>) -> Result<String, String
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
     };
+    let is_here = |value: &Option<String>| value.is_some() || default.is_some();
+    let value = environment(name);
+    if Variable::of(name).is_some() && !is_here(&value) {
+        return Err(format!(
+            "the environment variable {name} is not set, and ${{{name}}} of a request is known in values of \"requestHeaders\" and \"responseHeaders\" alone"
+        ));
+    }
     let mut letters = name.chars();
     let starts_well = letters
         .next()
@@ -167,7 +174,7 @@ fn variable(inside: &str, environment: Environment<'_>) -> Result<String, String
             name
         ));
     }
-    match (environment(name), default) {
+    match (value, default) {
         (Some(value), _) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),
         (Some(empty), None) => Ok(empty),
@@ -206,6 +213,8 @@ mod tests {
         }
         for (text, message) in [
             ("${NO}", "NO is not set"),
+            ("https://${host}/x", "${host} of a request is known in"),
+            ("${client.ip}", "${client.ip} of a request is known in"),
             ("${HOST", "without a"),
             ("${}", "no name"),
             ("${1A}", "no name"),

@@ -424,7 +424,7 @@ mod tests {
         }
         // Elsewhere a name is one of the environment.
         let errors = try_load(r#"{ "services": [{ "route": "/", "target": "http://${host}" }] }"#);
-        assert!(errors.is_err_and(|errors| errors[0].contains("variable host is not set")));
+        assert!(errors.is_err_and(|errors| errors[0].contains("${host} of a request is known in")));
     }
 
     /// Returns the errors about edits of the top level.

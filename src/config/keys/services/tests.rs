@@ -392,6 +392,36 @@ fn every_mistake_is_named() {
             "must start with \"/\"",
         ),
         (
+            r#""redirect":{"to":"$scheme://$host/x"}"#,
+            "redirect.to",
+            "has a variable; write a path",
+        ),
+        (
+            r#""redirect":{"to":"https://$host/x"}"#,
+            "redirect.to",
+            "has a variable; write a path",
+        ),
+        (
+            r#""redirect":{"to":"/new$request_uri"}"#,
+            "redirect.to",
+            "has a variable; write a path",
+        ),
+        (
+            r#""redirect":{"to":"https://b.test{uri}"}"#,
+            "redirect.to",
+            "has a variable; write a path",
+        ),
+        (
+            r#""redirect":{"to":"{scheme}://b.test"}"#,
+            "redirect.to",
+            "has a variable; write a path",
+        ),
+        (
+            r#""redirect":{"to":"https://b.test%[path]"}"#,
+            "redirect.to",
+            "has a variable; write a path",
+        ),
+        (
             r#""target":"http://b","healthCheck":{"path":"/","host":"https://b"}"#,
             "healthCheck.host",
             "must be a host alone",
