@@ -12,6 +12,7 @@ use crate::config::schema::{ROOT, TOP};
 use crate::config::syntax::document::{Node, Value};
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::host;
 
 /// Reads the admin listener. `listeners`: whose addresses it cannot have.
@@ -94,7 +95,7 @@ fn addresses(
             item.mismatch(report);
             continue;
         };
-        let parsed = match address(text) {
+        let parsed = match parse(text) {
             Ok(parsed) => parsed,
             Err(message) => {
                 item.fail(report, message);
@@ -124,16 +125,21 @@ fn addresses(
 /// # Errors
 /// Text that follows the wrong value in a message, and says what to write.
 pub fn address(text: &str) -> Result<ListenAddress, String> {
+    parse(text).map_err(|fault| fault.to_string())
+}
+
+fn parse(text: &str) -> Result<ListenAddress, Fault> {
     // A port alone means all addresses in `listen`, which is too many here.
     let bare = text.strip_prefix('*').unwrap_or(text);
     let bare = bare.strip_prefix(':').unwrap_or(bare);
     if let Some(port) = digits(bare).and_then(|port| u16::try_from(port).ok()) {
         return Err(format!(
             r#"is a port of all addresses of the machine; write "127.0.0.1:{port}""#
-        ));
+        )
+        .into());
     }
     if text.parse::<IpAddr>().is_ok() {
-        return Err(r#"has no port; write "127.0.0.1:5001""#.to_owned());
+        return Err(r#"has no port; write "127.0.0.1:5001""#.into());
     }
     listen::parse(text, Purpose::Admin)
 }
@@ -154,7 +160,10 @@ fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
                     "is an address, which is accepted in any case; remove it",
                 );
             }
-            Err(_) => item.fail(report, "must be a host name such as \"status.lan\""),
+            Err(_) => {
+                let fault = "must be a host name such as \"status.lan\"";
+                item.fail(report, Fault::uncured(fault));
+            }
         }
     }
     names

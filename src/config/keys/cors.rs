@@ -7,6 +7,7 @@ use crate::time::Duration;
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::header_name::is_token;
 use crate::config::values::scalars;
 
@@ -192,7 +193,10 @@ fn allowed_headers(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<S
         Value::Text(text) if text == "reflect" => None,
         Value::List(_) => Some(tokens(place, "header", report)),
         Value::Text(_) => {
-            place.fail(report, format!("must be {}", place.kind.expected()));
+            place.fail(
+                report,
+                Fault::uncured(format!("must be {}", place.kind.expected())),
+            );
             None
         }
         _ => {

@@ -8,6 +8,7 @@ use crate::config::schema::units;
 use crate::config::schema::{Fallback, LIMITS};
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::scalars;
 
 /// Reads `limits`. Returns `inFlight` beside the others: it is the default of each service.
@@ -57,7 +58,9 @@ fn request_line(object: &Object<'_>, head_bytes: usize, report: &mut Report<'_>)
         let head = units::show_size(head_bytes as u64);
         place.fail(
             report,
-            format!(r#"must be at most "headBytes" ({head}), which the request line is part of"#),
+            Fault::uncured(format!(
+                r#"must be at most "headBytes" ({head}), which the request line is part of"#
+            )),
         );
     }
     bytes

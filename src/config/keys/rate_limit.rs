@@ -14,6 +14,7 @@ use crate::config::schema::{RATE_KEY_EXPECTED, RATE_LIMIT};
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 use crate::config::syntax::suggestions;
 use crate::config::values::header_name::is_token;
 use crate::config::values::{networks, scalars};
@@ -278,7 +279,10 @@ fn key(place: &Located<'_>, report: &mut Report<'_>) -> RateKey {
             RateKey::Claim(name.to_owned())
         }
         _ => {
-            place.fail(report, format!("must be {RATE_KEY_EXPECTED}"));
+            place.fail(
+                report,
+                Fault::uncured(format!("must be {RATE_KEY_EXPECTED}")),
+            );
             RateKey::Ip
         }
     }

@@ -8,6 +8,7 @@ use crate::proxy::settings::RecordRule;
 
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 use crate::config::syntax::suggestions::nearest;
 use crate::config::values::scalars;
 
@@ -54,7 +55,7 @@ fn directory(object: &Object<'_>, place: &Located<'_>, report: &mut Report<'_>) 
     if !path.starts_with('/') {
         dir.fail(
             report,
-            "must be an absolute path, such as \"/var/lib/tollgate/records\"",
+            Fault::uncured("must be an absolute path, such as \"/var/lib/tollgate/records\""),
         );
     } else if path.len() > CONFIG_PATH_BYTES_MAX {
         dir.fail(report, "is longer than 2048 bytes; use a shorter path");

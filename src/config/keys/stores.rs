@@ -8,6 +8,7 @@ use crate::config::keys::upstream_tls::Trust;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::store_url;
 
 /// Stores, and the targets of their servers.
@@ -115,7 +116,9 @@ fn prefix(object: &Object<'_>, report: &mut Report<'_>) -> String {
     {
         place.fail(
             report,
-            format!("must be at most {STORE_PREFIX_BYTES_MAX} visible ASCII characters"),
+            Fault::uncured(format!(
+                "must be at most {STORE_PREFIX_BYTES_MAX} visible ASCII characters"
+            )),
         );
     }
     text.to_owned()

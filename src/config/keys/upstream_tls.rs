@@ -9,6 +9,7 @@ use crate::config::model::ClientCertificate;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::host;
 
 /// Values of `tls`, and the certificates of the file that it names.
@@ -183,7 +184,7 @@ fn server_name(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     if !is_name && text.parse::<std::net::IpAddr>().is_err() {
         place.fail(
             report,
-            format!("must be {expected}, without scheme and port"),
+            Fault::uncured(format!("must be {expected}, without scheme and port")),
         );
         return None;
     }

@@ -4,6 +4,7 @@ use crate::config::model::{Listen, ListenAddress, Workers};
 use crate::config::schema::WORKERS_EXPECTED;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 use crate::limits::WORKERS_MAX;
 
 /// Reads the number.
@@ -19,13 +20,19 @@ pub(crate) fn compile(
     let workers = match count {
         Some(count) if (1..=WORKERS_MAX).contains(&count) => Workers::Count(count),
         Some(_) => {
-            place.fail(report, format!("must be {WORKERS_EXPECTED}"));
+            place.fail(
+                report,
+                Fault::uncured(format!("must be {WORKERS_EXPECTED}")),
+            );
             return Workers::Count(1);
         }
         None => match place.text(report) {
             Some("auto") => Workers::Auto,
             Some(_) => {
-                place.fail(report, format!("must be {WORKERS_EXPECTED}"));
+                place.fail(
+                    report,
+                    Fault::uncured(format!("must be {WORKERS_EXPECTED}")),
+                );
                 return Workers::Count(1);
             }
             None => return Workers::Count(1),

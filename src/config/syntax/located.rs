@@ -10,7 +10,7 @@ use crate::config::schema::{self, Fallback, Kind, Table, bridges};
 
 use super::document::{Member, Node, Value};
 use super::report::Report;
-use super::stray;
+use super::stray::Fault;
 use super::suggestions;
 
 /// Returns a path such as `services[2]`.
@@ -53,11 +53,11 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Located<'a> {
-    /// Reports what is wrong with this value. The message is a predicate ("must be ..", "has no ..;
+    /// Reports what is wrong with this value. The fault is a predicate ("must be ..", "has no ..;
     /// write .."): a string, a number or a flag is put before it as its subject, so that the reader
     /// sees what was found.
-    pub(crate) fn fail(&self, report: &mut Report<'_>, message: impl Into<String>) {
-        let message = stray::cured(message.into(), &self.node.value);
+    pub(crate) fn fail(&self, report: &mut Report<'_>, fault: impl Into<Fault>) {
+        let message = fault.into().about(&self.node.value);
         let named = self.node.shown().map(|value| format!("{value} {message}"));
         self.fail_bare(report, named.unwrap_or(message));
     }
@@ -82,7 +82,7 @@ impl<'a> Located<'a> {
         match self.node.value {
             // Their kind is the value.
             Value::Null | Value::Flag(_) => self.fail_bare(report, message),
-            _ => self.fail(report, message),
+            _ => self.fail(report, Fault::uncured(message)),
         }
     }
 
@@ -163,7 +163,7 @@ impl<'a> Located<'a> {
             let hint = suggestions::nearest(text, &words)
                 .map_or(String::new(), |word| format!("; did you mean {word:?}?"));
             let expected = self.kind.expected();
-            self.fail(report, format!("must be {expected}{hint}"));
+            self.fail(report, Fault::uncured(format!("must be {expected}{hint}")));
         }
         found
     }

@@ -1,22 +1,66 @@
-//! Marks of other files around a value that was pasted: a semicolon of nginx, a comma, quotes.
+//! Faults of values, and marks of other files around a value that was pasted: a semicolon of nginx, a
+//! comma, quotes.
+
+use core::fmt;
 
 use super::document::Value;
 
 /// Characters around a value in other files: it was pasted with them.
 pub(crate) const MARKS: [char; 6] = [';', ',', ' ', '\t', '\'', '"'];
 
-/// Returns a message about a value, with advice if it has a mark around it and the message says no cure.
-pub(super) fn cured(mut message: String, value: &Value) -> String {
-    let Value::Text(text) = value else {
-        return message;
-    };
-    let has_cure = ["; write ", "; remove "]
-        .iter()
-        .any(|cure| message.contains(cure));
-    if let Some((mark, place)) = mark(text).filter(|_| !has_cure) {
-        message.push_str(&format!("; remove the {mark:?} at its {place}"));
+/// Fault of a value: words that follow the value in a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Fault {
+    text: String,
+    /// The words say what to do.
+    has_cure: bool,
+}
+
+impl Fault {
+    /// A fault whose words say no cure: a mark around the value is the likely reason.
+    pub(crate) fn uncured(text: impl Into<String>) -> Fault {
+        Fault {
+            text: text.into(),
+            has_cure: false,
+        }
     }
-    message
+
+    /// Adds what to do.
+    pub(crate) fn with_cure(self, cure: &str) -> Fault {
+        format!("{self}; {cure}").into()
+    }
+
+    /// Returns the message about a value.
+    pub(super) fn about(mut self, value: &Value) -> String {
+        if let Value::Text(text) = value
+            && let Some((mark, place)) = mark(text).filter(|_| !self.has_cure)
+        {
+            self.text
+                .push_str(&format!("; remove the {mark:?} at its {place}"));
+        }
+        self.text
+    }
+}
+
+impl From<String> for Fault {
+    fn from(text: String) -> Fault {
+        Fault {
+            text,
+            has_cure: true,
+        }
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(text: &str) -> Fault {
+        text.to_owned().into()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Returns a mark at the start or the end of a value that comes from another file, and where it stands.
@@ -29,7 +73,27 @@ fn mark(text: &str) -> Option<(&str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::mark;
+    use super::*;
+
+    /// Advice about a mark depends on what the fault knows of its words, not on the words.
+    #[test]
+    fn a_mark_is_named_where_there_is_no_other_cure() {
+        let with_mark = Value::Text("b;".to_owned());
+        let about = |fault: Fault, value: &Value| fault.about(value);
+        let plain = Fault::uncured("is no \"a; write b\"");
+        let advised = "is no \"a; write b\"; remove the \";\" at its end";
+        assert_eq!(about(plain.clone(), &with_mark), advised);
+        for (fault, value) in [
+            (plain.clone(), Value::Text("b".to_owned())),
+            (plain, Value::Null),
+            ("is no \"a; write b\"".into(), with_mark),
+        ] {
+            assert_eq!(about(fault, &value), "is no \"a; write b\"");
+        }
+        let cured = Fault::uncured("is bad").with_cure("change it");
+        let value = Value::Text("b;".to_owned());
+        assert_eq!(about(cured, &value), "is bad; change it");
+    }
 
     #[test]
     fn marks() {

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::config::syntax::stray::Fault;
 use crate::proxy::settings::TargetHost;
 
 /// Parses `b.example`, `10.0.0.1` or `[::1]` (RFC 3986 3.2.2); underscores are allowed, as
 /// container names have them.
-pub(crate) fn parse(text: &str) -> Result<TargetHost, &'static str> {
+pub(crate) fn parse(text: &str) -> Result<TargetHost, Fault> {
     if let Some(inner) = text.strip_prefix('[') {
         let address = inner
             .strip_suffix(']')
@@ -16,11 +17,12 @@ pub(crate) fn parse(text: &str) -> Result<TargetHost, &'static str> {
         return Ok(TargetHost::Address(IpAddr::V6(address)));
     }
     if text.is_empty() {
-        return Err("has no host; write \"http://host/\"");
+        return Err("has no host; write \"http://host/\"".into());
     }
     if text.contains(':') {
         return Err(
-            "has a malformed host; an IPv6 address stands in brackets, as in \"http://[::1]:9000/\"",
+            "has a malformed host; an IPv6 address stands in brackets, as in \"http://[::1]:9000/\""
+                .into(),
         );
     }
     if let Ok(address) = text.parse::<Ipv4Addr>() {
@@ -29,9 +31,9 @@ pub(crate) fn parse(text: &str) -> Result<TargetHost, &'static str> {
     name(text).map(|()| TargetHost::Name(text.to_owned()))
 }
 
-fn name(text: &str) -> Result<(), &'static str> {
+fn name(text: &str) -> Result<(), Fault> {
     if !text.is_ascii() {
-        return Err("has a host name that is not ASCII; write its punycode form (xn--...)");
+        return Err("has a host name that is not ASCII; write its punycode form (xn--...)".into());
     }
     let name = text.strip_suffix('.').unwrap_or(text);
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -42,9 +44,9 @@ fn name(text: &str) -> Result<(), &'static str> {
             && !label.ends_with('-')
     };
     if name.len() > 253 || !name.split('.').all(label) {
-        return Err(
+        return Err(Fault::uncured(
             "has a malformed host name; letters, digits, \"-\", \"_\" and \".\" are allowed",
-        );
+        ));
     }
     // `127.1` and `0x7f.1` are addresses to some resolvers and names to others.
     let last = name.rsplit('.').next().unwrap_or(name);
@@ -53,7 +55,7 @@ fn name(text: &str) -> Result<(), &'static str> {
     if numeric(last)
         || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
     {
-        return Err("has a malformed IPv4 address; write four numbers, as in 10.0.0.1");
+        return Err("has a malformed IPv4 address; write four numbers, as in 10.0.0.1".into());
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::config::schema::NETWORK_EXPECTED;
 use crate::config::schema::units::digits;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 
 /// Reads the peers of a list.
 pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> PeerSet {
@@ -27,8 +28,8 @@ pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> PeerSet {
     peers
 }
 
-fn parse(text: &str) -> Result<Network, String> {
-    let wrong = || format!("must be {NETWORK_EXPECTED}");
+fn parse(text: &str) -> Result<Network, Fault> {
+    let wrong = || Fault::uncured(format!("must be {NETWORK_EXPECTED}"));
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
@@ -40,12 +41,11 @@ fn parse(text: &str) -> Result<Network, String> {
         Some(prefix) => digits(prefix).ok_or_else(wrong)?,
     };
     let bits = u8::try_from(prefix).ok().filter(|_| prefix <= width);
-    let bits = bits.ok_or_else(|| format!("must have a prefix from 0 to {width}"))?;
+    let bits =
+        bits.ok_or_else(|| Fault::uncured(format!("must have a prefix from 0 to {width}")))?;
     let first = first_address(address, bits);
     if first != address {
-        return Err(format!(
-            "has address bits behind its prefix; write \"{first}/{bits}\""
-        ));
+        return Err(format!("has address bits behind its prefix; write \"{first}/{bits}\"").into());
     }
     Ok(canonical(address, bits))
 }
@@ -105,7 +105,7 @@ mod tests {
             ("", "must be a network"),
         ] {
             assert!(
-                parse(text).is_err_and(|error| error.contains(message)),
+                parse(text).is_err_and(|error| error.to_string().contains(message)),
                 "{text}: {:?}",
                 parse(text)
             );

@@ -1,14 +1,17 @@
 //! Paths, as routes and targets have them.
 
+use crate::config::syntax::stray::Fault;
 use crate::limits::CONFIG_PATH_BYTES_MAX;
 
-/// Predicate of a path that was pasted with the mark behind it.
-pub(crate) const ENDS_IN_A_MARK: &str = "ends as no path does";
+/// Returns the fault of a path that was pasted with the mark behind it.
+pub(crate) fn ends_in_a_mark() -> Fault {
+    Fault::uncured("ends as no path does")
+}
 
 /// Checks that a text has bytes of a path (RFC 3986 3.3) alone, and no dot segment in any spelling.
-pub(crate) fn check(path: &str) -> Result<(), String> {
+pub(crate) fn check(path: &str) -> Result<(), Fault> {
     if path.len() > CONFIG_PATH_BYTES_MAX {
-        return Err(format!("is longer than {CONFIG_PATH_BYTES_MAX} bytes"));
+        return Err(format!("is longer than {CONFIG_PATH_BYTES_MAX} bytes").into());
     }
     if let Some(wrong) = path.chars().find(|c| !is_path_char(*c)) {
         let hint = match wrong {
@@ -16,16 +19,14 @@ pub(crate) fn check(path: &str) -> Result<(), String> {
             c if c.is_ascii() => "; remove it",
             _ => "; write it percent-encoded where the upstream expects that",
         };
-        return Err(format!(
-            "has a character that no path may have ({wrong:?}){hint}"
-        ));
+        return Err(format!("has a character that no path may have ({wrong:?}){hint}").into());
     }
     // Nobody ends a path so on purpose.
     if path.ends_with([';', ',']) {
-        return Err(ENDS_IN_A_MARK.to_owned());
+        return Err(ends_in_a_mark());
     }
     let Some(decoded) = decode(path) else {
-        return Err("has a \"%\" without two hexadecimal digits".to_owned());
+        return Err("has a \"%\" without two hexadecimal digits".into());
     };
     let is_dots = |segment: &[u8]| {
         let bare = segment
@@ -35,7 +36,7 @@ pub(crate) fn check(path: &str) -> Result<(), String> {
         bare == b"." || bare == b".."
     };
     match decoded.split(|byte| *byte == b'/').any(is_dots) {
-        true => Err("has a dot segment (\".\" or \"..\"); write the path it leads to".to_owned()),
+        true => Err("has a dot segment (\".\" or \"..\"); write the path it leads to".into()),
         false => Ok(()),
     }
 }

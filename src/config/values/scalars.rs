@@ -9,6 +9,7 @@ use crate::config::schema::{Fallback, Kind};
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 
 use crate::config::schema::units::{
     DURATION, DURATION_UNITS, SIZE, SIZE_UNITS, digits, show_duration, show_size, with_unit,
@@ -55,7 +56,7 @@ fn whole(place: &Located<'_>, range: RangeInclusive<u64>, report: &mut Report<'_
     };
     let value = digits(text).filter(|value| range.contains(value));
     if value.is_none() {
-        place.fail(report, format!("must be {expected}"));
+        place.fail(report, Fault::uncured(format!("must be {expected}")));
     }
     value
 }
@@ -64,7 +65,10 @@ fn size(place: &Located<'_>, range: RangeInclusive<u64>, report: &mut Report<'_>
     let value = measured(place, &SIZE_UNITS, SIZE, report)?;
     if !range.contains(&value) {
         let (least, most) = (show_size(*range.start()), show_size(*range.end()));
-        place.fail(report, format!("must be from {least} to {most}"));
+        place.fail(
+            report,
+            Fault::uncured(format!("must be from {least} to {most}")),
+        );
         return None;
     }
     Some(value)
@@ -87,7 +91,7 @@ fn measured(
         }
     };
     if value.is_none() {
-        place.fail(report, format!("must be {expected}"));
+        place.fail(report, Fault::uncured(format!("must be {expected}")));
     }
     value
 }
@@ -121,7 +125,7 @@ pub(crate) fn duration(place: &Located<'_>, report: &mut Report<'_>) -> Option<D
     let least = least?;
     let millis = millis(place, DURATION, report)?;
     if millis > CONFIG_DURATION_MAX.as_millis() {
-        place.fail(report, "must be at most 30 days (\"720h\")");
+        place.fail(report, Fault::uncured("must be at most 30 days (\"720h\")"));
         return None;
     }
     if millis < least.as_millis() {

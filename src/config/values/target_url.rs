@@ -3,31 +3,34 @@
 
 use crate::proxy::settings::{Target, TargetHost};
 
-use super::path::ENDS_IN_A_MARK;
+use super::path::ends_in_a_mark;
 use super::{host, path};
 use crate::config::schema::units::digits;
+use crate::config::syntax::stray::Fault;
 use crate::limits::UNIX_PATH_BYTES_MAX;
 
+const START: &str = r#"must start with "http://" or "https://""#;
+
 /// Returns a target and its path as written, perhaps empty.
-pub(crate) fn parse(text: &str) -> Result<(Target, String), String> {
+pub(crate) fn parse(text: &str) -> Result<(Target, String), Fault> {
     if text.starts_with("unix:") {
         return Err(
-            "must start with \"http://\", as in \"http://unix:/run/app.sock:/base\"".to_owned(),
+            "must start with \"http://\", as in \"http://unix:/run/app.sock:/base\"".into(),
         );
     }
     let (scheme, rest) = text
         .split_once("://")
-        .ok_or(r#"must start with "http://" or "https://""#)?;
+        .ok_or_else(|| Fault::uncured(START))?;
     let tls = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,
         "https" => true,
         "ws" => {
-            return Err(r#"must start with "http://"; WebSockets go through it, too"#.to_owned());
+            return Err(r#"must start with "http://"; WebSockets go through it, too"#.into());
         }
         "wss" => {
-            return Err(r#"must start with "https://"; WebSockets go through it, too"#.to_owned());
+            return Err(r#"must start with "https://"; WebSockets go through it, too"#.into());
         }
-        _ => return Err(r#"must start with "http://" or "https://""#.to_owned()),
+        _ => return Err(Fault::uncured(START)),
     };
     if let Some(rest) = rest.strip_prefix("unix:").filter(|rest| is_socket(rest)) {
         return socket(rest, tls);
@@ -35,16 +38,16 @@ pub(crate) fn parse(text: &str) -> Result<(Target, String), String> {
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
     if authority.contains('@') {
         return Err(
-            "has a user name or password in it, which would not be sent; remove what is before the \"@\"".to_owned()
+            "has a user name or password in it, which would not be sent; remove what is before the \"@\"".into()
         );
     }
     let mut hosts = authority.split([',', ' ', '|']);
     if hosts.nth(1).is_some_and(|second| !second.is_empty()) {
-        return Err("names several hosts; a service has a list of URLs in \"targets\"".to_owned());
+        return Err("names several hosts; a service has a list of URLs in \"targets\"".into());
     }
     check_path(path)?;
     let target = target(authority, tls)?;
-    Ok((target, path.to_owned()))
+    Ok((target, path.into()))
 }
 
 /// Returns the URL that text without a scheme most likely means, such as `http://localhost:3001`.
@@ -67,13 +70,13 @@ pub(crate) fn meant(text: &str) -> Option<String> {
     is_meant.then_some(url)
 }
 
-fn check_path(path: &str) -> Result<(), String> {
+fn check_path(path: &str) -> Result<(), Fault> {
     if path.contains('?') {
-        return Err("has a query; remove it, the client's own query is passed on".to_owned());
+        return Err("has a query; remove it, the client's own query is passed on".into());
     }
     if path.contains('#') {
         return Err(
-            "has a fragment, which is never sent; remove the \"#\" and what follows".to_owned(),
+            "has a fragment, which is never sent; remove the \"#\" and what follows".into(),
         );
     }
     path::check(path)
@@ -86,34 +89,35 @@ fn is_socket(rest: &str) -> bool {
 }
 
 /// Returns the target and its path of what follows `unix:`, such as `/run/app.sock:/base`.
-fn socket(rest: &str, tls: bool) -> Result<(Target, String), String> {
+fn socket(rest: &str, tls: bool) -> Result<(Target, String), Fault> {
     if tls {
         return Err(
-            "asks for TLS over a unix socket, which stays on this machine; write \"http://unix:..\"".to_owned()
+            "asks for TLS over a unix socket, which stays on this machine; write \"http://unix:..\"".into()
         );
     }
     let (file, path) = rest.split_once(':').unwrap_or((rest, ""));
     if !file.starts_with('/') || file.ends_with('/') {
         return Err(
             "must name a socket by its whole path, as in \"http://unix:/run/app.sock:/base\""
-                .to_owned(),
+                .into(),
         );
     }
     if file.ends_with([';', ',']) {
-        return Err(ENDS_IN_A_MARK.to_owned());
+        return Err(ends_in_a_mark());
     }
     if file.len() > UNIX_PATH_BYTES_MAX {
         return Err(format!(
             "has a socket path of {} bytes; the system takes {UNIX_PATH_BYTES_MAX}",
             file.len()
-        ));
+        )
+        .into());
     }
     if !file.bytes().all(|byte| byte.is_ascii_graphic()) || file.contains(['?', '#', '"', '\\']) {
-        return Err("has a character in the path of the socket that is not taken there; use letters, digits and \"/._-\"".to_owned());
+        return Err("has a character in the path of the socket that is not taken there; use letters, digits and \"/._-\"".into());
     }
     if !path.is_empty() && !path.starts_with('/') {
         return Err(
-            "has a path behind the socket that does not start with \"/\", as in \"http://unix:/run/app.sock:/base\"".to_owned(),
+            "has a path behind the socket that does not start with \"/\", as in \"http://unix:/run/app.sock:/base\"".into(),
         );
     }
     check_path(path)?;
@@ -122,12 +126,12 @@ fn socket(rest: &str, tls: bool) -> Result<(Target, String), String> {
         port: 0,
         tls,
         trust: [0; 32],
-        authority: "localhost".to_owned(),
+        authority: "localhost".into(),
     };
-    Ok((target, path.to_owned()))
+    Ok((target, path.into()))
 }
 
-fn target(authority: &str, tls: bool) -> Result<Target, String> {
+fn target(authority: &str, tls: bool) -> Result<Target, Fault> {
     let bracket = authority.find(']').map_or(0, |at| at + 1);
     let colon = authority
         .get(bracket..)
@@ -142,11 +146,12 @@ fn target(authority: &str, tls: bool) -> Result<Target, String> {
     let port = match number {
         None => standard,
         Some(number) => {
-            port(number).ok_or("has a malformed port; it is a number from 1 to 65535")?
+            let fault = "has a malformed port; it is a number from 1 to 65535";
+            port(number).ok_or_else(|| Fault::uncured(fault))?
         }
     };
     let authority = if port == standard {
-        name.to_owned()
+        name.into()
     } else {
         format!("{name}:{port}")
     };
@@ -324,8 +329,8 @@ mod tests {
             ("http://b http://c/", "several hosts"),
         ] {
             let error = parse(text).expect_err(text);
-            assert!(error.contains(message), "{text}: {error}");
-            assert!(!error.contains("secret"), "{error}");
+            assert!(error.to_string().contains(message), "{text}: {error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
         }
     }
 
@@ -336,6 +341,11 @@ mod tests {
         assert_eq!(target.host.socket().map(str::len), Some(107));
         assert_eq!((path.as_str(), target.name().len()), ("/x", 112));
         let error = parse(&url(108)).expect_err("108 bytes");
-        assert!(error.contains("108 bytes; the system takes 107"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("108 bytes; the system takes 107"),
+            "{error}"
+        );
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::config::model::ListenAddress;
 use crate::config::schema::units::digits;
 use crate::config::schema::{ADDRESS_EXPECTED, ADMIN_EXPECTED};
-use crate::config::syntax::stray::MARKS;
-use crate::config::values::path::ENDS_IN_A_MARK;
+use crate::config::syntax::stray::{Fault, MARKS};
+use crate::config::values::path::ends_in_a_mark;
 use crate::limits::{SOCKET_NAME_BYTES_MAX, UNIX_PATH_BYTES_MAX};
 
 /// Purpose of an address, which decides what is said about a wrong one.
@@ -39,7 +39,7 @@ impl Purpose {
 }
 
 /// Parses an address. A port alone is taken with the host that its purpose has for it.
-pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<ListenAddress, String> {
+pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<ListenAddress, Fault> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path);
     }
@@ -61,15 +61,16 @@ pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<ListenAddress, Strin
     Err(match (host, port(number)) {
         ("localhost", Some(port)) => return Ok(tcp(Ipv4Addr::LOCALHOST, port)),
         (_, Some(port)) if number.len() > 1 && ipv6(host) => {
-            format!(r#"has an IPv6 address without brackets; write "[{host}]:{port}""#)
+            format!(r#"has an IPv6 address without brackets; write "[{host}]:{port}""#).into()
         }
-        _ if ipv6(text) => format!(r#"has no valid port; write "[{text}]:{usual}""#),
+        _ if ipv6(text) => format!(r#"has no valid port; write "[{text}]:{usual}""#).into(),
         _ if text.contains([' ', ';', ',', '/']) => of_more(text, purpose),
         (_, Some(port)) => {
             format!(r#"has no address; write "{any}:{port}", or "[{any_ipv6}]:{port}" for IPv6"#)
+                .into()
         }
         (_, None) if parse(&format!("{host}:{usual}"), purpose).is_ok() => {
-            format!(r#"has no valid port; write "{host}:{usual}""#)
+            format!(r#"has no valid port; write "{host}:{usual}""#).into()
         }
         _ => of_more(text, purpose),
     })
@@ -77,59 +78,62 @@ pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<ListenAddress, Strin
 
 /// Returns what is said about text that is no address, but may have one, such as `443 ssl` or
 /// `https://0.0.0.0:443`.
-fn of_more(text: &str, purpose: Purpose) -> String {
+fn of_more(text: &str, purpose: Purpose) -> Fault {
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
     let bare = bare.trim_matches(MARKS);
     let bare = bare.split([' ', ';', ',', '/']).next().unwrap_or_default();
     if bare == text {
-        return format!("must be {}", purpose.expected());
+        return Fault::uncured(format!("must be {}", purpose.expected()));
     }
     let is_tls = purpose == Purpose::Clients && (text.contains("ssl") || text.starts_with("https"));
     match parse(bare, purpose) {
         Ok(address) if is_tls => format!(
             r#"is more than an address; write {{ "address": "{address}", "tls": {{ "certificates": [..] }} }}"#
-        ),
-        Ok(address) => format!(r#"is more than an address; write "{address}""#),
+        )
+        .into(),
+        Ok(address) => format!(r#"is more than an address; write "{address}""#).into(),
         Err(message) => message,
     }
 }
 
-fn unix(path: &str) -> Result<ListenAddress, String> {
+fn unix(path: &str) -> Result<ListenAddress, Fault> {
     if path.is_empty() || path.contains('\0') {
-        return Err(r#"has no path; write "unix:/run/tollgate.sock""#.to_owned());
+        return Err(r#"has no path; write "unix:/run/tollgate.sock""#.into());
     }
     if path.starts_with('@') {
         return Err(
             r#"is an abstract socket, which is not supported; write a path, such as "unix:/run/tollgate.sock""#
-                .to_owned(),
+                .into(),
         );
     }
     if path.ends_with(MARKS) {
-        return Err(ENDS_IN_A_MARK.to_owned());
+        return Err(ends_in_a_mark());
     }
     if path.len() > UNIX_PATH_BYTES_MAX {
         return Err(format!(
             "has a path of {} bytes, and that of a unix socket has at most {UNIX_PATH_BYTES_MAX}; choose a shorter one",
             path.len()
-        ));
+        )
+        .into());
     }
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
-pub(super) fn systemd(name: &str) -> Result<ListenAddress, String> {
+pub(super) fn systemd(name: &str) -> Result<ListenAddress, Fault> {
     if name.is_empty() {
         return Err(
             r#"has no name; write "systemd:web" and FileDescriptorName=web in the socket unit"#
-                .to_owned(),
+                .into(),
         );
     }
     let is_valid = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b':';
     if name.len() > SOCKET_NAME_BYTES_MAX || !name.as_bytes().iter().all(is_valid) {
         return Err(format!(
             "has a name that no socket of systemd has: write at most {SOCKET_NAME_BYTES_MAX} visible ASCII characters without a colon"
-        ));
+        )
+        .into());
     }
-    Ok(ListenAddress::Systemd(name.to_owned()))
+    Ok(ListenAddress::Systemd(name.into()))
 }
 
 pub(super) fn port(text: &str) -> Option<u16> {

@@ -15,6 +15,7 @@ use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::networks;
 use crate::proxy::settings::PeerSet;
 
@@ -150,7 +151,7 @@ fn name(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
         let most = LISTENER_NAME_BYTES_MAX;
         place.fail(
             report,
-            format!("must be {NAME_EXPECTED}, of at most {most} bytes"),
+            Fault::uncured(format!("must be {NAME_EXPECTED}, of at most {most} bytes")),
         );
         return None;
     }
@@ -205,14 +206,14 @@ fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress
     let parsed = match &place.node.value {
         Value::Number(number) => {
             let port = port(number).map(|port| tcp(Ipv4Addr::UNSPECIFIED, port));
-            port.ok_or_else(|| "must be a port, a whole number up to 65535".to_owned())
+            port.ok_or_else(|| "must be a port, a whole number up to 65535".into())
         }
         Value::Text(text) => match text.strip_prefix("systemd:") {
             Some(name) => systemd(name),
             // As other programs say it: `fd://3`, `fd@3`, `sd:web`.
             None if ["fd:", "fd@", "sd:"].iter().any(|word| text.starts_with(word)) => Err(
                 r#"is no address; a socket that systemd passes on is "systemd:NAME", with the FileDescriptorName= of its unit"#
-                    .to_owned(),
+                    .into(),
             ),
             None => parse(text, Purpose::Clients),
         },

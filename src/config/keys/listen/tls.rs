@@ -14,6 +14,7 @@ use crate::transport::server::{
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::host;
 
 const CLIENT_AUTHS: [(&str, ClientAuth); 2] = [
@@ -169,7 +170,10 @@ fn contact_of(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     let is_plain =
         |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',' | b'?');
     if !is_whole || text.len() > ACME_TEXT_BYTES_MAX || !text.bytes().all(is_plain) {
-        place.fail(report, "must be one address such as \"ops@example.com\"");
+        place.fail(
+            report,
+            Fault::uncured("must be one address such as \"ops@example.com\""),
+        );
         return None;
     }
     Some(text.to_owned())

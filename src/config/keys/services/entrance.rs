@@ -50,7 +50,7 @@ fn names(place: &Located<'_>, known: &[KnownListener<'_>], report: &mut Report<'
         "is empty, which no client reaches; name a listener, or remove this for all listeners";
     let read = |text: &str| match known.iter().any(|listener| listener.name == Some(text)) {
         true => Ok(text.to_owned()),
-        false => Err(unknown(text, known)),
+        false => Err(unknown(text, known).into()),
     };
     matching::names(place, empty, &read, report)
 }

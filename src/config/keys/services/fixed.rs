@@ -9,6 +9,7 @@ use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::{media_type, path, scalars, target_url};
 
 /// Keys of a service that say something about its targets.
@@ -70,7 +71,7 @@ fn redirect(place: &Located<'_>, report: &mut Report<'_>) -> Option<Redirect> {
     if let Some(place) = status
         && !matches!(given, 301..=303 | 307 | 308)
     {
-        place.fail(report, "must be 301, 302, 303, 307 or 308");
+        place.fail(report, Fault::uncured("must be 301, 302, 303, 307 or 308"));
     }
     let keeps_path = object.flag("keepPath", report);
     let Some(to) = object.get("to") else {
@@ -105,10 +106,10 @@ const VARIABLES: [&str; 12] = [
 ];
 
 /// Checks the place that a redirect leads to.
-fn check_place(text: &str) -> Result<(), String> {
+fn check_place(text: &str) -> Result<(), Fault> {
     let (base, rest) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
     if text.len() > CONFIG_PATH_BYTES_MAX {
-        return Err(format!("is longer than {CONFIG_PATH_BYTES_MAX} bytes"));
+        return Err(format!("is longer than {CONFIG_PATH_BYTES_MAX} bytes").into());
     }
     if VARIABLES.iter().any(|name| text.contains(name)) {
         return Err(
@@ -118,11 +119,11 @@ fn check_place(text: &str) -> Result<(), String> {
         );
     }
     if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("has a character that no URL may have; write it percent-encoded".to_owned());
+        return Err("has a character that no URL may have; write it percent-encoded".into());
     }
     if base.starts_with("//") {
         return Err(
-            "begins with \"//\", which browsers take for another host; write its scheme, too, as in \"https://www.example.com\"".to_owned()
+            "begins with \"//\", which browsers take for another host; write its scheme, too, as in \"https://www.example.com\"".into()
         );
     }
     if base.starts_with('/') {
@@ -130,13 +131,12 @@ fn check_place(text: &str) -> Result<(), String> {
     }
     if !base.contains("://") {
         return Err(
-            r#"must be a path such as "/new", or a URL such as "https://www.example.com""#
-                .to_owned(),
+            r#"must be a path such as "/new", or a URL such as "https://www.example.com""#.into(),
         );
     }
     match target_url::parse(base)? {
         (target, _) if target.host.socket().is_some() => {
-            Err("names a unix socket, where no client can go; name a host".to_owned())
+            Err("names a unix socket, where no client can go; name a host".into())
         }
         _ => Ok(()),
     }

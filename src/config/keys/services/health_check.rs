@@ -71,9 +71,11 @@ fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     // RFC 3986 3.4: a query may have "/" and "?", too.
     let checked = paths::check(path).and_then(|()| {
         match query.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
-            Some(wrong) => Err(format!(
-                "has a character that no query may have ({wrong:?}); remove it"
-            )),
+            Some(wrong) => {
+                let fault =
+                    format!("has a character that no query may have ({wrong:?}); remove it");
+                Err(fault.into())
+            }
             None => Ok(()),
         }
     });
@@ -87,7 +89,7 @@ fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
 fn check_host(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = place.text(report)?;
     let checked = match text.contains('/') {
-        true => Err(r#"must be a host alone, as in "app.example.com""#.to_owned()),
+        true => Err(r#"must be a host alone, as in "app.example.com""#.into()),
         false => target_url::parse(&format!("http://{text}")),
     };
     checked

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 use crate::config::syntax::suggestions;
 use crate::config::values::header_name::is_token;
 use crate::config::values::host;
@@ -23,7 +24,7 @@ pub(crate) fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String>
 pub(super) fn names(
     place: &Located<'_>,
     empty: &str,
-    read: &dyn Fn(&str) -> Result<String, String>,
+    read: &dyn Fn(&str) -> Result<String, Fault>,
     report: &mut Report<'_>,
 ) -> Vec<String> {
     let items = place.list(report);
@@ -46,28 +47,28 @@ pub(super) fn names(
     names
 }
 
-fn host_name(text: &str) -> Result<String, String> {
+fn host_name(text: &str) -> Result<String, Fault> {
     let bare = text.strip_prefix("*.").unwrap_or(text);
     if text == "*" {
         return Err(
-            "stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"".to_owned()
+            "stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"".into()
         );
     }
     if bare.contains('*') {
         return Err(
-            "has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"".to_owned()
+            "has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"".into()
         );
     }
     if bare.contains(['/', '?', '#', '@']) {
-        return Err("is no host name; write it alone, as in \"api.example.com\"".to_owned());
+        return Err("is no host name; write it alone, as in \"api.example.com\"".into());
     }
     let has_port = bare
         .rsplit_once(':')
         .is_some_and(|(_, port)| !bare.ends_with(']') && port.bytes().all(|b| b.is_ascii_digit()));
     if has_port {
-        return Err("has a port; hosts are compared without, remove it".to_owned());
+        return Err("has a port; hosts are compared without, remove it".into());
     }
-    host::parse(bare).map_err(str::to_owned)?;
+    host::parse(bare)?;
     Ok(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase())
 }
 

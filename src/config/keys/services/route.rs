@@ -1,11 +1,12 @@
 //! `route`: a path prefix.
 
+use crate::config::syntax::stray::Fault;
 use crate::config::values::path;
 
 /// Returns a route without its trailing slash; `/` stays.
-pub(crate) fn parse(text: &str) -> Result<&str, String> {
+pub(crate) fn parse(text: &str) -> Result<&str, Fault> {
     if !text.starts_with('/') {
-        return Err(r#"must start with "/", as in "/users""#.to_owned());
+        return Err(r#"must start with "/", as in "/users""#.into());
     }
     if let Some(pattern) = pattern(text) {
         let before = text.split(pattern).next().unwrap_or_default();
@@ -13,21 +14,22 @@ pub(crate) fn parse(text: &str) -> Result<&str, String> {
         let prefix = if prefix.is_empty() { "/" } else { prefix };
         return Err(format!(
             "has {pattern:?}, but a route is no pattern: it is a prefix and takes every path below it; write {prefix:?}"
-        ));
+        )
+        .into());
     }
     for (mark, what) in [('?', "query"), ('#', "fragment")] {
         if text.contains(mark) {
-            return Err(format!("has a {what} ({mark:?}); a route is a path"));
+            return Err(format!("has a {what} ({mark:?}); a route is a path").into());
         }
     }
     if text.contains('%') {
         return Err(
             "has a \"%\"; routes are matched on the bytes as sent, write the plain character"
-                .to_owned(),
+                .into(),
         );
     }
     if text.contains("//") {
-        return Err("has an empty segment (\"//\"); no request could match it".to_owned());
+        return Err("has an empty segment (\"//\"); no request could match it".into());
     }
     path::check(text)?;
     Ok(match text.strip_suffix('/') {
@@ -127,7 +129,7 @@ mod tests {
             ("/users/(\\d+)", "(\\d+)", "/users"),
             ("/users$", "users$", "/"),
         ] {
-            let message = parse(text).expect_err(text);
+            let message = parse(text).expect_err(text).to_string();
             assert!(
                 message.starts_with(&format!("has {pattern:?}, but ")),
                 "{text}: {message}"

@@ -159,13 +159,13 @@ fn weight(object: &Object<'_>, report: &mut Report<'_>) -> u32 {
 
 fn url(place: &Located<'_>, report: &mut Report<'_>) -> Option<(Target, String)> {
     let text = place.text(report)?;
-    let parsed = target_url::parse(text).map_err(|mut message| {
+    let parsed = target_url::parse(text).map_err(|mut fault| {
         // The value of a variable may be a secret.
         let is_shown = place.node.written.is_none();
         if let Some(url) = target_url::meant(text).filter(|_| is_shown) {
-            message.push_str(&format!("; write {url:?}"));
+            fault = fault.with_cure(&format!("write {url:?}"));
         }
-        place.fail(report, message);
+        place.fail(report, fault);
     });
     parsed.ok()
 }
