@@ -198,15 +198,7 @@ pub fn render(
 #[inline(always)]
 fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     address(record.client, out);
-    // What most lines have in a place is written in one piece with what surrounds it.
-    match record.user {
-        Some(user) => {
-            out.extend_from_slice(b" - ");
-            field(Some(user), out);
-            out.extend_from_slice(b" [");
-        }
-        None => out.extend_from_slice(b" - - ["),
-    }
+    seldom(record.user, [b" - ", b" ["], b" - - [", out);
     out.extend_from_slice(dates.clf(record.wall));
     out.extend_from_slice(b"] \"");
     field(Some(record.request_line), out);
@@ -222,16 +214,21 @@ fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>)
         0 => out.push(b'-'),
         bytes => number(bytes, out),
     }
-    match record.referer {
-        Some(referer) => {
-            out.extend_from_slice(b" \"");
-            field(Some(referer), out);
-            out.extend_from_slice(b"\" \"");
-        }
-        None => out.extend_from_slice(b" \"-\" \""),
-    }
+    seldom(record.referer, [b" \"", b"\" \""], b" \"-\" \"", out);
     field(record.user_agent, out);
     out.extend_from_slice(b"\"\n");
+}
+
+/// Appends a field that few requests have, between what surrounds it. `without`: the same in one piece
+/// for the others, with a dash as the field.
+#[inline(always)]
+fn seldom(text: Option<&[u8]>, [before, behind]: [&[u8]; 2], without: &[u8], out: &mut Vec<u8>) {
+    if text.is_none() {
+        return out.extend_from_slice(without);
+    }
+    out.extend_from_slice(before);
+    field(text, out);
+    out.extend_from_slice(behind);
 }
 
 #[inline]
