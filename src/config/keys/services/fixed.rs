@@ -115,7 +115,7 @@ fn check_place(text: &str) -> Result<(), Fault> {
         return Err(
             "has a variable; write a path such as \"/new\", which keeps scheme and host, and \"keepPath\": true for what follows the route; the query is \
              always kept"
-                .to_owned(),
+                .into(),
         );
     }
     if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
