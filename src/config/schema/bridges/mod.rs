@@ -153,7 +153,9 @@ fn as_host(word: &str) -> Option<(&str, &str)> {
     let (authority, path) = site.split_at(site.find('/').unwrap_or(site.len()));
     let (host, _) = authority.split_once(':').unwrap_or((authority, ""));
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-.*".contains(&b);
-    let is_host = host.contains('.') && host.bytes().all(is_name) && word.len() < 100;
+    let is_host = (host.contains('.') || host == "localhost")
+        && host.bytes().all(is_name)
+        && word.len() < 100;
     is_host.then_some((host, if path.is_empty() { "/" } else { path }))
 }
 
@@ -211,10 +213,11 @@ mod tests {
             ("api.example.com", "api.example.com", "/"),
             ("*.example.com:8443", "*.example.com", "/"),
             ("https://a.example.com/v1", "a.example.com", "/v1"),
+            ("localhost:8080", "localhost", "/"),
         ] {
             assert_eq!(as_host(word), Some((host, path)), "{word}");
         }
-        for word in ["api", "localhost:80", "a b.com", "", "/a.b", "ca.pem é"] {
+        for word in ["api", ":80", "a b.com", "", "/a.b", "ca.pem é"] {
             assert_eq!(as_host(word), None, "{word}");
         }
     }
