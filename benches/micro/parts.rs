@@ -1,7 +1,7 @@
 //! The parts of a request's way, each by itself.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tollgate::buffer::BufferPool;
 use tollgate::http::chunked::{ChunkDecoder, ChunkStep};
@@ -21,6 +21,9 @@ use tollgate::policy::rate_key::RateKey;
 use tollgate::policy::rewrite::Rewrite;
 use tollgate::policy::route::RouteTable;
 use tollgate::time::{Duration, Instant, UnixTime};
+use tollgate::upstream::balance::{Strategy, identity};
+use tollgate::upstream::group::Group;
+use tollgate::upstream::rules::{Choice, Role, Rules};
 
 use crate::harness::Case;
 
@@ -46,6 +49,12 @@ pub fn cases() -> Vec<Case> {
         route("route: one of 5,000", 5000),
         rate("rate: one client", 1),
         rate("rate: one of 10,000 clients", 10_000),
+        choose("choose: in turn, of 10 targets", Strategy::RoundRobin, 10),
+        choose("choose: in turn, of 100", Strategy::RoundRobin, 100),
+        choose("choose: in turn, of 1,000", Strategy::RoundRobin, 1000),
+        choose("choose: ip hash, of 10 targets", Strategy::IpHash, 10),
+        choose("choose: ip hash, of 100", Strategy::IpHash, 100),
+        choose("choose: ip hash, of 1,000", Strategy::IpHash, 1000),
         log_line("log line: combined", AccessFormat::Combined),
         log_line("log line: JSON", AccessFormat::Json),
     ]
@@ -182,6 +191,43 @@ fn rate(name: &'static str, clients: u32) -> Case {
                     .count(black_box(client), Instant::from_millis(1000))
                     .is_ok()
             );
+        }
+    })
+}
+
+fn choose(name: &'static str, strategy: Strategy, targets: usize) -> Case {
+    Case::new(name, move || {
+        let rules = Rules {
+            strategy,
+            checks: None,
+            passive: None,
+        };
+        let role = Role {
+            weight: 1,
+            backup: false,
+            max_in_flight: u32::MAX,
+        };
+        let mut group = Group::new(rules, vec![role; targets], 7);
+        for target in 0..targets {
+            let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), target as u16);
+            group.join(target, target, identity(address, ""), None);
+        }
+        let mut nth: u32 = 0;
+        move || {
+            nth = nth.wrapping_add(7919);
+            let client = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + nth % 65536));
+            let choice = group.pick(Some(black_box(client)), Instant::from_millis(1000), |_| {
+                true
+            });
+            let Choice::Member {
+                endpoint,
+                destination,
+            } = choice
+            else {
+                panic!("all are up")
+            };
+            group.begin(endpoint, destination);
+            group.end(endpoint, destination);
         }
     })
 }
