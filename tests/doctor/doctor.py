@@ -377,6 +377,28 @@ def other_users():
         gateway.wait()
 
 
+def disks():
+    """A disk that is full, one that takes no further file, and one that is read-only."""
+    folder = FOLDER / "disk"
+    folder.mkdir()
+    mount = lambda options: subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, check=False)
+    if mount("size=64k").returncode != 0:
+        print("disks: this user may mount none")
+        return
+    try:
+        file = write([service(Server().url)], record={"dir": str(folder)}, limits={"connections": 100})
+        expect("a disk with room", file)
+        (folder / "a").write_bytes(bytes(65536))
+        expect("a full disk", file, [("/disk: its disk is full", "make room")])
+        mount("remount,size=64k,nr_inodes=2")
+        (folder / "a").write_bytes(b"")
+        expect("a disk without a further file", file, [("can take no further file", "df -i")])
+        mount("remount,ro,nr_inodes=100")
+        expect("a disk that is read-only", file, [("/disk: its file system is read-only", "dmesg")])
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 def ports():
     good = service(Server().url)
     file = write([good])
@@ -486,6 +508,6 @@ def usage():
     assert run.returncode == 2 and "--json goes with the command explain or doctor" in run.stderr, run.stderr
 
 
-for part in [names_and_targets, certificates_of_targets, certificates_of_listeners, files, ports, descriptors, providers, running, other_users, usage, many_targets]:
+for part in [names_and_targets, certificates_of_targets, certificates_of_listeners, files, ports, descriptors, providers, running, other_users, disks, usage, many_targets]:
     part()
 print("doctor: every fault was found, and no other")

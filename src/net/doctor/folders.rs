@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::StatVfsMountFlags;
+
 use super::Examined;
 use crate::config::{Config, ListenAddress};
 use crate::sort;
@@ -52,6 +54,9 @@ pub(super) fn examine(config: &Config, user: Option<(u32, u32)>, examined: &mut 
 fn look(folder: &Path, user: Option<(u32, u32)>, examined: &mut Examined) {
     let shown = folder.display();
     let what = format!("folder {shown}");
+    if let Some((problem, cure)) = no_room(folder) {
+        return examined.find("folder", &what, problem.to_owned(), cure);
+    }
     let other = user.filter(|(user, _)| Some(*user) != own());
     let facts = other.map(|user| (user, fs::metadata(folder)));
     let (problem, cure) = match facts {
@@ -104,6 +109,30 @@ fn open(folder: &Path, user: Option<(u32, u32)>, examined: &mut Examined) {
 /// Returns the user of this process.
 fn own() -> Option<u32> {
     fs::metadata("/proc/self").ok().map(|facts| facts.uid())
+}
+
+/// Returns what is wrong with the file system of a folder that takes no file of anybody, and the cure.
+fn no_room(folder: &Path) -> Option<(&'static str, &'static str)> {
+    let facts = rustix::fs::statvfs(folder).ok()?;
+    // Some file systems count no blocks or no files.
+    if facts.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        Some((
+            "its file system is read-only",
+            "see in dmesg whether the disk has failed, and mount it to be written; or name another folder",
+        ))
+    } else if facts.f_blocks > 0 && facts.f_bavail == 0 {
+        Some((
+            "its disk is full",
+            "make room: journalctl --vacuum-size=100M, apt-get clean",
+        ))
+    } else if facts.f_files > 0 && facts.f_favail == 0 {
+        Some((
+            "its disk can take no further file",
+            "remove files there: df -i says how many it has",
+        ))
+    } else {
+        None
+    }
 }
 
 /// Makes a file in a folder, and removes it.
