@@ -50,6 +50,7 @@ const TABLES: [Table; 3] = [
             ("end", "END"),
             ("service", "SERVICE"),
             ("target", "TARGET"),
+            ("id", "ID"),
             ("reason", "REASON"),
         ],
     ),
@@ -116,7 +117,14 @@ pub fn render(state: &Json, rows: usize) -> String {
 fn table(items: &[&Json], columns: &[(&str, &str)], rows: usize, out: &mut String) {
     let shown_rows = items.iter().take(rows).map(|item| {
         let cells = columns.iter().map(|(name, _)| shown(item.get(name)));
-        cells.collect::<Vec<_>>()
+        let mut cells = cells.collect::<Vec<_>>();
+        // Nothing stands behind the last column, which says why: it is shown whole.
+        if let (Some(cell), Some((name, _))) = (cells.last_mut(), columns.last())
+            && let Some(text) = item.get(name).and_then(Json::text)
+        {
+            *cell = plain(text);
+        }
+        cells
     });
     let heading = columns.iter().map(|(_, heading)| (*heading).to_owned());
     let lines = core::iter::once(heading.collect())
@@ -184,5 +192,14 @@ mod tests {
         let slowest = lines[12].split_whitespace().collect::<Vec<_>>();
         assert_eq!(slowest, ["/slow", "12", "4096"], "{screen}");
         assert!(!screen.contains('\u{1b}') && !screen.contains("FAILED AT"));
+    }
+
+    #[test]
+    fn the_reason_of_a_failure_is_shown_whole_and_its_id_for_why() {
+        let reason = "x".repeat(100);
+        let id = "0123456789abcdef0123456789abcdef";
+        let text = format!(r#"{{ "recent": [ {{ "id": "{id}", "reason": "{reason}\u001b" }} ] }}"#);
+        let screen = render(&Json::parse(text.as_bytes()).expect("JSON"), 2);
+        assert!(screen.ends_with(&format!("{id}  {reason}?\n")), "{screen}");
     }
 }
