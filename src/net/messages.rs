@@ -138,15 +138,31 @@ impl Messages {
                 fault,
                 reason,
             } => log_keys_failed(&provider, fault, reason.as_ref()),
-            Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
-            Report::ClientConnectionsFull { client } => debug!(
-                "{client} has its share of the connections and got no further one; see limits.connectionsPerClient"
-            ),
+            Report::ConnectionsFull { client, is_first } => log_full(client, is_first),
             Report::Exhausted => error!(
                 "no descriptor, port or memory is left for an upstream connection; raise the limit of open files (LimitNOFILE, \
                  ulimit -n) or the range of ports (net.ipv4.ip_local_port_range)"
             ),
         }
+    }
+}
+
+/// Logs a connection for which there is no place. `client`: it has its share; `None`: all are in use.
+fn log_full(client: Option<IpAddr>, is_first: bool) {
+    let (level, once) = match is_first {
+        true => (Level::Warn, " (said once)"),
+        false => (Level::Debug, ""),
+    };
+    match client {
+        Some(client) => log!(
+            level,
+            "{client} has its share of the connections and got no further one; if it is a proxy in front, name it in \
+             trustedProxies, otherwise see limits.connectionsPerClient{once}"
+        ),
+        None => log!(
+            level,
+            "all connections are in use: a client got 503; see limits.connections{once}"
+        ),
     }
 }
 

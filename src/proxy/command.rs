@@ -204,12 +204,12 @@ pub enum Report {
         /// Reason.
         fault: HeaderFault,
     },
-    /// A connection was rejected (with a 503 if possible), because `limits.connections` are in use.
-    ConnectionsFull,
-    /// A connection was rejected (with a 503 if possible), because its client has too many.
-    ClientConnectionsFull {
-        /// Address of the client.
-        client: IpAddr,
+    /// A connection was rejected (with a 503 if possible).
+    ConnectionsFull {
+        /// Client that has too many; `None`: `limits.connections` are in use.
+        client: Option<IpAddr>,
+        /// True for the first one since the start or the last reload.
+        is_first: bool,
     },
     /// No descriptor, port or memory was available for an upstream connection.
     Exhausted,

@@ -174,6 +174,18 @@ impl Context {
         }
     }
 
+    /// Reports a connection for which there is no place. `client`: it has its share; `None`: all
+    /// connections are in use.
+    #[cold]
+    pub(super) fn report_full(&mut self, client: Option<IpAddr>) {
+        let told = match client {
+            Some(_) => &mut self.messages.share,
+            None => &mut self.messages.full,
+        };
+        let is_first = !core::mem::replace(told, true);
+        self.report(Report::ConnectionsFull { client, is_first });
+    }
+
     /// Reports `X-Forwarded-For` from a proxy that is not trusted, once: most private addresses that
     /// send the field are a proxy that the configuration forgot.
     #[cold]

@@ -115,10 +115,15 @@ fn one_client_more_than_its_share_gets_503_or_no_handshake() {
         None,
         "closed before TLS"
     );
-    let expected = Report::ClientConnectionsFull {
-        client: [192, 0, 2, 1].into(),
+    let full = |is_first| Report::ConnectionsFull {
+        client: Some([192, 0, 2, 1].into()),
+        is_first,
     };
-    assert!(world.reports.contains(&expected), "{:?}", world.reports);
+    assert_eq!(world.reports, [full(true)]);
+    let third = world.try_connect(peer).expect("accepted for a 503");
+    world.expect_status(third, 503);
+    world.expect_closing(third);
+    assert!(world.reports.contains(&full(false)), "{:?}", world.reports);
     // Another client is accepted, and the same one after its connection has closed.
     assert_eq!(taken(&mut world, "192.0.2.2", 1), 1);
     world.finish(first);

@@ -17,7 +17,7 @@
 
 use core::net::IpAddr;
 
-use super::super::command::{ListenerKind, Refused, Report};
+use super::super::command::{ListenerKind, Refused};
 use super::super::context::Context;
 use super::super::ids::ClientId;
 use super::super::reason::Reason;
@@ -68,7 +68,7 @@ impl Clients {
             return Some(self.accept_served(peer, listener, Some(idle), ctx));
         }
         ctx.count_refused(Refused::Full);
-        ctx.report(Report::ConnectionsFull);
+        ctx.report_full(None);
         self.accept_overflow(peer, listener, Reason::ConnectionsFull, ctx)
     }
 
@@ -90,7 +90,7 @@ impl Clients {
             return Judged::InsteadOf(own);
         }
         ctx.count_refused(Refused::ClientShare);
-        ctx.report(Report::ClientConnectionsFull { client });
+        ctx.report_full(Some(client));
         Judged::HasShare
     }
 

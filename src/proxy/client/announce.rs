@@ -9,7 +9,7 @@
 //!
 //! Out of scope: the bytes of the header, which the event loop reads in front of TLS and HTTP.
 
-use super::super::command::{ListenerKind, Refused, Report};
+use super::super::command::{ListenerKind, Refused};
 use super::super::context::Context;
 use super::super::ids::ClientId;
 use super::super::reason::Reason;
@@ -38,7 +38,7 @@ impl Clients {
             Place::Unannounced
         } else {
             ctx.count_refused(Refused::Full);
-            ctx.report(Report::ConnectionsFull);
+            ctx.report_full(None);
             if !self.has_overflow_place(ctx) {
                 return None;
             }
