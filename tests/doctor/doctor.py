@@ -215,7 +215,7 @@ def names_and_targets():
     alert = Server(how="text", text=b"\x15\x03\x01\0\x02\x02\x46")
     expect("TLS in place of HTTP", write([service(alert.url)]), [(f"target {alert.url} (/a)", "no HTTP/1.1 response: TLS; write https:// in the target",)])
     http2 = Server(how="text", text=b"\0\0\x0c\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\x04\0\0\xff\xff")
-    expect("HTTP/2 in place of HTTP/1.1", write([service(http2.url)]), [("no HTTP/1.1 response: HTTP/2; the target must speak HTTP/1.1",)])
+    expect("HTTP/2 in place of HTTP/1.1", write([service(http2.url)]), [("no HTTP/1.1 response: HTTP/2", "have the target speak HTTP/1.1")])
     folded = Server(how="text", text=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: 1\r\n 2\r\n\r\n")
     expect("a folded line", write([service(folded.url)]), [("no HTTP/1.1 response: folded field line", "curl -si --raw")])
     users = [service(f"http://127.0.0.1:{dead}", f"/{n}") for n in range(5)]
