@@ -113,7 +113,9 @@ impl<'t> Parser<'t> {
         let value = match token.kind {
             Kind::Open(bracket) => {
                 if self.open.len() >= CONFIG_DEPTH_MAX {
-                    let message = format!("nested deeper than {CONFIG_DEPTH_MAX} levels");
+                    let message = format!(
+                        "nested deeper than {CONFIG_DEPTH_MAX} levels, as no file of tollgate is; docs/guides translates those of other programs"
+                    );
                     return self.fatal(token.at, message);
                 }
                 self.open.push(Open {
