@@ -303,7 +303,7 @@ fn malformed(error: &io::Error) -> (String, &'static str) {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     let protocol = match inner {
         Some(Malformed(ResponseError::Tls)) => ("TLS", "write https:// in the target"),
-        Some(Malformed(ResponseError::Http2)) => ("HTTP/2", "the target must speak HTTP/1.1"),
+        Some(Malformed(ResponseError::Http2)) => ("HTTP/2", "have the target speak HTTP/1.1"),
         _ => {
             let cure = "look at its bytes with curl -si --raw, and repair the service there; if something else listens there, correct the target in the file";
             return (error.to_string(), cure);
