@@ -313,9 +313,11 @@ fn logs_change_by_a_reload() {
     }
     let text = gateway.stdout.text();
     assert!(!text.contains("third"), "{text}");
-    // That a client has too many connections is said at debug alone.
+    // That a client has too many connections is said once as a warning, and at debug from then on.
     let _first = gateway.connect();
     let _second = gateway.connect();
+    gateway.stderr.expect("has its share of the connections");
+    let _third = gateway.connect();
     gateway.stderr.expect("DEBUG");
 }
 
