@@ -597,8 +597,12 @@ impl Oracle {
         }
         let Some((value, rest)) = sticky_cookie(response) else {
             let own = plan.cookie.clone();
-            // An address that its name has lost meanwhile has no value of its own any more.
-            if own.is_none() && self.entries[&id].lookups != self.lookups {
+            // An address that its name has lost meanwhile has no value of its own any more: a client
+            // that was sent there keeps what it has.
+            let own_is_here = own
+                .as_ref()
+                .is_some_and(|own| self.targets.get(own).is_none_or(|known| *known == at));
+            if !own_is_here && self.entries[&id].lookups != self.lookups {
                 return;
             }
             let own = own.unwrap_or_else(|| panic!("I13: request {id} got no cookie"));

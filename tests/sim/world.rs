@@ -829,8 +829,14 @@ impl World {
         });
         let requests: Vec<_> = requests.collect();
         let of_service = (self.policies.in_flight, requests.len());
-        // A target that was gone in between counts as a new one.
-        let of_addresses = requests.iter().map(|(_, address, limit)| {
+        // A target that was gone in between counts as a new one, and one that is gone as none: a
+        // request that was routed before it went may still be sent there.
+        let targets = self.gateway.proxy.targets().iter();
+        let present: Vec<_> = targets.map(|key| u64::from(*key)).collect();
+        let is_present =
+            |limit: &Option<(u64, u32)>| limit.is_some_and(|(key, _)| present.contains(&key));
+        let limited = requests.iter().filter(|(_, _, limit)| is_present(limit));
+        let of_addresses = limited.map(|(_, address, limit)| {
             let there = requests.iter();
             let there = there.filter(|(_, other, of)| (other, of) == (address, limit));
             (limit.map(|(_, limit)| limit as usize), there.count())
