@@ -223,7 +223,7 @@ fn passed_by(settings: &Settings) -> Vec<String> {
         };
         let host = hosts.iter().find(|host| passes(host))?;
         Some(format!(
-            "route {:?} without \"hosts\" guards nothing on {host}: a host that services name has those services alone; \
+            "route {:?} without \"hosts\" guards nothing on {host}: services that name it go first there; \
              name it in \"hosts\" of that route, too",
             service.route
         ))

@@ -1590,7 +1590,7 @@ fn guards_that_a_host_passes_by_are_warned_about() {
         let line = said(guard, "", "").expect("a warning");
         assert_eq!(
             line,
-            "route \"/admin\" without \"hosts\" guards nothing on www.test: a host that services name has those services alone; \
+            "route \"/admin\" without \"hosts\" guards nothing on www.test: services that name it go first there; \
              name it in \"hosts\" of that route, too"
         );
         // A guard of some of the hosts was put there on purpose.
