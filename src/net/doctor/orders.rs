@@ -51,7 +51,7 @@ fn order(row: &Row, now: UnixTime, examined: &mut Examined) {
         (Some(_), false) => {
             "see what the problem says; the name must lead here, and the port must be open to the authority"
         }
-        (None, _) => "start the gateway, which orders it",
+        (None, _) => "a running gateway orders it, soon: see its log",
     };
     match row.problem {
         Some(_) => examined.find("orders", &what, problem, cure),
@@ -82,7 +82,7 @@ mod tests {
             (row(Some(6000), "valid", None), ""),
             (
                 row(None, "awaits its first order", None),
-                "hint: certificate of a.test: awaits its first order\n  cure: start the gateway, which orders it\n",
+                "hint: certificate of a.test: awaits its first order\n  cure: a running gateway orders it, soon: see its log\n",
             ),
             (
                 row(None, "waits after a failure", Some("no such name")),
