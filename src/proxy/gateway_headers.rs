@@ -40,8 +40,10 @@ pub(super) fn credential_headers(
         .iter()
         .filter_map(|&index| settings.auth.get(index))
     {
-        if let Reads::Header(header) = provider.kind.reads() {
-            all.push(header.to_owned());
+        match provider.kind.reads() {
+            Reads::Header(header) => all.push(header.to_owned()),
+            // All kinds are named, so that a new one is an error here.
+            Reads::Bearer | Reads::Basic | Reads::Request => {}
         }
     }
     all.push("Authorization".to_owned());
