@@ -86,8 +86,13 @@ pub(super) fn cors(
         ),
         None => text,
     };
+    // A browser asks by a preflight, or with the request itself.
+    let asks = match is_options {
+        true => is_over && facts.is_preflight,
+        false => !is_over,
+    };
     let text = match (policy, is_over, facts.is_preflight) {
-        (Some(_), true, true) => "a preflight, which the gateway answers",
+        (Some(cors), _, _) if asks => return (with_name(origin(cors, facts)), is_over),
         (Some(cors), true, false) if !cors.forward_options => {
             "the gateway answers every OPTIONS; with \"forwardOptions\": true only preflights"
         }
@@ -97,10 +102,9 @@ pub(super) fn cors(
         (_, true, _) => "the last hop of Max-Forwards answers, and the gateway is the one for *",
         (None, false, _) if is_options => "off: OPTIONS goes on like any other method",
         (None, false, _) => "off",
-        (Some(_), false, _) if is_options => {
+        (Some(_), false, _) => {
             "no preflight, and so forwarded: one has Origin and Access-Control-Request-Method, and no body, Authorization or Cookie"
         }
-        (Some(cors), false, _) => return (with_name(origin(cors, facts)), false),
     };
     (with_name(text.to_owned()), is_over)
 }

@@ -155,7 +155,7 @@ fn each_policy_says_what_it_did() {
                 "Access-Control-Request-Method: PUT",
             ],
             "204 No Content, answered by the gateway",
-            &["> cors             a preflight, which the gateway answers"],
+            &["> cors             https://a.test may read the response"],
         ),
         ("OPTIONS /a", &[], "forwarded to http://10.1.1.1/x/", &[]),
         (
@@ -555,7 +555,7 @@ fn cors_of_a_service() {
             "OPTIONS",
             "/own",
             &preflight[..],
-            "a preflight, which the gateway answers (\"cors\" of /own)",
+            "https://own.test may read the response (\"cors\" of /own)",
         ),
         (
             "OPTIONS",
@@ -567,7 +567,7 @@ fn cors_of_a_service() {
             "OPTIONS",
             "/none",
             &preflight[..],
-            "a preflight, which the gateway answers",
+            "https://own.test may not read the response, only https://top.test may",
         ),
     ] {
         let text = told(&config, &asked(&format!("{method} {url}"), headers)).text();
