@@ -117,7 +117,7 @@ pub(super) fn report(running: &Running, is_running: bool, examined: &mut Examine
     for (address, reason) in &running.silent {
         let what = format!("admin {address}");
         if is_running {
-            let cure = "start the gateway again: it runs with another \"admin\"";
+            let cure = "start the gateway again: it hangs, or runs with another \"admin\"";
             examined.find("admin", &what, reason.clone(), cure);
         } else {
             let problem = "no gateway runs there, so that its state is not looked at".to_owned();
