@@ -126,6 +126,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn each_fuzz_target_has_its_row() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .expect("the targets are in the tree")
+            .flatten()
+            .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
+            .collect();
+        let mut rows = TARGETS.map(|(target, _)| target);
+        files.sort();
+        rows.sort();
+        assert_eq!(files, rows, "TARGETS has a row for each file");
+    }
+
     type Check = fn(&[u8]);
 
     const TARGETS: [(&str, Check); 18] = [
