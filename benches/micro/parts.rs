@@ -216,7 +216,7 @@ fn choose(name: &'static str, strategy: Strategy, targets: usize) -> Case {
         move || {
             nth = nth.wrapping_add(7919);
             let client = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + nth % 65536));
-            let choice = group.pick(Some(black_box(client)), Instant::from_millis(1000), |_| {
+            let choice = group.pick(Some(black_box(client)), Instant::from_millis(1000), &|_| {
                 true
             });
             let Choice::Member {

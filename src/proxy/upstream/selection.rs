@@ -231,7 +231,7 @@ impl Upstreams {
         {
             return Ok(selection);
         }
-        match self.pick(rules, client, ctx, |_| true) {
+        match self.pick(rules, client, ctx, &|_| true) {
             Choice::Member {
                 endpoint,
                 destination,
@@ -293,7 +293,7 @@ impl Upstreams {
         ctx: &mut Context,
         allowed: impl Fn(&Member<EndpointId>) -> bool,
     ) -> Result<Selection, Unchosen> {
-        match self.pick(rules, client, ctx, allowed) {
+        match self.pick(rules, client, ctx, &allowed) {
             Choice::Member {
                 endpoint,
                 destination,
@@ -308,7 +308,7 @@ impl Upstreams {
         rules: &ServiceRules,
         client: Option<IpAddr>,
         ctx: &mut Context,
-        allowed: impl Fn(&Member<EndpointId>) -> bool,
+        allowed: &dyn Fn(&Member<EndpointId>) -> bool,
     ) -> Choice<EndpointId> {
         let Some(state) = self.services.get_mut(rules.id) else {
             return Choice::NoMember;
@@ -344,7 +344,7 @@ impl Upstreams {
         if destinations.len() == rules.destinations.len() {
             return group.pick(client, ctx.now, allowed);
         }
-        group.pick(client, ctx.now, |member| {
+        group.pick(client, ctx.now, &|member| {
             rules.destination(member.destination).is_some() && allowed(member)
         })
     }

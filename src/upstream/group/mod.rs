@@ -164,7 +164,7 @@ impl<E: Copy + PartialEq> Group<E> {
         &mut self,
         client: Option<IpAddr>,
         now: Instant,
-        allowed: impl Fn(&Member<E>) -> bool,
+        allowed: &dyn Fn(&Member<E>) -> bool,
     ) -> Choice<E> {
         let candidates = self.members.iter().filter(|member| allowed(member));
         let mut best = None;
@@ -439,7 +439,7 @@ mod tests {
     }
 
     fn picked(group: &mut Group<usize>, now: Instant) -> Option<usize> {
-        match group.pick(None, now, |_| true) {
+        match group.pick(None, now, &|_| true) {
             Choice::Member { endpoint, .. } => Some(endpoint),
             _ => None,
         }
@@ -559,7 +559,7 @@ mod tests {
         );
         assert_eq!(group.failed(2, 2, Blame::Endpoint, at(1)), None);
         assert_eq!(
-            group.pick(None, at(1), |member| member.endpoint == 0),
+            group.pick(None, at(1), &|member| member.endpoint == 0),
             Choice::Member {
                 endpoint: 0,
                 destination: 0
@@ -584,12 +584,12 @@ mod tests {
         group.checked(1, 1, false, at(1));
         assert_eq!(picks(&mut group, at(1), 2), [0, 0]);
         group.checked(0, 0, false, at(2));
-        assert_eq!(group.pick(None, at(2), |_| true), Choice::AllDown);
-        assert_eq!(group.pick(None, at(2), |_| false), Choice::AllDown);
+        assert_eq!(group.pick(None, at(2), &|_| true), Choice::AllDown);
+        assert_eq!(group.pick(None, at(2), &|_| false), Choice::AllDown);
         group.checked(1, 1, true, at(3));
         assert_eq!(picks(&mut group, at(3), 2), [1, 1]);
         assert_eq!(
-            group.pick(None, at(3), |member| member.endpoint == 0),
+            group.pick(None, at(3), &|member| member.endpoint == 0),
             Choice::NoMember
         );
     }
@@ -612,7 +612,7 @@ mod tests {
     #[test]
     fn a_group_without_members_has_nobody() {
         let mut group: Group<usize> = Group::new(RULES, Vec::new(), 1);
-        assert_eq!(group.pick(None, at(0), |_| true), Choice::NoMember);
+        assert_eq!(group.pick(None, at(0), &|_| true), Choice::NoMember);
         group.leave(7);
         group.end(7, 0);
         assert_eq!(group.failed(7, 0, Blame::Endpoint, at(0)), None);
