@@ -319,6 +319,7 @@ impl<'a> Object<'a> {
     }
 
     /// Returns the value of a key that the table has.
+    #[inline(never)] // 170 callers would have a copy each
     pub(crate) fn get(&self, name: &str) -> Option<&Located<'a>> {
         debug_assert!(
             self.table.key(name).is_some(),
