@@ -227,7 +227,7 @@ mod tests {
             ),
             (
                 r#""healthCheck": { "path": "/up" }"#,
-                "healthCheck: off => path /up, interval 10s",
+                "healthCheck: off => path /up, host none, interval 10s",
             ),
         ] {
             let target = if keys.contains("target") {
