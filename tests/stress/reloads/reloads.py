@@ -21,7 +21,7 @@ from world import FOLDER, must
 
 SECONDS = {"full": 3000, "quick": 120, "peers": 3000}  # for all checks
 APART = 0.05  # seconds between two reloads
-PEER_RELOADS = 1000
+PEER_RELOADS = int(os.environ.get("RELOADS", "1000"))
 GROWTH_KB = 2048  # of the resident memory between the 50th reload and the last
 
 
