@@ -1,4 +1,4 @@
-"""What a request costs as the work grows. usage: growth.py TOLLGATE [quick] [FOLDER]
+"""What a request costs as the work grows. usage: growth.py TOLLGATE [quick] [FOLDER] [CASE...]
 
 Gateways take turns at each number, so all meet the same machine; a figure is the median of the rounds.
 """
@@ -21,7 +21,6 @@ from gateways import Gateway, Setting
 from plot import plot
 
 TOLLGATE, QUICK = sys.argv[1], "quick" in sys.argv
-FOLDER = next((word for word in sys.argv[2:] if word != "quick"), None)
 ROUNDS, SECONDS = 1 if QUICK else 3, 1
 PORTS = free_ports(24000)
 KINDS = [
@@ -143,6 +142,9 @@ CASES = [
     # Load and upstream have CPU 1, too: the time that a gateway runs is counted, and not how much passes.
     ("workers", "processes or threads, each with a CPU", (1, 2), workers, ["CPU a request, us", "private MB of all"]),
 ]
+NAMES = [case[0] for case in CASES]
+ONLY = [word for word in sys.argv[2:] if word in NAMES] or NAMES
+FOLDER = next((word for word in sys.argv[2:] if word not in ("quick", *NAMES)), None)
 
 
 def shown(value):
@@ -204,7 +206,8 @@ location / {{ return 200 '{body}'; }} }} }}""")
         server = subprocess.Popen(["taskset", "-c", "1", nginx, "-c", os.path.join(folder, "origin.conf")])
         try:
             for case in CASES:
-                table(case, folder, origin)
+                if case[0] in ONLY:
+                    table(case, folder, origin)
         finally:
             server.terminate()
             server.wait()
