@@ -42,7 +42,7 @@ pub const RECENT_FAILURES: usize = 20;
 /// Bytes of the method and path of such a failure.
 pub const RECENT_REQUEST_BYTES: usize = 200;
 /// Bytes of the rows of the status page as it is served; the state in JSON has all rows.
-pub const PAGE_ROW_BYTES: usize = 20 << 10;
+pub const PAGE_ROW_BYTES: usize = 2 << 10;
 
 // --- workers ---
 

@@ -1364,7 +1364,7 @@ fn the_page_stays_small_with_many_rows() {
         &shown,
         "/ HTTP/1.1\r\nHost: a\r\nConnection: close",
     );
-    assert!(text.len() <= 30 << 10, "{}", text.len());
+    assert!(text.len() <= 12 << 10, "{}", text.len());
     assert!(text.contains("\r\nContent-Length: ") && text.ends_with("</body></html>\n"));
     let rows = |name: &str| {
         let (_, section) = text.split_once(&format!("<h2 id=\"{name}\">")).expect(name);
@@ -1379,7 +1379,7 @@ fn the_page_stays_small_with_many_rows() {
     };
     for (name, total) in [("targets", 1000), ("services", 1000), ("certificates", 500)] {
         let (shown, more) = rows(name);
-        assert!(shown >= 20, "{name}: {text}");
+        assert!(shown > 0, "{name}: {text}");
         assert_eq!(more.map(|more| more + shown), Some(total), "{name}");
     }
     assert!(
