@@ -101,7 +101,7 @@ fn the_socket_is_private_and_answers() {
     assert!(
         gateway
             .stderr
-            .text()
+            .whole()
             .contains("POST /stop: finishing what is in flight")
     );
     assert!(!socket.exists(), "the socket's file is gone");

@@ -242,7 +242,7 @@ fn diff_reads_the_whole_log_of_a_gateway() {
         }
         gateway.signal("TERM");
         assert_eq!(gateway.wait(), Some(0));
-        let log = gateway.stdout.text();
+        let log = gateway.stdout.whole();
         assert_eq!(log.lines().count(), LOGGED.len(), "{log}");
         let folder = Folder::new();
         folder.write("access.log", &log);

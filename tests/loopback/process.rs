@@ -248,7 +248,7 @@ fn sigusr1_changes_nothing_and_sigquit_is_a_graceful_stop() {
     }
     gateway.signal("QUIT");
     assert_eq!(gateway.wait(), Some(0));
-    let text = gateway.stderr.text();
+    let text = gateway.stderr.whole();
     assert_eq!(text.matches("SIGUSR1").count(), 1, "logged once: {text}");
     assert!(
         text.contains("SIGQUIT: finishing what is in flight"),
@@ -367,11 +367,7 @@ fn the_demo_runs_and_answers() {
         .expect("the binary runs");
     let stderr = Collected::from(child.stderr.take().expect("piped"));
     stderr.expect("Gateway is running on port");
-    assert!(
-        stderr
-            .text()
-            .contains(&format!("curl -i http://localhost:{port}/users/1"))
-    );
+    stderr.expect(&format!("curl -i http://localhost:{port}/users/1"));
     let mut client = Client::to(([127, 0, 0, 1], port).into());
     client.send("POST /payment/7?x=y HTTP/1.1\r\nHost: demo\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
     let answer = client.read_to_end();

@@ -522,7 +522,7 @@ fn a_stop_ends_an_upgrade_and_its_new_process() {
     let pid = read().trim().parse().expect("a pid");
     gateway.pids.push(pid);
     until("the new process ends", || !is_alive(pid));
-    let text = gateway.gateway.stderr.text();
+    let text = gateway.gateway.stderr.whole();
     assert!(!text.contains("serves new clients"), "{text}");
     let address = gateway.gateway.address;
     assert!(std::net::TcpStream::connect(address).is_err(), "{text}");

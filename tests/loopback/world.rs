@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,38 +47,66 @@ impl Drop for Folder {
 
 /// Text that a thread collects from a pipe.
 #[derive(Clone, Default)]
-pub struct Collected(Arc<(Mutex<String>, Condvar)>);
+pub struct Collected(Arc<(Mutex<Text>, Condvar)>);
+
+#[derive(Default)]
+struct Text {
+    text: String,
+    /// Somebody may still write to the pipe.
+    is_open: bool,
+}
 
 impl Collected {
     pub fn from(pipe: impl Read + Send + 'static) -> Collected {
         let collected = Collected::default();
+        collected.locked().is_open = true;
         let (for_thread, mut reader) = (collected.clone(), BufReader::new(pipe));
         thread::spawn(move || {
             let mut line = String::new();
             while reader.read_line(&mut line).is_ok_and(|n| n > 0) {
-                for_thread.0.0.lock().expect("no panic").push_str(&line);
+                for_thread.locked().text.push_str(&line);
                 for_thread.0.1.notify_all();
                 line.clear();
             }
+            for_thread.locked().is_open = false;
+            for_thread.0.1.notify_all();
         });
         collected
     }
 
+    fn locked(&self) -> MutexGuard<'_, Text> {
+        self.0.0.lock().expect("no panic")
+    }
+
+    /// Returns the text so far. That of a process that has just ended may not be all read:
+    /// [`Collected::whole`].
     pub fn text(&self) -> String {
-        self.0.0.lock().expect("no panic").clone()
+        self.locked().text.clone()
+    }
+
+    /// Returns all of the text, once nobody can write any more.
+    #[track_caller]
+    pub fn whole(&self) -> String {
+        self.until("the end", |collected| !collected.is_open)
     }
 
     /// Waits until the text contains `wanted`.
     #[track_caller]
     pub fn expect(&self, wanted: &str) -> String {
+        self.until(wanted, |collected| collected.text.contains(wanted))
+    }
+
+    #[track_caller]
+    fn until(&self, wanted: &str, is_there: impl Fn(&Text) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut text = self.0.0.lock().expect("no panic");
-        while !text.contains(wanted) {
+        let mut collected = self.locked();
+        while !is_there(&collected) {
             let left = deadline.saturating_duration_since(Instant::now());
+            let text = &collected.text;
             assert!(!left.is_zero(), "no {wanted:?} in {text:?}");
-            text = self.0.1.wait_timeout(text, left).expect("no panic").0;
+            collected = self.0.1.wait_timeout(collected, left).expect("no panic").0;
         }
-        text.clone()
+        collected.text.clone()
     }
 }
 
@@ -155,7 +183,7 @@ impl Gateway {
                 }
                 thread::sleep(Duration::from_millis(10));
             }
-            let text = stderr.0.text();
+            let text = stderr.0.whole();
             assert!(
                 text.contains("another process listens there"),
                 "it did not start: {text}"
