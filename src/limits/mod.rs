@@ -4,14 +4,18 @@
 
 mod admin;
 mod auth;
+mod config;
 mod edits;
 mod stores;
+mod timeouts;
 mod upstream;
 
 pub use self::admin::*;
 pub use self::auth::*;
+pub use self::config::*;
 pub use self::edits::*;
 pub use self::stores::*;
+pub use self::timeouts::*;
 pub use self::upstream::*;
 use crate::time::Duration;
 
@@ -192,69 +196,6 @@ pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 /// is longer is refused; the subject is never truncated.
 pub const CLIENT_SUBJECT_BYTES: usize = 1 << 10;
 
-// --- names ---
-
-/// Interval at which a target's name is looked up again.
-pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-/// Time to the next lookup of a name that was never known, after the first failure; doubled after
-/// each further one, and at most [`RESOLVE_INTERVAL`]. Also the shortest time between two lookups
-/// that requests cause.
-pub const RESOLVE_RETRY: Duration = Duration::from_secs(1);
-/// Names looked up at once.
-pub const RESOLVER_THREADS: usize = 4;
-/// Duration from which a lookup is slow: see `net::workers::dns`.
-pub const RESOLVER_SLOW: core::time::Duration = core::time::Duration::from_secs(1);
-/// Time after which an unused lookup thread ends.
-pub const RESOLVER_IDLE: core::time::Duration = core::time::Duration::from_secs(5);
-/// Time that one address of a name is tried alone before the next one is tried as well (RFC 8305 5
-/// and 8).
-pub const RACE_DELAY: Duration = Duration::from_millis(250);
-/// Time for which an unreachable address is absent while another one of the same name is reachable.
-pub const ABSENCE: Duration = RESOLVE_INTERVAL;
-/// Addresses of one name that are used.
-pub const ADDRESSES_PER_TARGET: usize = 16;
-
-// --- several targets ---
-
-/// Largest number of `targets` of a service; a choice of 1,000 takes 53,000 to 138,000 instructions.
-pub const TARGETS_MAX: usize = 1024;
-/// Largest `weight`: times a percentage and the number of targets it stays far below 2^32.
-pub const WEIGHT_MAX: u32 = 1000;
-/// Default of `retries`.
-pub const RETRIES_DEFAULT: u32 = 1;
-/// Largest `retries`: each may take `timeouts.response`, and no client waits for ten of them.
-pub const RETRIES_MAX: u32 = 10;
-/// Duration of a slow start: time until a returning endpoint has its whole weight.
-pub const SLOW_START_TIME: Duration = Duration::from_secs(10);
-/// Percentage of its weight at the beginning of a slow start: with 10 targets, one request in a
-/// hundred.
-pub const SLOW_START_PERCENT_MIN: u32 = 10;
-/// Default of `healthCheck.interval`.
-pub const CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
-/// Smallest `healthCheck.interval` and `timeout`: the timer wheel has slots of 64 ms.
-pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// Health checks running at once; more of them wait for a moment.
-pub const CHECKS_AT_ONCE: usize = 256;
-/// Default of `healthCheck.timeout`.
-pub const CHECK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-/// Default of `healthCheck.rise`.
-pub const CHECK_RISE_DEFAULT: u32 = 2;
-/// Default of `healthCheck.fall`.
-pub const CHECK_FALL_DEFAULT: u32 = 3;
-/// Largest `rise` and `fall`.
-pub const CHECK_RUN_MAX: u32 = 1000;
-/// Default of `passiveHealth.failures`.
-pub const PASSIVE_FAILURES_DEFAULT: u32 = 5;
-/// Largest `passiveHealth.failures`.
-pub const PASSIVE_FAILURES_MAX: u32 = 1_000_000;
-/// Defaults of `passiveHealth.window` and `eject`.
-pub const PASSIVE_SPAN_DEFAULT: Duration = Duration::from_secs(30);
-/// Clients remembered for each endpoint, so that a client counts once in a window; above it, each
-/// failure counts.
-pub const PASSIVE_CLIENTS: usize = 1024;
-/// Smallest `passiveHealth.eject`: each ejection is a line for the operator.
-pub const PASSIVE_EJECT_MIN: Duration = Duration::from_secs(1);
-
 // --- rate limit ---
 
 /// Default of `rateLimit.requests`.
@@ -273,48 +214,6 @@ pub const RATE_REQUESTS_MAX: u32 = 1_000_000_000;
 pub const RATE_LIMITS_MAX: usize = 4;
 /// Clients that a table evicts in one turn, after a reload made `rateLimit.maxClients` smaller.
 pub const RATE_EVICTED_PER_TURN: usize = 1024;
-
-// --- configuration ---
-
-/// Longest duration in the configuration: a longer one has the wrong unit.
-pub const CONFIG_DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Largest `limits.bodyBytes`: 1 PB.
-pub const BODY_BYTES_MAX: u64 = 1 << 50;
-/// Largest configuration file in bytes: some 100,000 services.
-pub const CONFIG_BYTES_MAX: usize = 16 << 20;
-/// Depth of lists and objects in the configuration; tollgate's keys need 5.
-pub const CONFIG_DEPTH_MAX: usize = 16;
-/// Faults of the syntax that one run reports: a file that is no configuration has one at each word.
-pub const CONFIG_FAULTS_MAX: usize = 50;
-/// Least number of milliseconds that may stand without a unit; a smaller one is most likely meant in
-/// seconds. Zero is zero in any unit.
-pub const CONFIG_BARE_DURATION_MIN: u64 = 1000;
-/// Bytes of the body of `respond`, and of an error page.
-pub const FIXED_BODY_BYTES_MAX: usize = 64 << 10;
-/// Files that services are read from, folders included.
-pub const CONFIG_INCLUDED_MAX: usize = 10_000;
-/// Addresses in `listen`: their poll tokens are below those of the connections.
-pub const LISTENERS_MAX: usize = 62;
-/// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.
-pub const UNIX_PATH_BYTES_MAX: usize = 107;
-/// Bytes of a route or a target's path: a default request line still has room for the rest.
-pub const CONFIG_PATH_BYTES_MAX: usize = 2048;
-/// Defaults of `timeouts`.
-pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-/// See [`CONNECT_TIMEOUT_DEFAULT`].
-pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
-/// See [`CONNECT_TIMEOUT_DEFAULT`].
-pub const RESPONSE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
-/// See [`CONNECT_TIMEOUT_DEFAULT`].
-pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// See [`CONNECT_TIMEOUT_DEFAULT`].
-pub const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(75);
-/// See [`CONNECT_TIMEOUT_DEFAULT`].
-pub const UPSTREAM_KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(30);
-/// See [`CONNECT_TIMEOUT_DEFAULT`].
-pub const TUNNEL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
-/// See [`CONNECT_TIMEOUT_DEFAULT`].
-pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 // --- logs ---
 
