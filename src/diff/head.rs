@@ -3,7 +3,7 @@
 use super::logged::Logged;
 use crate::http::error::RequestError;
 use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
-use crate::policy::admission::Request;
+use crate::policy::request::Request;
 
 /// Fields of such a head.
 const FIELDS: usize = 8;

@@ -1,12 +1,12 @@
 //! Credentials of a request, as each provider of its service sees them without asking anybody.
 
 use crate::config::shown::service::list;
-use crate::policy::admission::Request;
 use crate::policy::auth::api_key;
 use crate::policy::auth::credentials::{self, Authorization, is_bearer_token};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::jwt::{Checked, Rules};
 use crate::policy::auth::provider::{Endpoint, Keys, Kind, Provider};
+use crate::policy::request::Request;
 use crate::proxy::settings::{Service, Settings};
 use crate::time::UnixTime;
 

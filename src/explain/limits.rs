@@ -1,10 +1,10 @@
 //! Text of the rate limits about a request.
 
 use crate::config::shown::limit::rate;
-use crate::policy::admission::Request;
 use crate::policy::forward::Peer;
 use crate::policy::rate::RateLimit;
 use crate::policy::rate_key::{RateKey, only_value};
+use crate::policy::request::Request;
 use crate::proxy::settings::{Service, ServiceRateLimit, Settings};
 
 /// Returns what each limit says, in order.

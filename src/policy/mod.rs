@@ -24,6 +24,7 @@ pub mod rate_fields;
 pub mod rate_key;
 pub mod redirect;
 pub mod reply;
+pub mod request;
 pub mod request_id;
 pub mod rewrite;
 pub mod route;

@@ -12,7 +12,7 @@ use super::heads::Content;
 use super::ids::ClientId;
 pub use super::open_challenges::Challenges;
 use crate::observe::access::Outcome;
-use crate::policy::admission::Request;
+use crate::policy::request::Request;
 use crate::time::Instant;
 
 /// Front of the paths that are answered.

@@ -11,10 +11,11 @@ use super::step::Step;
 use super::upstream::Owner;
 use crate::http::error::RequestError;
 use crate::http::head::{FieldTable, HeadScan, parse_request};
-use crate::policy::admission::{self, Admission, Request};
+use crate::policy::admission::{self, Admission};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::forward::Peer;
+use crate::policy::request::Request;
 use crate::time::Instant;
 
 /// Decision about a head.

@@ -11,7 +11,6 @@ use super::progress::{AuthProgress, ProviderVerdict};
 use super::{Asking, AuthEnv, Authenticator, Denial};
 use crate::observe::access::Outcome;
 use crate::observe::metrics::counters::AuthResult;
-use crate::policy::admission::Request;
 use crate::policy::auth::credential_cache::Fingerprint;
 use crate::policy::auth::credentials::{self, Ambiguous, Authorization, is_bearer_token};
 use crate::policy::auth::fault::CredentialFault;
@@ -21,6 +20,7 @@ use crate::policy::auth::jwt::{Checked, Examined};
 use crate::policy::auth::provider::{Keys, Kind, Reads};
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::auth::{api_key, challenge};
+use crate::policy::request::Request;
 use crate::time::Duration;
 
 /// Decision about a request.

@@ -9,8 +9,9 @@ use super::super::rules::ServiceRules;
 use super::super::tries::Verdict;
 use super::replies::unauthorized_reply;
 use super::{Grants, Received, Reception};
-use crate::policy::admission::{Request, RouteMatch};
+use crate::policy::admission::RouteMatch;
 use crate::policy::forward::Peer;
+use crate::policy::request::Request;
 
 impl Reception<'_> {
     /// Lets a request in to a service that does not take everybody, or refuses it, or lets it wait.

@@ -26,10 +26,11 @@ use crate::http::head::{RequestHead, Version};
 use crate::http::persistence::authenticates_connection;
 use crate::http::target::is_authority;
 use crate::optional::OptionalU32;
-use crate::policy::admission::{Request, RouteMatch};
+use crate::policy::admission::RouteMatch;
 use crate::policy::auth::grant::Grant;
 use crate::policy::edits::Facts;
 use crate::policy::forward;
+use crate::policy::request::Request;
 
 /// Longest host of a request that a rewritten URL may have; for a longer one the URL is a path.
 const REWRITE_HOST_BYTES: usize = 300;

@@ -14,10 +14,10 @@ use super::super::rules::ServiceRules;
 use super::replies::{rate_limited_reply, store_down_reply};
 use super::{Decision, Received, Reception};
 use crate::limits::STORE_EXACT_WAIT;
-use crate::policy::admission::Request;
 use crate::policy::auth::grant::Grant;
 use crate::policy::forward::Peer;
 use crate::policy::rate_fields::Quota;
+use crate::policy::request::Request;
 
 /// Reason why a request goes no further for now.
 pub(super) enum Stopped {

@@ -34,12 +34,13 @@ use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::head::RequestHead;
 use crate::observe::access::{Entrance, Outcome};
-use crate::policy::admission::{self, Admission, Answer, Counted, Decision, Request};
+use crate::policy::admission::{self, Admission, Answer, Counted, Decision};
 use crate::policy::auth::grant::Grant;
 use crate::policy::entrance::ServiceEntrance;
 use crate::policy::forward::Peer;
 use crate::policy::rate_fields::Quota;
 use crate::policy::reply::Reply;
+use crate::policy::request::Request;
 use crate::policy::router::Router;
 use crate::time::Duration;
 

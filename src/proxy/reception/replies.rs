@@ -17,10 +17,11 @@ use crate::http::framing::RequestBody;
 use crate::http::head::RequestHead;
 use crate::limits::DRAIN_BYTES;
 use crate::observe::access::Outcome;
-use crate::policy::admission::{Refusal as Refused, Request};
+use crate::policy::admission::Refusal as Refused;
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::redirect;
 use crate::policy::reply::Reply;
+use crate::policy::request::Request;
 use crate::time::Duration;
 
 /// Returns the reply to a request that is refused.
