@@ -7,6 +7,7 @@ use crate::limits::HMAC_KEY_BYTES;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::path::PathFault;
+use crate::policy::route::RoutePath;
 use crate::policy::router::{By, Refusal};
 use crate::proxy::settings::{Condition, SUPERVISOR, Service, Settings, TargetHost};
 use crate::sort::{self, Index};
@@ -144,7 +145,7 @@ fn misspelled(settings: &Settings) -> Vec<String> {
         let method = service.methods.first().map_or("GET", String::as_str);
         let found = router.resolve_by(
             host.as_deref().map(str::as_bytes),
-            service.route.as_bytes(),
+            RoutePath::of(&service.route).path.as_bytes(),
             method.as_bytes(),
             By::Usual,
         );
@@ -152,7 +153,7 @@ fn misspelled(settings: &Settings) -> Vec<String> {
     });
     let line = |service: &Arc<Service>| {
         format!(
-            "route {:?} differs from a guarded one in its spelling alone (case, \";\", a dot or space at a segment's end): its \
+            "route {:?} differs from a guarded one in its spelling alone (case, \";\", a dot or space at a segment's end, a slash at the end): its \
              requests are refused with 400; rename one of them",
             service.route
         )
@@ -209,8 +210,9 @@ fn passed_by(settings: &Settings) -> Vec<String> {
         let method = service.methods.first().map_or("GET", String::as_str);
         let passes = |host: &str| {
             let name = host.replacen('*', "x", 1);
-            let (name, route) = (name.as_bytes(), service.route.as_bytes());
-            let found = router.resolve_by(Some(name), route, method.as_bytes(), By::Usual);
+            let (name, route) = (name.as_bytes(), RoutePath::of(&service.route));
+            let path = route.path.as_bytes();
+            let found = router.resolve_by(Some(name), path, method.as_bytes(), By::Usual);
             let other = found
                 .ok()
                 .and_then(|found| settings.services.get(found.service));

@@ -6,6 +6,7 @@ use core::fmt::Write;
 
 use crate::policy::rate_key::RateKey;
 use crate::policy::rewrite::Rewrite;
+use crate::policy::route::RoutePath;
 use crate::proxy::settings::{
     BodyLimit, Condition, Destination, Gate, HealthCheck, OwnMaintenance, Service,
     ServiceRateLimit, Settings,
@@ -72,9 +73,9 @@ struct Row {
     note: String,
 }
 
-/// Returns what `ROUTE` and `ROUTE/x` become, for each target.
+/// Returns what `ROUTE` and `ROUTE/x` become, for each target; a route for one path has no second.
 fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
-    let stem = service.route.strip_suffix('/').unwrap_or(&service.route);
+    let route = RoutePath::of(&service.route);
     let mut rows = Vec::new();
     if let Some(reply) = &service.reply {
         rows.push(Row {
@@ -88,8 +89,9 @@ fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
             continue;
         };
         let rewrite = Rewrite::new(&destination.path, service.strip_prefix);
-        let mut row = |client: String, note: String| {
-            let path = rewrite.parts(client.as_bytes(), stem.len()).concat();
+        let mut row = |path: &str, client: String, note: String| {
+            let taken = route.matched().len();
+            let path = rewrite.parts(path.as_bytes(), taken).concat();
             let upstream = format!("{}{}", target.origin(), String::from_utf8_lossy(&path));
             rows.push(Row {
                 client,
@@ -107,8 +109,11 @@ fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
             .into_iter()
             .chain(notes)
             .collect::<Vec<_>>();
-        row(service.route.clone(), in_parentheses(&notes));
-        row(format!("{stem}/x"), String::new());
+        row(route.path, service.route.clone(), in_parentheses(&notes));
+        if !route.is_exact {
+            let below = format!("{}/x", route.matched());
+            row(&below, below.clone(), String::new());
+        }
     }
     rows
 }

@@ -870,7 +870,7 @@ fn service_keys() {
     says(
         r#"[{"route":"a","target":"http://u:secret@b/?x"}]"#,
         &[
-            "1:11: services[0].route: \"a\" must start with \"/\", as in \"/users\"",
+            "1:11: services[0].route: \"a\" must start with \"/\", as in \"/users\", or in \"= /users\" for that path alone",
             "1:24: services[0].target: \"http://...@b/?x\" has a user name or password in it, which would not be sent; remove what is before the \"@\"",
         ],
     );
@@ -1508,6 +1508,9 @@ fn the_check_table() {
         {"route":"/users","target":"http://127.0.0.1:9000/users/"},
         {"route":"/long/auth","target":"https://b:8443/auth","rateLimit":{"requests":3},"preserveHost":true},
         {"route":"/keep","target":"http://b/base","stripPrefix":false,"timeouts":{"idle":"90s"}},
+        {"route":"=/","target":"http://b/start.html"},
+        {"route":"= /in/","target":"http://b/base","stripPrefix":false},
+        {"route":"= /old","redirect":{"to":"/new"}},
         {"route":"/","target":"http://b"}],"limits":{"bodyBytes":"10MB","connectionsPerClient":64},"timeouts":{"head":false}}"#;
     assert_eq!(
         check::describe(&good(text)),
@@ -1517,6 +1520,9 @@ fn the_check_table() {
          /long/auth/x -> https://b:8443/auth/x\n\
          /keep        -> http://b/base/keep\n\
          /keep/x      -> http://b/base/keep/x\n\
+         = /          -> http://b/start.html\n\
+         = /in/       -> http://b/base/in/\n\
+         = /old       -> 308 to /new\n\
          /            -> http://b/\n\
          /x           -> http://b/x\n\
          \n\

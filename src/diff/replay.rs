@@ -10,6 +10,7 @@ use super::lines::Lines;
 use super::logged::{self, Fault};
 use crate::config::Config;
 use crate::limits::DIFF_GROUPS_SHOWN;
+use crate::policy::route::RoutePath;
 use crate::sort::Index;
 
 /// Lines of one kind that have no request.
@@ -129,11 +130,16 @@ fn report(counts: &Counts, groups: &Groups, (before, after): (&Judge<'_>, &Judge
     let sorted = groups.sorted();
     for (key, group) in sorted.iter().take(DIFF_GROUPS_SHOWN) {
         let route = before.route(key.before).or(after.route(key.after));
-        let route = route.unwrap_or("").trim_end_matches('/');
+        let route = RoutePath::of(route.unwrap_or("/"));
+        let below = if route.is_exact { "" } else { "/*" };
         let (from, to) = (before.describe(key.before), after.describe(key.after));
         let count = plural(group.count, "request");
         let method = key.method();
-        let _ = writeln!(out, "{count} {method} {route}/* : {from}  =>  {to}");
+        let _ = writeln!(
+            out,
+            "{count} {method} {}{below} : {from}  =>  {to}",
+            route.matched()
+        );
         let _ = writeln!(out, "    {}", group.example);
     }
     let rest = sorted.iter().skip(DIFF_GROUPS_SHOWN);

@@ -84,6 +84,18 @@ fn what_becomes_of_a_request() {
             combined("GET /x/1?q HTTP/1.1"),
             "1 request GET /* : / -> http://a.test/  =>  /x -> http://b.test/y".to_owned(),
         ),
+        (
+            users,
+            ("", r#"{ "route": "= /users/1", "target": "http://b.test/y" }"#),
+            combined("GET /users/1 HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  = /users/1 -> http://b.test/y"),
+        ),
+        (
+            ("", r#"{ "route": "= /users/1", "target": "http://b.test/y" }"#),
+            users,
+            combined("GET /users/1 HTTP/1.1"),
+            "1 request GET /users/1 : = /users/1 -> http://b.test/y  =>  /users -> http://a.test:81/users".to_owned(),
+        ),
         // Another route that leads to the same URL is another service.
         (
             users,

@@ -4,6 +4,7 @@ use super::facts::Facts;
 use crate::config::changes::name;
 use crate::config::shown::service::list;
 use crate::policy::admission::{Answer, Decision};
+use crate::policy::route::RoutePath;
 use crate::policy::tables::{Covers, covers};
 use crate::proxy::settings::{Service, Settings};
 
@@ -62,8 +63,13 @@ fn why(
     best: Option<(&Service, Covers)>,
     facts: &Facts,
 ) -> String {
+    let route = RoutePath::of(&service.route);
     if !covered.path {
-        return "the path does not begin with it".to_owned();
+        return match route.is_exact {
+            true => "for that path alone",
+            false => "the path does not begin with it",
+        }
+        .to_owned();
     }
     let Some(rank) = covered.host else {
         let host = facts.host.as_deref().unwrap_or_default();
@@ -84,14 +90,17 @@ fn why(
         return "the path is another one after decoding".to_owned();
     };
     let method = String::from_utf8_lossy(&facts.method);
-    let is_longer =
-        winner.route.trim_end_matches('/').len() > service.route.trim_end_matches('/').len();
+    let first = RoutePath::of(&winner.route);
+    let is_longer = first.matched().len() > route.matched().len();
     match won.host {
         Some(first) if first > rank => {
             format!(
                 "{} names the host more closely, and comes first",
                 name(winner)
             )
+        }
+        _ if first.is_exact && !route.is_exact => {
+            format!("{} is for this path alone, and comes first", winner.route)
         }
         _ if is_longer => format!("{} is longer", winner.route),
         _ if !takes(service, &method) => {

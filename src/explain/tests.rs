@@ -371,6 +371,51 @@ fn why_others_were_not_chosen() {
 }
 
 #[test]
+fn a_route_for_one_path() {
+    let config = config(
+        r#"{ "services": [
+        { "route": "/", "target": "http://u.test" },
+        { "route": "= /", "target": "http://u.test/start.html" },
+        { "route": "= /a", "target": "http://u.test/b/", "stripPrefix": false },
+        { "route": "/a", "target": "http://u.test/c" } ] }"#,
+    );
+    for (line, expected) in [
+        (
+            "GET /?q",
+            [
+                "| GET /start.html?q HTTP/1.1",
+                "/                = / is for this path alone, and comes first",
+            ],
+        ),
+        (
+            "GET /a",
+            [
+                "| GET /b/a HTTP/1.1",
+                "/a               = /a is for this path alone, and comes first",
+            ],
+        ),
+        (
+            "GET /a/",
+            ["| GET /c/ HTTP/1.1", "other services with other routes: 2"],
+        ),
+        ("GET /x", ["| GET /x HTTP/1.1", "route            /"]),
+    ] {
+        let text = told(&config, &asked(line, &[])).text();
+        for part in expected {
+            assert!(
+                text.contains(&format!("  {part}\n")),
+                "{line}: {part}\n{text}"
+            );
+        }
+    }
+    let config =
+        self::config(r#"{ "services": [ { "route": "= /a", "target": "http://u.test" } ] }"#);
+    let text = told(&config, &asked("GET /a/", &[])).text();
+    let why = "\n  = /a             for that path alone\n";
+    assert!(text.contains(why), "{text}");
+}
+
+#[test]
 fn a_store_is_not_asked_and_refuses_nobody() {
     let config = config(
         r#"{ "stores": { "main": { "url": "redis://127.0.0.1:6379", "onFailure": "closed" } },

@@ -3,7 +3,8 @@
 //!
 //! Routes match whole segments and raw bytes. Many upstreams read a path less strictly. Java
 //! servlets remove the `;parameters` of each segment. Windows and Express ignore case. Windows
-//! ignores dots and spaces at the end of a segment. Many ignore empty segments. If such an upstream
+//! ignores dots and spaces at the end of a segment. Many ignore empty segments, and a slash at the
+//! end, which matters to a route for one path. If such an upstream
 //! reads a path as one of a guarded route, the path must not reach it by a route that admits more
 //! clients.
 //!
@@ -13,7 +14,7 @@
 //! allocates nothing if its loose form has at most `STACK_BYTES`.
 
 use super::path::Decoded;
-use super::route::RouteTable;
+use super::route::{EXACT, RoutePath, RouteTable};
 use super::tables::{Table, Tables, distinct};
 
 /// Identifies the clients that a service admits. 0 means every client. Services with the same
@@ -36,26 +37,18 @@ pub(super) struct Guard {
     /// True if each route equals its own loose form. A path that [`is_plain`] then belongs to the
     /// route that it matches.
     is_plain: bool,
+    /// True if some routes are for one path. A slash at the end of a path then matters.
+    has_exact: bool,
     /// Bytes of the longest loose form of a route, plus one, which shows if the path continues
     /// after it.
     room: usize,
 }
 
 impl Guard {
-    /// Creates a guard. `tables` holds the loose forms, and maps them to indices of `groups`.
-    fn new(tables: Tables, groups: Vec<Vec<usize>>, is_plain: bool, longest: usize) -> Guard {
-        Guard {
-            tables,
-            groups,
-            is_plain,
-            room: longest.saturating_add(1),
-        }
-    }
-
     /// Builds the loose forms of the routes of each table.
     pub(super) fn of(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
-        let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) =
-            (Vec::new(), true, 0_usize);
+        let (mut is_plain, mut has_exact, mut longest) = (true, false, 0_usize);
+        let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut routes_of_tables = routes_of_tables.iter();
         // The router's groups are in the order of the tables and their routes.
         let mut group = 0_usize;
@@ -63,12 +56,14 @@ impl Guard {
             let first = groups.len();
             let mut forms = Vec::new();
             for route in routes_of_tables.next().into_iter().flatten() {
-                let mut room = vec![0; route.len()];
-                let form =
-                    String::from_utf8_lossy(loose_form(route.as_bytes(), &mut room)).into_owned();
-                is_plain &= form == route.trim_end_matches('/');
+                let route = RoutePath::of(route);
+                let mut room = vec![0; route.path.len()];
+                let form = String::from_utf8_lossy(loose_form(route.path.as_bytes(), &mut room));
+                is_plain &= form == route.matched() || route.path == "/";
+                has_exact |= route.is_exact;
                 longest = longest.max(form.len());
-                forms.push(form);
+                let mark = if route.is_exact { EXACT } else { "" };
+                forms.push(format!("{mark}{form}"));
             }
             let (names, members) = distinct(forms.iter().map(String::as_str).collect());
             let of_router = |place: &usize| group.saturating_add(*place);
@@ -83,7 +78,13 @@ impl Guard {
                 first,
             }
         });
-        Guard::new(tables, groups, is_plain, longest)
+        Guard {
+            tables,
+            groups,
+            is_plain,
+            has_exact,
+            room: longest.saturating_add(1),
+        }
     }
 
     /// Returns true if any reading of `path` may belong to a group for which `is_foreign` returns
@@ -96,7 +97,9 @@ impl Guard {
         is_foreign: impl Fn(usize) -> bool,
     ) -> bool {
         let Some(Decoded { once, twice, .. }) = decoded else {
-            return !(self.is_plain && is_plain(path)) && self.belongs(host, path, &is_foreign);
+            let is_plain =
+                self.is_plain && is_plain(path) && !(self.has_exact && path.ends_with(b"/"));
+            return !is_plain && self.belongs(host, path, &is_foreign);
         };
         let readings = [Some(path), Some(once), twice.as_deref()];
         readings

@@ -40,8 +40,33 @@ pub struct TargetPlace<'a> {
 pub struct ClientPlace<'a> {
     /// Scheme and host as the client asked for them; empty if the client named no host.
     pub origin: &'a [u8],
-    /// Path that stands in place of the target's path: the route, or empty.
+    /// Path that stands in place of the target's path: that of the route, or empty.
     pub path: &'a [u8],
+    /// True if the service has this path alone, and no URL below the target's path.
+    pub is_exact: bool,
+}
+
+impl<'a> ClientPlace<'a> {
+    /// Returns what follows [`path`](Self::path) in place of the part of a URL behind the target's
+    /// path; `None`: the URL is not one of the service.
+    fn behind<'u>(&self, rest: &'u [u8], target: &TargetPlace<'_>) -> Option<&'u [u8]> {
+        if !self.is_exact {
+            return Some(rest);
+        }
+        let rest = match target.path {
+            [] | [.., b'/'] => rest.strip_prefix(b"/").unwrap_or(rest),
+            _ => rest,
+        };
+        matches!(rest.first(), None | Some(b'?' | b'#')).then_some(rest)
+    }
+
+    /// Returns the path without a slash at its end, where something may follow it.
+    fn stem(&self) -> &'a [u8] {
+        match self.is_exact {
+            true => self.path,
+            false => stem(self.path),
+        }
+    }
 }
 
 /// Value of a field in parts.
@@ -137,6 +162,7 @@ fn client_url<'a>(
     let mut found: Option<(&[u8], usize)> = None;
     for (place, target) in targets.enumerate() {
         if let Some((rest, base)) = behind_target(url, &target)
+            && let Some(rest) = client.behind(rest, &target)
             && found.is_none_or(|(_, known)| base > known)
         {
             found = Some((rest, base));
@@ -146,7 +172,7 @@ fn client_url<'a>(
         }
     }
     let (rest, _) = found?;
-    let path = stem(client.path);
+    let path = client.stem();
     let slash: &[u8] = match rest.first() {
         Some(b'/') => b"",
         _ if path.is_empty() => b"/",
@@ -258,6 +284,7 @@ pub fn set_cookie<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::route::RoutePath;
     use super::*;
 
     fn rewritten(url: &str, targets: &[(bool, &str, &str)], origin: &str, route: &str) -> String {
@@ -266,9 +293,11 @@ mod tests {
             authority: authority.as_bytes(),
             path: path.as_bytes(),
         });
+        let route = RoutePath::of(route);
         let client = ClientPlace {
             origin: origin.as_bytes(),
-            path: route.as_bytes(),
+            path: route.path.as_bytes(),
+            is_exact: route.is_exact,
         };
         let parts = location(url.as_bytes(), places, &client);
         parts.map_or("-".to_owned(), |parts| {
@@ -312,6 +341,25 @@ mod tests {
                 "https://gate:8443/r/n\u{e4}f",
             ),
             ("http://app:81/...", "", "/r", "https://gate:8443/r/..."),
+            // A route for one path has nothing below it.
+            ("http://app:81/base", "/base", "= /r", "https://gate:8443/r"),
+            (
+                "http://app:81/base?q",
+                "/base",
+                "= /",
+                "https://gate:8443/?q",
+            ),
+            (
+                "http://app:81/base/#z",
+                "/base/",
+                "= /r/",
+                "https://gate:8443/r/#z",
+            ),
+            ("http://app:81", "", "= /r", "https://gate:8443/r"),
+            ("http://app:81/", "", "= /r", "https://gate:8443/r"),
+            ("http://app:81/base/", "/base", "= /r", "-"),
+            ("http://app:81/base/x", "/base", "= /r", "-"),
+            ("http://app:81/x", "", "= /r", "-"),
             // Not surely the target's.
             ("/base/x", "/base", "/r", "-"),
             ("//app:81/base/x", "/base", "/r", "-"),
@@ -406,6 +454,7 @@ mod tests {
             let client = ClientPlace {
                 origin: b"http://g",
                 path: b"/r",
+                is_exact: false,
             };
             let parts = refresh(text.as_bytes(), [target].into_iter(), &client);
             parts.map_or("-".to_owned(), |(start, parts)| {

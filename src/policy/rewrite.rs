@@ -1,6 +1,8 @@
 //! Path rewrite: upstream path = target path + the part of the path after the route. The caller
 //! appends the query, byte for byte.
 
+use super::route::RoutePath;
+
 /// Start of the line that tells an upstream which prefix its paths have outside.
 pub const PREFIX: &str = "X-Forwarded-Prefix: ";
 
@@ -10,7 +12,7 @@ fn stripped_prefix<'r>(route: &'r str, target_path: &str, strip_prefix: bool) ->
     if !strip_prefix {
         return "";
     }
-    let route = route.strip_suffix('/').unwrap_or(route);
+    let route = RoutePath::of(route).matched();
     let stem = target_path.strip_suffix('/').unwrap_or(target_path);
     route.strip_suffix(stem).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
-//! Routes table: finds the longest route that matches whole segments, on raw bytes.
+//! Routes table: finds the longest route that matches whole segments, on raw bytes. A route for one
+//! exact path goes before all others.
 //!
-//! Routes are sorted with `/` as the lowest byte. The longest route that is a prefix of a path is
+//! Prefixes are sorted with `/` as the lowest byte. The longest route that is a prefix of a path is
 //! then the path's predecessor in the table, or a prefix of that route. These prefixes are linked.
 //! A table of 5,000 routes then costs one binary search, and a path of a thousand segments costs no
 //! more than any other.
@@ -10,6 +11,38 @@ use core::cmp::Ordering;
 use super::path::{self, Decoded, PathFault};
 use crate::optional::OptionalU32;
 use crate::sort;
+
+/// Mark in front of a route that takes one path alone, such as `= /login`.
+pub const EXACT: &str = "= ";
+
+/// Path of a route, and whether the route takes the paths below it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoutePath<'r> {
+    /// The path, which starts with `/`.
+    pub path: &'r str,
+    /// True if the route takes this path alone.
+    pub is_exact: bool,
+}
+
+impl<'r> RoutePath<'r> {
+    /// Returns the parts of a route as the configuration has it, such as `/users` or `= /login`.
+    pub fn of(route: &'r str) -> RoutePath<'r> {
+        let exact = route.strip_prefix(EXACT);
+        RoutePath {
+            path: exact.unwrap_or(route),
+            is_exact: exact.is_some(),
+        }
+    }
+
+    /// Returns the part of a request's path that the route matches: all of it, or the prefix
+    /// without its trailing slash, which is empty for `/`.
+    pub fn matched(self) -> &'r str {
+        match self.path.strip_suffix('/') {
+            Some(prefix) if !self.is_exact => prefix,
+            _ => self.path,
+        }
+    }
+}
 
 /// The route of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,25 +72,30 @@ struct Route {
 
 /// The routes, sorted.
 pub struct RouteTable {
+    /// Routes that take all paths below them.
     sorted: Vec<Route>,
+    /// Routes for one path, with the index of each.
+    exact: Box<[(Box<[u8]>, u32)]>,
 }
 
 impl RouteTable {
-    /// Builds a table of routes such as `/users`. A trailing slash is ignored. No two routes may be
-    /// equal.
+    /// Builds a table of routes such as `/users` and `= /login`. A trailing slash of a prefix is
+    /// ignored. No two routes may be equal.
     pub fn new<'a>(routes: impl Iterator<Item = &'a str>) -> RouteTable {
-        let mut sorted: Vec<Route> = routes
-            .enumerate()
-            .map(|(service, route)| {
-                let bytes = route.as_bytes();
-                let prefix = bytes.strip_suffix(b"/").unwrap_or(bytes).into();
-                Route {
-                    prefix,
+        let (mut sorted, mut exact) = (Vec::new(), Vec::new());
+        for (service, route) in routes.enumerate() {
+            let route = RoutePath::of(route);
+            let path = Box::from(route.matched().as_bytes());
+            match route.is_exact {
+                true => exact.push((path, service as u32)),
+                false => sorted.push(Route {
+                    prefix: path,
                     service: service as u32,
                     parent: OptionalU32::NONE,
-                }
-            })
-            .collect();
+                }),
+            }
+        }
+        sort::sort(&mut exact);
         sort::sort_by(&mut sorted, |a, b| compare(&a.prefix, &b.prefix));
         let mut open: Vec<usize> = Vec::new();
         for index in 0..sorted.len() {
@@ -79,7 +117,10 @@ impl RouteTable {
             }
             open.push(index);
         }
-        RouteTable { sorted }
+        RouteTable {
+            sorted,
+            exact: exact.into(),
+        }
     }
 
     /// Finds the route of a path that starts with `/`.
@@ -97,6 +138,28 @@ impl RouteTable {
     }
 
     pub(super) fn find(&self, path: &[u8]) -> Option<Match> {
+        if self.exact.is_empty() {
+            return self.find_prefix(path);
+        }
+        self.find_exact(path).or_else(|| self.find_prefix(path))
+    }
+
+    #[cold]
+    fn find_exact(&self, path: &[u8]) -> Option<Match> {
+        let order = |route: &[u8]| {
+            crate::cost::count(route.len().min(path.len()).saturating_add(1));
+            route.cmp(path)
+        };
+        let found = self.exact.binary_search_by(|(route, _)| order(route));
+        let (route, service) = self.exact.get(found.ok()?)?;
+        Some(Match {
+            service: *service as usize,
+            taken: route.len(),
+        })
+    }
+
+    /// Finds the longest route for a path that is not a route for one path.
+    pub(super) fn find_prefix(&self, path: &[u8]) -> Option<Match> {
         let behind = self
             .sorted
             .partition_point(|route| compare(&route.prefix, path) != Ordering::Greater);
@@ -333,10 +396,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_route_for_one_path_goes_first_and_takes_nothing_below() {
+        let routes = ["/a", "= /a", "= /a/b", "= /a/c/", "= /", "= /d"];
+        for (path, route, taken) in [
+            ("/a", "= /a", 2),
+            ("/a/", "/a", 2),
+            ("/a/b", "= /a/b", 4),
+            ("/a/b/", "/a", 2),
+            ("/a/b/x", "/a", 2),
+            ("/a/bx", "/a", 2),
+            ("/a/c/", "= /a/c/", 5),
+            ("/a/c", "/a", 2),
+            ("/", "= /", 1),
+            ("/d", "= /d", 2),
+        ] {
+            assert_eq!(
+                resolve(&routes, path),
+                Ok((route.to_owned(), taken)),
+                "{path}"
+            );
+        }
+        for path in ["/d/", "/d/x", "/dx", "/x"] {
+            assert_eq!(resolve(&routes, path), Err(Refusal::NotFound), "{path}");
+        }
+        // A spelling of it is not passed on by another route.
+        for path in ["/%61", "/a%2fb", "/a/%62", "/%64", "/%2564"] {
+            assert!(
+                matches!(
+                    resolve(&routes, path),
+                    Err(Refusal::Unsafe(_) | Refusal::NotFound)
+                ),
+                "{path}"
+            );
+        }
+    }
+
     /// The definition itself, without the sorting.
     fn naive(routes: &[String], path: &[u8]) -> Option<usize> {
+        let exact = |route: &String| {
+            route
+                .strip_prefix("= ")
+                .is_some_and(|own| own.as_bytes() == path)
+        };
+        if let Some(index) = routes.iter().position(exact) {
+            return Some(index);
+        }
         let prefix = |route: &str| route.strip_suffix('/').unwrap_or(route).to_owned();
         (0..routes.len())
+            .filter(|&index| !routes[index].starts_with("= "))
             .filter(|&index| is_prefix(prefix(&routes[index]).as_bytes(), path))
             .max_by_key(|&index| prefix(&routes[index]).len())
     }
@@ -345,9 +453,12 @@ mod tests {
         #[test]
         fn agrees_with_the_definition(
             routes in prop::collection::btree_set("(/[ab!-]{1,2}){0,4}", 0..30),
-            path in "(/[ab!-]{1,2}){1,6}/?",
+            exact in prop::collection::btree_set("= ((/[ab!-]){1,4}/?|/)", 0..30),
+            path in "(/[ab!-]{1,2}){0,6}/?",
         ) {
-            let routes: Vec<String> = routes.into_iter().map(|route| if route.is_empty() { "/".into() } else { route }).collect();
+            prop_assume!(!path.is_empty());
+            let routes = routes.into_iter().map(|route| if route.is_empty() { "/".into() } else { route });
+            let routes: Vec<String> = routes.chain(exact).collect();
             let table = RouteTable::new(routes.iter().map(String::as_str));
             prop_assert_eq!(table.find(path.as_bytes()).map(|found| found.service), naive(&routes, path.as_bytes()));
         }
@@ -356,7 +467,7 @@ mod tests {
         /// does.
         #[test]
         fn no_spelling_reaches_another_service(
-            routes in prop::collection::btree_set("(/[ab]{1,2}){0,3}", 1..20),
+            routes in prop::collection::btree_set("(= /[ab]|(/[ab]{1,2}){0,3})", 1..20),
             path in "(/[ab]{1,2}){1,5}/?",
             escapes in prop::collection::vec(0_u8..6, 16),
         ) {

@@ -397,9 +397,11 @@ fn choose(members: &[(Vec<Box<[u8]>>, usize)], method: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::route::EXACT;
 
     /// Resolves against services written as `hosts route methods`: words separated by spaces, lists
-    /// by commas, `-` for an empty list, and optionally `guard=N` and `keep` at the end.
+    /// by commas, `-` for an empty list, and optionally `guard=N` and `keep` at the end. A route
+    /// for one path is written without its space.
     fn resolve(
         services: &[&str],
         host: Option<&str>,
@@ -426,7 +428,7 @@ mod tests {
                 .map_or(OPEN, |n| n.parse().expect("one"));
             (
                 list(words[0]),
-                words[1],
+                words[1].replace('=', EXACT),
                 list(words[2]),
                 guard,
                 words.contains(&"keep"),
@@ -677,6 +679,54 @@ mod tests {
             ),
         ] {
             assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn routes_for_one_path_are_guarded() {
+        let caught = Err(Refusal::Unsafe(PathFault::OtherGuard));
+        let services = [
+            "- / -",
+            "- =/admin - guard=1",
+            "- =/ - guard=1",
+            "- /in - guard=1",
+            "- =/in/ok -",
+            "h /h - guard=1",
+            "h =/h/ok -",
+        ];
+        for (host, path, expected) in [
+            (None, "/", Ok(2)),
+            (None, "/admin", Ok(1)),
+            (None, "/admin/x", Ok(0)),
+            (None, "/x/", Ok(0)),
+            (None, "/in/", Ok(3)),
+            (None, "/admin/", caught),
+            (None, "/Admin", caught),
+            (None, "/admin;v", caught),
+            (None, "/admin./", caught),
+            (None, "/admin//", caught),
+            (None, "/;v", caught),
+            // What is open is no way to what is guarded above it, and none of its paths is lost.
+            (None, "/in/ok", Ok(4)),
+            (None, "/in/ok/x", Ok(3)),
+            (None, "/IN/ok", caught),
+            (Some("h"), "/h/ok", Ok(6)),
+            (Some("h"), "/h/ok/", Ok(5)),
+            (Some("h"), "/H/ok", caught),
+            (Some("h"), "/h/x", Ok(5)),
+            (Some("h"), "/admin", Ok(1)),
+        ] {
+            let found = resolve(&services, host, path, "GET");
+            assert_eq!(found, expected, "{host:?} {path}");
+        }
+        let with_slash = ["- / -", "- =/dir/ - guard=1"];
+        for (path, expected) in [
+            ("/dir/", Ok(1)),
+            ("/dir/x", Ok(0)),
+            ("/dir", caught),
+            ("/DIR/", caught),
+        ] {
+            assert_eq!(resolve(&with_slash, None, path, "GET"), expected, "{path}");
         }
     }
 

@@ -61,33 +61,47 @@ impl Tables {
     /// tables.
     #[inline]
     pub(super) fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
+        self.first(host, |routes| routes.find(path))
+    }
+
+    /// Returns what `find` finds in the first table for this name in which it finds something.
+    #[inline]
+    fn first(&self, host: &[u8], find: impl Fn(&RouteTable) -> Option<Match>) -> Option<Match> {
         match &self.hosts {
-            None => self.anywhere.routes.find(path),
+            None => find(&self.anywhere.routes),
             Some(hosts) => hosts
-                .find(host, path)
-                .or_else(|| self.anywhere.routes.find(path)),
+                .first(host, &find)
+                .or_else(|| find(&self.anywhere.routes)),
         }
     }
 
-    /// Returns all routes that match this path under this name, the longest first.
+    /// Returns all routes that match this path under this name: the one for this path alone, and
+    /// then the prefixes, the longest first.
     pub(super) fn find_all<'a>(
         &'a self,
         host: &'a [u8],
         path: &'a [u8],
     ) -> impl Iterator<Item = Match> + 'a {
-        let mut rest = Some(path);
-        core::iter::from_fn(move || {
-            let found = self.find(host, rest?)?;
-            let taken = path.get(..found.taken).unwrap_or_default();
-            let parent = taken.iter().rposition(|&byte| byte == b'/');
-            rest = parent.and_then(|end| taken.get(..end));
-            Some(found)
-        })
+        let prefix = move |path: &[u8]| self.first(host, |routes| routes.find_prefix(path));
+        let shorter = move |found: &Match| {
+            let taken = path.get(..found.taken)?;
+            let parent = taken.iter().rposition(|&byte| byte == b'/')?;
+            prefix(taken.get(..parent)?)
+        };
+        let first = self.find(host, path);
+        // Behind the route for this path alone, the whole path may be a prefix, too.
+        let is_whole = first.is_some_and(|first| first.taken == path.len());
+        let second = is_whole.then(|| prefix(path)).flatten();
+        let second = second.filter(|second| Some(*second) != first);
+        let exact = first.filter(|_| second.is_some());
+        exact
+            .into_iter()
+            .chain(core::iter::successors(second.or(first), shorter))
     }
 }
 
 impl Hosts {
-    fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
+    fn first(&self, host: &[u8], find: &dyn Fn(&RouteTable) -> Option<Match>) -> Option<Match> {
         let found = self
             .exact
             .binary_search_by(|(name, ..)| name.as_ref().cmp(host))
@@ -96,7 +110,7 @@ impl Hosts {
         let covers = |suffix: &[u8]| host.len() > suffix.len() && host.ends_with(suffix);
         let wildcards = self.wildcards.iter().filter(|(suffix, ..)| covers(suffix));
         exact.into_iter().chain(wildcards).find_map(|(_, table)| {
-            let found = table.routes.find(path)?;
+            let found = find(&table.routes)?;
             Some(Match {
                 service: found.service.saturating_add(table.first),
                 ..found

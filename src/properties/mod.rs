@@ -223,6 +223,9 @@ mod tests {
             "//a/b//c",
             "/auth/open%253b/",
             "/V1.2./a",
+            "/auth/",
+            "/Auth/ok/",
+            "/only/x;/",
         ] {
             edits(base.as_bytes())
                 .step_by(3)

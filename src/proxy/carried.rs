@@ -104,7 +104,7 @@ pub struct CarriedHealth {
     pub failed_clients: Vec<u32>,
 }
 
-/// Identity of the top level as the owner of a rate table. The route of a service begins with `/`.
+/// Identity of the top level as the owner of a rate table. The route of a service is not empty.
 pub(super) const OF_ALL: &[u8] = b"";
 /// Identity of `authFailures` as the owner of a rate table.
 pub(super) const OF_FAILURES: &[u8] = b"\0";

@@ -13,6 +13,7 @@ use super::world::{World, described};
 use crate::config;
 use crate::policy::auth::json::Json;
 use crate::policy::forward::Peer;
+use crate::policy::route::RoutePath;
 use crate::proxy::Proxy;
 use crate::proxy::command::{ClientId, ListenerKind, Side};
 use crate::time::{Instant, UnixTime};
@@ -60,7 +61,7 @@ pub fn replay(text: &str) -> Result<Replayed, String> {
         .settings
         .services
         .first()
-        .map(|service| service.route.clone());
+        .map(|service| RoutePath::of(&service.route).path.to_owned());
     let started = Instant::from_millis(record.started.max(1000));
     let names = first_names(&record)?;
     let mut world = World::new(Proxy::new(config.settings, 7), started, names);

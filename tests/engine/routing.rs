@@ -38,6 +38,55 @@ fn host_and_method_choose_the_upstream() {
 }
 
 #[test]
+fn a_route_for_one_path_gives_the_target_s_path() {
+    let mut world = World::with(
+        r#"{ "services": [
+            { "route": "= /", "target": "http://10.0.0.1/start.html", "methods": ["GET"] },
+            { "route": "= /a/b/", "target": "http://10.0.0.2/x" },
+            { "route": "/a", "target": "http://10.0.0.3" },
+            { "route": "= /old", "redirect": { "to": "/new", "keepPath": true } } ],
+          "securityHeaders": false, "cors": false }"#,
+    );
+    for (target, upstream, path) in [
+        ("/?q", "10.0.0.1", "/start.html?q"),
+        ("http://gate", "10.0.0.1", "/start.html"),
+        ("/a/b/", "10.0.0.2", "/x"),
+        ("/a/b", "10.0.0.3", "/b"),
+        ("/a/b/c", "10.0.0.3", "/b/c"),
+    ] {
+        let client = world.connect();
+        world.send(
+            client,
+            format!("GET {target} HTTP/1.1\r\nHost: gate\r\n\r\n"),
+        );
+        let (_, address) = *world.dials.last().expect("a connection");
+        assert_eq!(address.ip().to_string(), upstream, "{target}");
+        let origin = world.accept();
+        let sent = world.received_upstream(origin);
+        assert!(
+            sent.starts_with(&format!("GET {path} HTTP/1.1\r\n")),
+            "{target}: {sent}"
+        );
+    }
+    for (line, status) in [
+        ("POST /", 405),
+        ("GET /old", 308),
+        ("GET /old/", 404),
+        ("GET /x", 404),
+    ] {
+        let client = world.connect();
+        world.send(client, format!("{line} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+        let answer = world.expect_status(client, status);
+        let is_redirect = status == 308;
+        assert_eq!(
+            answer.contains("\r\nLocation: /new\r\n"),
+            is_redirect,
+            "{answer}"
+        );
+    }
+}
+
+#[test]
 fn a_method_that_nobody_takes_is_a_405_with_those_that_are() {
     let mut world = world();
     let client = world.connect();

@@ -115,7 +115,7 @@ pub static SERVICE: Table = Table {
             name: "route",
             kind: Kind::Text(r#"a path prefix such as "/users""#),
             default: Fallback::Required,
-            about: "Path prefix that leads here, matched on whole segments and raw bytes; the longest prefix wins.",
+            about: "Path prefix that leads here, matched on whole segments and raw bytes; the longest wins. \"= /login\" is that path alone.",
         },
         Key {
             name: "hosts",

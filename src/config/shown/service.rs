@@ -5,6 +5,7 @@ use crate::config::schema::units::{show_duration, show_size};
 use crate::policy::cors::CorsPolicy;
 use crate::policy::edits::{Edits, HeaderEdits};
 use crate::policy::rewrite::Rewrite;
+use crate::policy::route::RoutePath;
 use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{
     BodyLimit, Destination, ErrorPages, ExchangeTimeouts, FixedReply, HealthCheck, Maintenance,
@@ -95,9 +96,11 @@ pub(crate) fn fixed(reply: &FixedReply) -> String {
 
 /// Returns where a request for the route itself goes.
 fn url(service: &Service, destination: &Destination, settings: &Settings) -> Option<String> {
-    let stem = service.route.strip_suffix('/').unwrap_or(&service.route);
+    let route = RoutePath::of(&service.route);
     let rewrite = Rewrite::new(&destination.path, service.strip_prefix);
-    let path = rewrite.parts(service.route.as_bytes(), stem.len()).concat();
+    let path = rewrite
+        .parts(route.path.as_bytes(), route.matched().len())
+        .concat();
     let target = settings.targets.get(destination.target)?;
     Some(format!(
         "{}{}",

@@ -6,6 +6,7 @@ use crate::http::emit::HeadWriter;
 use crate::http::head::{Field, Fields};
 use crate::limits::REWRITE_GROWTH_BYTES;
 use crate::policy::own_url::{ClientPlace, TargetPlace, location, refresh, set_cookie};
+use crate::policy::route::RoutePath;
 
 /// Rules for the URLs of a response, and what its request said about them.
 pub(in crate::proxy) struct OwnUrls<'a> {
@@ -55,7 +56,8 @@ impl<'a> OwnUrls<'a> {
 
     fn write_value(&self, field: &Field<'_>, writer: &mut HeadWriter<'_>) {
         let service = &self.rules.service;
-        let route = self.rules.route.as_bytes();
+        let is_exact = RoutePath::of(&self.rules.route).is_exact && service.strip_prefix;
+        let route = RoutePath::of(&self.rules.route).path.as_bytes();
         let path: &[u8] = if service.strip_prefix { route } else { b"" };
         if field.name.eq_ignore_ascii_case(b"Set-Cookie") {
             let target = self.targets().next().map_or(&b""[..], |target| target.path);
@@ -63,7 +65,11 @@ impl<'a> OwnUrls<'a> {
             return set_cookie(field.value, places, |part| writer.lines(part));
         }
         let origin = self.origin;
-        let client = ClientPlace { origin, path };
+        let client = ClientPlace {
+            origin,
+            path,
+            is_exact,
+        };
         let (start, parts) = match field.name.eq_ignore_ascii_case(b"Refresh") {
             true => refresh(field.value, self.targets(), &client).unzip(),
             false => (None, location(field.value, self.targets(), &client)),

@@ -314,7 +314,7 @@ impl Compiler<'_> {
         let route = route::parse(text)
             .map_err(|message| place.fail(report, message))
             .ok()?
-            .to_owned();
+            .into_owned();
         if let Err(message) = self.claims.claim(&route, claimed?, &service.path) {
             place.fail(report, message);
             return None;

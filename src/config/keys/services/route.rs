@@ -1,12 +1,36 @@
-//! `route`: a path prefix.
+//! `route`: a path prefix, or one path alone behind `=`.
+
+use std::borrow::Cow;
 
 use crate::config::syntax::stray::Fault;
 use crate::config::values::path;
+use crate::policy::route::EXACT;
 
-/// Returns a route without its trailing slash; `/` stays.
-pub(crate) fn parse(text: &str) -> Result<&str, Fault> {
+/// Returns a route in its usual form: a prefix without its trailing slash, but `/` stays; one path
+/// behind `= `, with its trailing slash.
+pub(crate) fn parse(text: &str) -> Result<Cow<'_, str>, Fault> {
+    match text.strip_prefix('=').map(str::trim_start) {
+        Some(path) => {
+            check(path)?;
+            Ok([EXACT, path].concat().into())
+        }
+        None => {
+            check(text)?;
+            Ok(match text.strip_suffix('/') {
+                Some("") | None => text,
+                Some(route) => route,
+            }
+            .into())
+        }
+    }
+}
+
+/// Checks that requests may have a path, or a path below it.
+fn check(text: &str) -> Result<(), Fault> {
     if !text.starts_with('/') {
-        return Err(r#"must start with "/", as in "/users""#.into());
+        return Err(
+            r#"must start with "/", as in "/users", or in "= /users" for that path alone"#.into(),
+        );
     }
     if let Some(pattern) = pattern(text) {
         let before = text.split(pattern).next().unwrap_or_default();
@@ -31,11 +55,7 @@ pub(crate) fn parse(text: &str) -> Result<&str, Fault> {
     if text.contains("//") {
         return Err("has an empty segment (\"//\"); no request could match it".into());
     }
-    path::check(text)?;
-    Ok(match text.strip_suffix('/') {
-        Some("") | None => text,
-        Some(route) => route,
-    })
+    path::check(text)
 }
 
 /// Returns the first segment that other routers take for a pattern: `:id`, `{id}`, `<id>`, `*`,
@@ -75,8 +95,11 @@ mod tests {
             ("/a/b.c/..d/", "/a/b.c/..d"),
             ("/v1/x:verb", "/v1/x:verb"),
             ("/~a!$&'()*+,;=:@", "/~a!$&'()*+,;=:@"),
+            ("= /", "= /"),
+            ("=/users", "= /users"),
+            ("=  /users/", "= /users/"),
         ] {
-            assert_eq!(parse(text), Ok(route), "{text}");
+            assert_eq!(parse(text), Ok(route.into()), "{text}");
         }
         let long = format!("/{}", "a".repeat(CONFIG_PATH_BYTES_MAX));
         for bad in [
@@ -101,6 +124,13 @@ mod tests {
             "/a/..;x/b",
             "/é",
             "/a\"",
+            "=",
+            "= users",
+            "== /users",
+            "/= /users",
+            "= /a//b",
+            "= /a/..",
+            "= /a?b",
             &long,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
@@ -149,7 +179,7 @@ mod tests {
             "/a(b)c",
             "/(a",
         ] {
-            assert_eq!(parse(text), Ok(text));
+            assert_eq!(parse(text), Ok(text.into()));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::limits::{STICKY_KEY_BYTES_MIN, STICKY_NAME_BYTES_MAX};
 use crate::policy::auth::sticky_key::StickyKey;
+use crate::policy::route::RoutePath;
 use crate::policy::sticky::StickyCookie;
 use crate::proxy::settings::Sticky;
 use crate::time::Duration;
@@ -68,7 +69,7 @@ pub(super) fn of_service(
         None => top.cloned(),
     };
     let Session { cookie, ttl, key } = session?;
-    let route = route.unwrap_or("/");
+    let route = route.map_or("/", |route| RoutePath::of(route).path);
     if route.contains(';') {
         let fault = "needs a route without \";\", which no path of a cookie can have";
         match own {
