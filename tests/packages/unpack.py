@@ -22,6 +22,12 @@ def main():
         sys.exit("packages: oci-layout has another version")
     (entry,) = json.loads(files.pop("index.json"))["manifests"]
     manifest = json.loads(blob(entry))
+    # What Docker reads without the containerd image store: the same image, with the name that the others take from the annotation.
+    (old,) = json.loads(files.pop("manifest.json"))
+    parts = ["blobs/" + part["digest"].replace(":", "/") for part in (manifest["config"], *manifest["layers"])]
+    name = entry["annotations"]["io.containerd.image.name"]
+    if [old["Config"], *old["Layers"]] != parts or [f"docker.io/library/{tag}" for tag in old["RepoTags"]] != [name]:
+        sys.exit(f"packages: manifest.json says {old}")
     config = json.loads(blob(manifest["config"]))
     for descriptor, plain in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
         layer = tarfile.open(fileobj=io.BytesIO(content := blob(descriptor)))
