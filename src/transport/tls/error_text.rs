@@ -63,7 +63,7 @@ pub(super) fn describe_with_advice(error: &Error) -> (String, &'static str) {
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => (
             "no known authority signed it",
-            "set tls.ca to the one that did",
+            "set tls.ca (acme.ca) to the one that did",
         ),
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -81,7 +81,7 @@ pub(super) fn describe_with_advice(error: &Error) -> (String, &'static str) {
         {
             (
                 "it is an authority's",
-                "put this very certificate into tls.ca to trust it for this upstream",
+                "put this very certificate into tls.ca, or acme.ca, to trust it here",
             )
         }
         Error::InvalidMessage(
