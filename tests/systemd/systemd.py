@@ -228,12 +228,12 @@ def hot_certificates():
     folder.mkdir()
     environment = os.environ | {"TOLLGATE_CERTIFICATES": str(folder), "TOLLGATE_GROUP": "nogroup"}
 
-    def renew(name):
-        lineage = certificate(work / "letsencrypt" / name, name)
+    def renew(lineage, name):
+        lineage = certificate(work / "letsencrypt" / lineage, name)
         hook = run(PACKAGING / "certbot-deploy-hook", env=environment | {"RENEWED_LINEAGE": str(lineage)})
         check(hook.returncode == 0, hook.stderr)
 
-    renew("first.example")
+    renew("site", "first.example")
     key = folder / "site.key"
     check(key.stat().st_mode & 0o777 == 0o640, f"the mode of the key is {key.stat().st_mode:o}")
     document = (PACKAGING.parent / "docs/configuration.md").read_text()
@@ -247,7 +247,9 @@ def hot_certificates():
     check(shown_name((OWN, 443)) == "first.example", "the first certificate")
     redirect = ask((OWN, 80), b"GET /users HTTP/1.1\r\nHost: first.example\r\nConnection: close\r\n\r\n")
     check(b"Location: https://first.example/users" in redirect, redirect)
-    renew("second.example")
+    renew("mail.example", "mail.example")
+    check((folder / "mail.example.pem").exists() and shown_name((OWN, 443)) == "first.example", "another certificate of certbot's")
+    renew("site", "second.example")
     until(lambda: shown_name((OWN, 443)) == "second.example", lambda: log_of(child))
     check("WARN" not in log_of(child) and "ERROR" not in log_of(child), log_of(child))
     child.send_signal(signal.SIGTERM)
