@@ -122,11 +122,13 @@ impl Messages {
                 change,
                 (cause, reason.as_ref()),
             ),
-            Report::ProviderFailed {
-                provider,
-                outcome,
-                reason,
-            } => warn!("auth {provider}: {}", reason_text(outcome, reason.as_ref())),
+            Report::ProviderFailed { provider, reason } => {
+                let useless = "its answer cannot be used, such as a 5xx";
+                warn!(
+                    "auth {provider}: {}",
+                    reason.as_ref().map_or(useless, Reason::as_str)
+                );
+            }
             Report::Store { store, why } => log_store(&store, why.as_deref()),
             Report::KeysFetched {
                 provider,

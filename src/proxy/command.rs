@@ -217,9 +217,7 @@ pub enum Report {
     ProviderFailed {
         /// Name of the provider.
         provider: Rc<str>,
-        /// Outcome of the request to the provider.
-        outcome: Outcome,
-        /// Reason of the failure, if it is known.
+        /// Reason why there is no answer; `None`: there is one, of no use.
         reason: Option<Reason>,
     },
     /// A store cannot be used, and limits do what its `onFailure` says; or it can be used again.

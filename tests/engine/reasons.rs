@@ -541,11 +541,12 @@ fn a_flood_of_one_failure_is_counted() {
     world.expect_quiet();
 }
 
+const FORWARD: &str = r#"{ "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
+    "auth": { "ask": { "type": "forward", "url": "http://10.0.0.9/ask" } },
+    "services": [ { "route": "/guarded", "target": "http://10.0.0.2", "auth": ["ask"] } ] }"#;
+
 #[test]
 fn a_provider_that_gives_no_answer_is_told_with_the_reason() {
-    const FORWARD: &str = r#"{ "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
-        "auth": { "ask": { "type": "forward", "url": "http://10.0.0.9/ask" } },
-        "services": [ { "route": "/guarded", "target": "http://10.0.0.2", "auth": ["ask"] } ] }"#;
     let get = "GET /guarded HTTP/1.1\r\nHost: gate\r\n\r\n";
     for (answer, expected) in [
         (None, "connection refused (os error 111)"),
@@ -580,6 +581,31 @@ fn a_provider_that_gives_no_answer_is_told_with_the_reason() {
         };
         assert_eq!(&*provider, "ask");
         assert_eq!(reason.as_str(), expected);
+    }
+}
+
+/// An answer that says nothing about the request is no connection that ended.
+#[test]
+fn an_answer_of_a_provider_that_cannot_be_used() {
+    for status in ["304 Not Modified", "500 Internal Server Error"] {
+        let mut world = World::with(FORWARD);
+        let client = world.connect();
+        world.send(client, "GET /guarded HTTP/1.1\r\nHost: gate\r\n\r\n");
+        let origin = world.accept();
+        world.reply(
+            origin,
+            &format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"),
+        );
+        world.expect_status(client, 503);
+        let report = only(&mut world);
+        assert!(
+            matches!(report, Report::ProviderFailed { reason: None, .. }),
+            "{report:?}"
+        );
+        assert!(
+            world.log()[0].contains("\"end\":\"upstream_malformed\""),
+            "{status}"
+        );
     }
 }
 

@@ -102,7 +102,7 @@ pub(crate) fn edit_fault(lower: &str) -> Option<&'static str> {
     if lower.contains('_') {
         Some("has a \"_\", which many servers take for a \"-\"; write a \"-\"")
     } else if lower == "host" {
-        Some("is the host of the request; \"preserveHost\" says which one goes upstream")
+        Some("is that of the target's URL, and with \"preserveHost\": true the client's")
     } else if CONNECTION.contains(&lower) {
         Some("belongs to the framing or to one connection, which are the gateway's; remove it")
     } else if HANDSHAKE.contains(&lower) {

@@ -259,7 +259,6 @@ impl Authenticator {
         {
             env.ctx.report(Report::ProviderFailed {
                 provider: Rc::clone(&state.name),
-                outcome: *outcome,
                 reason,
             });
         }

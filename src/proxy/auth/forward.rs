@@ -92,9 +92,8 @@ pub(super) fn read_answer(copied: &[String], answer: Result<SubResponse, Outcome
                 LookupResult::Good(Arc::new(grant))
             })
         }
-        // A 304 is about something that the client has and we have not.
-        304 => LookupResult::Down(Outcome::UpstreamMalformed),
-        300..=499 => {
+        // All but 304, which is about something that the client has and we have not.
+        300..=303 | 305..=499 => {
             let body = if body.len() > FORWARD_BODY_BYTES {
                 Vec::new()
             } else {
@@ -120,7 +119,7 @@ pub(super) fn read_answer(copied: &[String], answer: Result<SubResponse, Outcome
                 body,
             })
         }
-        _ => LookupResult::Down(Outcome::UpstreamClosed),
+        _ => LookupResult::Down(Outcome::UpstreamMalformed),
     }
 }
 

@@ -600,7 +600,7 @@ mod tests {
             ),
             (
                 r#"{ "set": { "Host": "a" } }"#.to_owned(),
-                r#"requestHeaders.set.Host: is the host of the request; "preserveHost" says which one goes upstream"#,
+                r#"requestHeaders.set.Host: is that of the target's URL, and with "preserveHost": true the client's"#,
             ),
             (
                 r#"{ "set": { "X-Forwarded-Proto": "https" } }"#.to_owned(),
