@@ -49,12 +49,14 @@ pub(super) fn names(
 
 fn host_name(text: &str) -> Result<String, Fault> {
     let bare = text.strip_prefix("*.").unwrap_or(text);
-    if text == "*" {
+    // nginx writes `_`.
+    if matches!(text, "*" | "_") {
         return Err(
             "stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"".into()
         );
     }
-    if bare.contains('*') {
+    // HAProxy and nginx write `.example.com`.
+    if bare.contains('*') || bare.starts_with('.') {
         return Err(
             "has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"".into()
         );
@@ -271,6 +273,14 @@ mod tests {
             (
                 r#""hosts": ["*a.b"]"#,
                 "hosts[0]: \"*a.b\" has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"",
+            ),
+            (
+                r#""hosts": [".a.b"]"#,
+                "hosts[0]: \".a.b\" has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"",
+            ),
+            (
+                r#""hosts": ["_"]"#,
+                "hosts[0]: \"_\" stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"",
             ),
             (
                 r#""hosts": ["http://a.b"]"#,
