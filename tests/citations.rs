@@ -496,3 +496,21 @@ fn the_checks_can_fail() {
     let named: Vec<&str> = named_files("`src/no_such.rs` and `tests/no_such/run quick`").collect();
     assert_eq!(named, ["src/no_such.rs", "tests/no_such/run"]);
 }
+
+/// A script that is in no list is run by nobody.
+#[test]
+fn each_script_has_its_row_and_its_time() {
+    let (map, ci) = (document("tests/README.md"), document(".ci/run"));
+    for (path, _) in files("tests", &["run"]) {
+        let name = format!("`{path}`");
+        let row = table(&map).find(|cells| cells[0] == name);
+        let row = row.unwrap_or_else(|| panic!("tests/README.md has no row for {path}"));
+        let is_by_hand = row[2] == "by hand";
+        assert_ne!(
+            is_by_hand,
+            ci.contains(&path),
+            "{path} runs {} in tests/README.md; .ci/run calls it, or the row says by hand",
+            row[2]
+        );
+    }
+}

@@ -333,5 +333,9 @@ fn each_word_of_end_has_a_row() {
     let all = tollgate::observe::access::Outcome::ALL
         .iter()
         .map(|outcome| outcome.as_str());
-    assert_eq!(words.collect::<Vec<_>>(), all.collect::<Vec<_>>());
+    assert_eq!(
+        words.collect::<Vec<_>>(),
+        all.collect::<Vec<_>>(),
+        "rows of docs/operations.md, How a request ended, and outcomes of src/observe/access.rs, in one order"
+    );
 }

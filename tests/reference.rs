@@ -83,7 +83,7 @@ fn default(key: &'static Key) -> String {
 fn path(table: &Table, key: &Key) -> String {
     match table.name {
         "" => key.name.to_owned(),
-        "jwt" | "introspection" | "apiKey" | "basic" | "forward" => {
+        name if schema::PROVIDERS.iter().any(|table| table.name == name) => {
             format!("auth.NAME.{}", key.name)
         }
         name => format!("{name}.{}", key.name),

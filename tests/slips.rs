@@ -87,7 +87,11 @@ fn paths() -> Vec<PathBuf> {
 #[test]
 fn errors_are_enough_to_mend_a_file() {
     let paths = paths();
-    assert_eq!(paths.len(), FILES, "FILES has the number of files");
+    assert_eq!(
+        paths.len(),
+        FILES,
+        "FILES at the head of tests/slips.rs is the number of files"
+    );
     let files = Files::new();
     let rewrite = std::env::var_os("REWRITE_SLIPS").is_some();
     let mut faults = String::new();
@@ -112,5 +116,8 @@ fn errors_are_enough_to_mend_a_file() {
             faults += &format!("{}: mended, and still\n{left}", path.display());
         }
     }
-    assert!(faults.is_empty(), "{faults}");
+    assert!(
+        faults.is_empty(),
+        "{faults}\nto write what is said now: REWRITE_SLIPS=1 cargo test --test it slips; read the difference"
+    );
 }

@@ -152,7 +152,10 @@ impl Asking {
                     claims.and_then(|claims| Grant::from_claims(&claims, &[], Leeway::default()));
                 grant.ok_or(CredentialFault::Claims)
             }
-            _ => Ok(Grant::default()),
+            Kind::Introspection { .. }
+            | Kind::ApiKey { .. }
+            | Kind::Basic { .. }
+            | Kind::Forward { .. } => Ok(Grant::default()),
         };
         self.run.asked.push(Rc::clone(&provider));
         inspect::answer(proxy, client, grant, NOW);

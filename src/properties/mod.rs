@@ -109,14 +109,20 @@ mod tests {
             .join("fuzz/seeds")
             .join(target);
         let mut seeds = 0;
-        for entry in std::fs::read_dir(&folder)
-            .expect("the seeds are in the tree")
+        let entries = std::fs::read_dir(&folder);
+        for entry in entries
+            .unwrap_or_else(|error| {
+                panic!("{target} needs its seeds in fuzz/seeds/{target}: {error}")
+            })
             .flatten()
         {
             check(&std::fs::read(entry.path()).expect("a seed"));
             seeds += 1;
         }
-        assert!(seeds >= 5, "{target} has {seeds} seeds");
+        assert!(
+            seeds >= 5,
+            "fuzz/seeds/{target} has {seeds} seeds; five are the least"
+        );
     }
 
     #[test]
@@ -137,7 +143,19 @@ mod tests {
         let mut rows = TARGETS.map(|(target, _)| target);
         files.sort();
         rows.sort();
-        assert_eq!(files, rows, "TARGETS has a row for each file");
+        assert_eq!(
+            files, rows,
+            "files in fuzz/fuzz_targets, and rows of TARGETS in this file"
+        );
+        // `cargo fuzz` builds and runs those alone that the manifest names.
+        let manifest = include_str!("../../fuzz/Cargo.toml");
+        for file in files {
+            let path = format!("path = \"fuzz_targets/{file}.rs\"");
+            assert!(
+                manifest.contains(&path),
+                "fuzz/Cargo.toml has no [[bin]] with {path}"
+            );
+        }
     }
 
     type Check = fn(&[u8]);

@@ -634,6 +634,6 @@ fn each_member_of_the_log_has_a_row() {
     members.sort_unstable();
     assert_eq!(
         named, members,
-        "rows of docs/operations.md, and members of a line"
+        "rows of the table of members in docs/operations.md, and members of a line"
     );
 }

@@ -169,10 +169,16 @@ fn bounds_are_those_of_the_parser() {
                 .into_iter()
                 .flatten()
             {
-                let errors = load(bad).expect_err(key.name);
+                let name = key.name;
+                let Err(errors) = load(bad) else {
+                    panic!(
+                        "{name}: {bad} is out of the bounds of the table, and loads: \
+                         read the key with a function of src/config/values/scalars.rs"
+                    );
+                };
                 assert!(
                     errors.iter().all(|error| error.contains("must be")),
-                    "{errors:?}"
+                    "{name}: {errors:?}"
                 );
             }
         }

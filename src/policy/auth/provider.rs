@@ -167,7 +167,8 @@ impl Kind {
         }
     }
 
-    fn endpoint_mut(&mut self) -> Option<&mut Endpoint> {
+    /// Returns what [`endpoint`](Self::endpoint) does, to change it.
+    pub fn endpoint_mut(&mut self) -> Option<&mut Endpoint> {
         match self {
             Kind::Jwt {
                 keys: Keys::Fetched(endpoint),
@@ -184,7 +185,10 @@ impl Kind {
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         let copied: &[String] = match self {
             Kind::Forward { copied, .. } => copied,
-            _ => &[],
+            Kind::Jwt { .. }
+            | Kind::Introspection { .. }
+            | Kind::ApiKey { .. }
+            | Kind::Basic { .. } => &[],
         };
         let used = self.claims().iter();
         used.filter_map(|used| used.header.as_deref())

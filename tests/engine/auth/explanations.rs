@@ -182,5 +182,9 @@ fn each_fault_of_a_credential_has_a_line() {
         assert_eq!(answer.contains("error"), is_told, "{answer}");
         seen.insert(why);
     }
-    assert_eq!(seen, F::ALL.iter().map(|fault| fault.as_str()).collect());
+    assert_eq!(
+        seen,
+        F::ALL.iter().map(|fault| fault.as_str()).collect(),
+        "each fault of src/policy/auth/fault.rs has a row in this test"
+    );
 }

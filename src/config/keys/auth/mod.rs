@@ -9,7 +9,7 @@ mod tests;
 use crate::limits::{AUTH_FORWARDED_HEADERS, AUTH_HEADER_NAME_BYTES};
 use crate::policy::auth::grant::UsedClaim;
 use crate::policy::auth::introspection::client_credentials;
-use crate::policy::auth::provider::{Endpoint, Keys, Kind, Provider};
+use crate::policy::auth::provider::{Endpoint, Kind, Provider};
 use crate::time::Duration;
 
 use crate::config::keys::services::auth::{Known, refuse_inline};
@@ -55,13 +55,7 @@ impl Compiled {
                     header: None,
                 }));
             }
-            if let Kind::Jwt {
-                keys: Keys::Fetched(endpoint),
-                ..
-            }
-            | Kind::Introspection { endpoint, .. }
-            | Kind::Forward { endpoint, .. } = &mut provider.kind
-            {
+            if let Some(endpoint) = provider.kind.endpoint_mut() {
                 endpoint.target = places.get(endpoint.target).copied().unwrap_or_default();
             }
         }

@@ -7,6 +7,7 @@ use super::*;
 use crate::config::schema::PROVIDERS;
 use crate::config::{Config, load};
 use crate::policy::auth::algorithm::Algorithm;
+use crate::policy::auth::provider::Keys;
 use crate::proxy::settings::TargetHost;
 
 const EC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
@@ -718,8 +719,14 @@ fn headers_that_make_no_sense_upstream() {
 
 #[test]
 fn each_type_has_a_table_and_a_reader() {
-    let names = TYPES.map(|(name, _)| name);
-    assert_eq!(PROVIDER_TYPE.kind.words(), Some(&names[..]));
-    assert_eq!(PROVIDERS.map(|table| table.name), names);
-    assert_eq!(TYPES.map(|(_, of)| of.table().name), names);
+    let names = TYPES.map(|(name, _)| name).to_vec();
+    let lists = "TYPES in src/config/keys/auth/mod.rs, PROVIDERS and PROVIDER_TYPE in src/config/schema/auth.rs: \
+                 the same types in one order";
+    assert_eq!(PROVIDER_TYPE.kind.words(), Some(&names[..]), "{lists}");
+    assert_eq!(PROVIDERS.map(|table| table.name).to_vec(), names, "{lists}");
+    assert_eq!(
+        TYPES.map(|(_, of)| of.table().name).to_vec(),
+        names,
+        "each type in `TYPES` has the table of its name"
+    );
 }
