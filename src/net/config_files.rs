@@ -219,7 +219,7 @@ fn parse(mut rest: &[u8]) -> Option<Vec<Entry>> {
 fn unreadable(path: &Path, error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "; run tollgate as a user that may read it, such as root"
+            "; let the user that runs tollgate read it, or ask as root"
         }
         _ => "",
     };

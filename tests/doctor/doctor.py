@@ -29,12 +29,15 @@ NAME = "gate.test"
 class Server:
     """Answers each connection by `answer(head)`, or in another way: `silent`, `closes`, `text` or `rejects` by bytes."""
 
-    def __init__(self, answer=None, certificate=None, how="answers", text=b""):
+    def __init__(self, answer=None, certificate=None, how="answers", text=b"", clients=None):
         self.port = next(PORTS)
         self.context = None
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
+            if clients:
+                self.context.verify_mode = ssl.CERT_REQUIRED
+                self.context.load_verify_locations(clients)
         self.answer, self.how, self.text = answer, how, text
         self.seen = []
         self.listener = socket.create_server(("127.0.0.1", self.port))
@@ -261,6 +264,8 @@ def certificates_of_targets():
     ]:
         server = Server(certificate=made)
         expect(what, write([service(server.url, tls=tls)]), expected)
+    closed = Server(certificate=FOLDER / "good", clients=FOLDER / "root.pem")
+    expect("a target that asks for a client certificate", write([service(closed.url, tls=trusted)]), [("CertificateRequired", "set tls.cert and tls.key")])
     plain = Server(how="rejects", text=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     url = plain.url.replace("http:", "https:")
     expect("https to a plain port", write([service(url, tls=trusted)]), [("does not speak TLS on this port", "http://")])
@@ -468,6 +473,9 @@ def running():
     try:
         until_running(gateway)
         expect("its gateway runs", file)
+        os.utime(file, (time.time() + 2,) * 2)
+        expect("a file that was changed since", file, hints=[("changed after it was read", "tollgate reload")])
+        os.utime(file, (time.time() - 2,) * 2)
         port = int(json.loads(file.read_text())["listen"][0].split(":")[1])
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n")

@@ -118,7 +118,7 @@ fn refusals_name_the_policy() {
     assert!(text.contains("two Content-Length fields"), "{text}");
     let client = ask(&mut world, "G(T /open", "");
     let text = explained(&mut world, client);
-    expect_lines(&text, &["request   its head cannot be parsed"]);
+    expect_lines(&text, &["request   no head that could be read"]);
 }
 
 #[test]

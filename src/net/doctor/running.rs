@@ -1,13 +1,17 @@
 //! The gateway that runs with the configuration, asked by its admin listener.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::{CHECK, Examined};
 use crate::config::{AdminAccess, ListenAddress};
 use crate::net::admin::client;
+use crate::observe::date::DateCache;
 use crate::policy::auth::json::Json;
+use crate::time::UnixTime;
 
 /// Answer of the gateway that runs, and reasons why there is none.
 #[derive(Default)]
@@ -91,14 +95,30 @@ fn take(
         let problem = format!("its last reload failed: {error}");
         let cure = "correct the file, then tollgate reload";
         examined.find("gateway", &what, problem, cure);
+    } else if text("readAt").is_some_and(|read_at| is_newer(file, read_at)) {
+        let problem = "the file was changed after it was read, and does not hold yet".to_owned();
+        examined.hint("gateway", &what, problem, "tollgate reload");
     }
     if let Some(peer) = text("ignoredForwarder") {
         let problem = format!(
             "{peer} sends X-Forwarded-For, which is ignored: all clients behind it count as one"
         );
-        let cure = format!("if {peer} is your balancer, add it: \"trustedProxies\": [\"{peer}\"]");
+        let cure = format!(
+            "if {peer} is your balancer, add it: \"trustedProxies\": [\"{peer}\"]; if none is there, a target may lead to this gateway itself"
+        );
         examined.find("trustedProxies", &what, problem, &cure);
     }
+}
+
+/// Returns true if the file was changed after this time.
+fn is_newer(file: &Path, read_at: &str) -> bool {
+    let changed = fs::metadata(file).and_then(|of| of.modified()).ok();
+    let since = changed.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    since.is_some_and(|since| {
+        let second = UnixTime::from_millis(since.as_secs().saturating_mul(1000));
+        // Without the zone, so that the second of the reading itself is not later.
+        DateCache::new().rfc3339(second).as_slice() > read_at.as_bytes()
+    })
 }
 
 /// Says which addresses of the admin listener are silent. `is_running`: a gateway listens.

@@ -84,8 +84,7 @@ fn look_up<'a>(probes: &[Probe<'a>], examined: &mut Examined) -> Addresses<'a> {
         let mut users = users.collect::<Vec<_>>();
         sort::unique(&mut users);
         let what = format!("name {name} ({})", listed(&users));
-        let cure =
-            "correct the name in the file, or add it to the DNS or to /etc/hosts of this machine";
+        let cure = "correct the name in the file, the DNS, or /etc/hosts or /etc/resolv.conf of this machine";
         examined.find("name", &what, problem, cure);
     }
     found
@@ -263,7 +262,7 @@ fn description(trouble: &Trouble, probe: &Probe<'_>) -> (String, &'static str, b
         ),
         Trouble::Tls(text, "") => (
             text.clone(),
-            "look into the log of the target for the reason, or correct the target in the file",
+            "look into the log of the service there; write http:// if it speaks no TLS",
             true,
         ),
         Trouble::Tls(text, cure) => (text.clone(), cure, true),
@@ -276,26 +275,32 @@ fn description(trouble: &Trouble, probe: &Probe<'_>) -> (String, &'static str, b
     }
 }
 
-/// Says why a connection ended without an answer.
+/// Says why a connection ended without an answer, what helps, and whether that is sure: a service
+/// may break off because of the question alone.
 fn broken_off(error: &io::Error, probe: &Probe<'_>) -> (String, &'static str, bool) {
+    const LOG: &str = "look into the log of the service there";
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    let problem = match (error.kind(), inner) {
-        (io::ErrorKind::TimedOut, _) => "accepts a connection, and gives no answer in 3 s".into(),
-        (io::ErrorKind::UnexpectedEof, _) => "closes the connection without an answer".into(),
-        (_, Some(TransportFault::Tls { reason, .. })) => {
-            format!("breaks the connection off: {reason}")
+    let is_asked = !matches!(probe.purpose, Purpose::Any);
+    match (error.kind(), inner) {
+        (io::ErrorKind::TimedOut, _) => {
+            let problem = "accepts a connection, and gives no answer in 3 s";
+            (problem.to_owned(), LOG, true)
         }
-        _ => format!("breaks the connection off: {error}"),
-    };
-    let is_sure = !matches!(probe.purpose, Purpose::Any) || error.kind() == io::ErrorKind::TimedOut;
-    let cure = match (error.kind(), probe.target.tls, inner) {
-        (io::ErrorKind::UnexpectedEof, false, _) => {
-            "look into the log of the service there; write https:// if it speaks TLS"
+        (io::ErrorKind::UnexpectedEof, _) => {
+            let cure = match probe.target.tls {
+                true => LOG,
+                false => "look into the log of the service there; write https:// if it speaks TLS",
+            };
+            let problem = "closes the connection without an answer";
+            (problem.to_owned(), cure, is_asked)
         }
-        (_, _, Some(TransportFault::Tls { cure, .. })) if !cure.is_empty() => cure,
-        _ => "look into the log of the service there",
-    };
-    (problem, cure, is_sure)
+        // TLS fails before the question is sent.
+        (_, Some(TransportFault::Tls { reason, cure })) => {
+            let cure = if cure.is_empty() { LOG } else { cure };
+            (format!("breaks the connection off: {reason}"), cure, true)
+        }
+        _ => (format!("breaks the connection off: {error}"), LOG, is_asked),
+    }
 }
 
 /// Returns what bytes are that are no response, and what helps.

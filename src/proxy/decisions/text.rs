@@ -113,7 +113,7 @@ impl Decision {
             return "left out, because the id is long; the access log has it".to_owned();
         }
         if method.is_empty() || length == 0 {
-            return "its head cannot be parsed".to_owned();
+            return "no head that could be read".to_owned();
         }
         let mut parts = target.split(|&byte| byte == b'?');
         let path = parts.next().unwrap_or_default();

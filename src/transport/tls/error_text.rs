@@ -1,7 +1,7 @@
 //! Errors of rustls as text for the operator.
 
 use rustls::pki_types::UnixTime;
-use rustls::{CertificateError, Error, InvalidMessage, PeerMisbehaved};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerMisbehaved};
 
 use crate::transport::chain::ChainFault;
 
@@ -67,13 +67,19 @@ pub(super) fn describe_with_advice(error: &Error) -> (String, &'static str) {
         ),
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => ("", "set tls.serverName to a name that it has"),
+        ) => (
+            "",
+            "set tls.serverName to a name that it has, if it is the right server",
+        ),
         Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => ("", "the upstream needs a new one"),
         Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => ("", "is the clock of this machine right?"),
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            ("", "set tls.cert and tls.key")
+        }
         // webpki refuses a CA as a server's certificate unless the certificate itself is trusted;
         // `openssl req -x509` makes such a certificate.
         Error::InvalidCertificate(CertificateError::Other(other))
