@@ -2,7 +2,7 @@
 
 use core::fmt::Write;
 
-use super::compared::service::Of;
+use super::compared::facts::Of;
 use super::compared::{service, top};
 use super::{Config, ListenAddress};
 use crate::proxy::settings::{Service, Settings, Target};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::config::compared::service::{Of, parts};
+use crate::config::compared::facts::Of;
+use crate::config::compared::service::parts;
 use crate::config::{Config, ListenKind};
 use crate::policy::entrance::ServiceEntrance;
 use crate::transport::server::{ClientAuth, TlsFiles, TlsVersion};

@@ -4,7 +4,7 @@ use core::fmt::Write;
 
 use crate::config::Config;
 use crate::config::changes::{Changed, Changes, name};
-use crate::config::compared::service::Of;
+use crate::config::compared::facts::Of;
 use crate::config::compared::{service, top};
 use crate::config::shown::service::{Parts, destinations};
 use crate::sort::Index;

@@ -1,6 +1,7 @@
 //! Tables of the keys that a reload compares. Each key has one row: how two values are compared, and
 //! the value as text. The summary of a reload and `tollgate diff` come from the rows.
 
+pub(crate) mod facts;
 pub(crate) mod service;
 pub(crate) mod top;
 

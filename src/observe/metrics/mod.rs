@@ -2,7 +2,8 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `counters` | plain numbers of each service, target and provider |
+//! | `numbers` | plain numbers of a service or a target |
+//! | `counters` | those of all services, targets and providers, found by their slot |
 //! | `histogram` | durations in buckets |
 //! | `exposition` | the text format 0.0.4 and OpenMetrics |
 //!
@@ -12,3 +13,4 @@
 pub mod counters;
 pub mod exposition;
 pub mod histogram;
+pub mod numbers;

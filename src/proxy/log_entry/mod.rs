@@ -20,7 +20,7 @@ use crate::http::head::RequestHead;
 use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
 use crate::observe::access::{Entrance, Outcome};
 use crate::observe::basic_user::basic_user;
-use crate::observe::metrics::counters::Ended;
+use crate::observe::metrics::numbers::Ended;
 use crate::optional::{OptionalU16, OptionalU32};
 use crate::policy::forward::Scheme;
 use crate::policy::rate_fields::Quota;

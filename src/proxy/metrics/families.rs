@@ -7,9 +7,10 @@ use super::super::stores::stores;
 use super::sums::{ServiceSum, TargetSum};
 use crate::limits::ADDRESSES_PER_TARGET;
 use crate::observe::access::Outcome;
-use crate::observe::metrics::counters::{AuthResult, CODES, REPLIES};
+use crate::observe::metrics::counters::{AuthResult, REPLIES};
 use crate::observe::metrics::exposition::{Exposition, Family, Kind};
 use crate::observe::metrics::histogram::{BOUNDED, Histogram};
+use crate::observe::metrics::numbers::CODES;
 
 /// Writer of the rows of a family.
 pub(super) enum Rows {

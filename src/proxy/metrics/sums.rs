@@ -6,8 +6,8 @@ use super::super::Proxy;
 use super::super::ids::row_key;
 use super::super::rules::{Rules, ServiceRules};
 use super::super::settings::{ServiceRateLimit, Target};
-use crate::observe::metrics::counters::{ServiceCounters, TargetCounters};
 use crate::observe::metrics::exposition::Label;
+use crate::observe::metrics::numbers::{ServiceCounters, TargetCounters};
 use crate::sort::sort_by;
 use crate::upstream::health::Availability;
 

@@ -10,7 +10,7 @@ use super::Upstreams;
 use super::attempts::{Search, Unchosen, UpstreamRef};
 use super::connection::{Owner, Stage, Upstream};
 use super::selection::Selection;
-use crate::observe::metrics::counters::TargetCounters;
+use crate::observe::metrics::numbers::TargetCounters;
 use crate::upstream::addresses::Candidate;
 
 /// Result of a request for a connection.

@@ -13,7 +13,7 @@ use super::Upstreams;
 use super::notes::HealthNote;
 use super::selection::Seen;
 use crate::observe::access::Outcome;
-use crate::observe::metrics::counters::TargetCounters;
+use crate::observe::metrics::numbers::TargetCounters;
 use crate::time::Duration;
 use crate::upstream::group::Group;
 use crate::upstream::health::Change;

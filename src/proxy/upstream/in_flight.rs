@@ -10,7 +10,7 @@ use super::connection::{InFlight, Owner, Stage};
 use super::notes::HealthNote;
 use super::selection::Seen;
 use crate::observe::access::Outcome;
-use crate::observe::metrics::counters::TargetCounters;
+use crate::observe::metrics::numbers::TargetCounters;
 use crate::upstream::health::Availability;
 use crate::upstream::rules::Blame;
 

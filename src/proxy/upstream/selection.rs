@@ -15,7 +15,7 @@ use super::super::settings::{HealthCheck, Service};
 use super::Upstreams;
 use super::attempts::{NoEndpoint, Unchosen};
 use super::notes::HealthNotes;
-use crate::observe::metrics::counters::TargetCounters;
+use crate::observe::metrics::numbers::TargetCounters;
 use crate::policy::auth::sticky_key::StickyKey;
 use crate::time::Duration;
 use crate::upstream::balance::identity;

@@ -8,7 +8,7 @@ use super::super::rules::{DestinationRules, ServiceRules};
 use super::super::settings::Target;
 use super::Upstreams;
 use super::notes::HealthNote;
-use crate::observe::metrics::counters::TargetCounters;
+use crate::observe::metrics::numbers::TargetCounters;
 use crate::upstream::health::Availability;
 
 /// Endpoint of a service.

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use super::super::balance::client_hash;
 use super::super::health::{Availability, Health, HealthRecord};
 use super::super::rules::Role;
-use crate::observe::metrics::counters::TargetCounters;
+use crate::observe::metrics::numbers::TargetCounters;
 use crate::time::Instant;
 
 /// Schedule of a member's health check.

@@ -15,7 +15,7 @@ use super::balance::{Balancer, client_hash};
 use super::health::{Availability, Change, Health};
 use super::rules::{Blame, Choice, Role, Rules};
 use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
-use crate::observe::metrics::counters::TargetCounters;
+use crate::observe::metrics::numbers::TargetCounters;
 use crate::time::Instant;
 
 /// Endpoints of one service. `E` is the key of an endpoint.
