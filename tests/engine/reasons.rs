@@ -594,7 +594,7 @@ fn an_answer_of_a_provider_that_cannot_be_used() {
         let origin = world.accept();
         world.reply(
             origin,
-            &format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"),
+            format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"),
         );
         world.expect_status(client, 503);
         let report = only(&mut world);

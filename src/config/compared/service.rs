@@ -8,9 +8,12 @@ use super::facts::{
 use crate::config::shown::limit::rates;
 use crate::config::shown::service as shown;
 use crate::config::shown::service::{Parts, list, off, one};
+use crate::policy::edits::Edits;
 use crate::policy::of_service::{HeaderPolicies, OfService};
 use crate::policy::own_url::Rewrites;
-use crate::proxy::settings::{OwnMaintenance, Service, ServiceAuth, ServiceRateLimit};
+use crate::proxy::settings::{
+    Gate, OwnMaintenance, Service, ServiceAuth, ServiceEntrance, ServiceRateLimit,
+};
 
 struct ServiceKey {
     name: &'static str,
@@ -293,4 +296,23 @@ const _: fn(Service) = |service| {
                 forwards_consumer: _,
             },
     } = service;
+};
+
+/// Names every field of the parts whose rows compare one field each. One that is compared nowhere
+/// would be a change that a reload does not name.
+const _: fn(Gate, ServiceEntrance, Edits) = |gate, entrance, edits| {
+    let Gate {
+        allow: _,
+        deny: _,
+        maintenance: _,
+        body: _,
+    } = gate;
+    let ServiceEntrance {
+        listeners: _,
+        needs_certificate: _,
+    } = entrance;
+    let Edits {
+        request: _,
+        response: _,
+    } = edits;
 };
