@@ -116,6 +116,8 @@ mod tests {
             })
             .flatten()
         {
+            // The last one that is printed is the one that failed.
+            println!("{}", entry.path().display());
             check(&std::fs::read(entry.path()).expect("a seed"));
             seeds += 1;
         }
