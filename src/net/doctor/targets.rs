@@ -241,7 +241,7 @@ fn description(trouble: &Trouble, probe: &Probe<'_>) -> (String, &'static str, b
     match trouble {
         Trouble::Connect(error) if error.kind() == io::ErrorKind::TimedOut => (
             "no connection in 3 s".to_owned(),
-            "let the firewalls between here and there pass it, start that machine, or correct the target in the file",
+            "see whether a firewall drops it, that machine is down or the service hangs, or correct the target",
             true,
         ),
         Trouble::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
