@@ -73,7 +73,7 @@ struct Route {
 /// The routes, sorted.
 pub struct RouteTable {
     /// Routes that take all paths below them.
-    sorted: Vec<Route>,
+    sorted: Box<[Route]>,
     /// Routes for one path, with the index of each.
     exact: Box<[(Box<[u8]>, u32)]>,
 }
@@ -118,7 +118,7 @@ impl RouteTable {
             open.push(index);
         }
         RouteTable {
-            sorted,
+            sorted: sorted.into(),
             exact: exact.into(),
         }
     }
