@@ -349,6 +349,40 @@ fn a_reload_keeps_the_rows_of_services_that_stay() {
 }
 
 #[test]
+fn a_target_that_a_reload_brings_begins_at_zero() {
+    let config = |port: u16| {
+        format!(r#"{{ "services": [ {{ "route": "/a", "target": "http://10.0.0.1:{port}" }} ] }}"#)
+    };
+    let series = |name: &str, port: u16| {
+        format!(
+            "target_{name}{{service=\"/a\",target=\"10.0.0.1:{port}\",address=\"10.0.0.1:{port}\"}}"
+        )
+    };
+    let expect_of = |world: &World, port, requests, in_flight| {
+        let names = ["requests_total", "connects_total", "in_flight"];
+        for (name, expected) in names.into_iter().zip([requests, requests, in_flight]) {
+            expect(world, &[(&series(name, port), expected)]);
+        }
+    };
+    let mut world = World::with(&config(81));
+    forward(&mut world, "/a", 3);
+    let client = world.connect();
+    world.send(client, "GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    let origin = world.accept();
+    expect_of(&world, 81, "2", "1");
+    world.reload(&config(82));
+    expect_of(&world, 82, "0", "0");
+    forward(&mut world, "/a", 3);
+    expect_of(&world, 82, "1", "0");
+    // A target that comes back is a new one. The request that runs is none of it.
+    world.reload(&config(81));
+    expect_of(&world, 81, "0", "0");
+    world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    world.expect_status(client, 200);
+    expect_of(&world, 81, "0", "0");
+}
+
+#[test]
 fn services_with_one_route_are_one_row() {
     let mut world = World::with(
         r#"{ "rateLimit": false, "services": [

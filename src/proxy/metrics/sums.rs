@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::super::Proxy;
-use super::super::ids::row_key;
+use super::super::ids::{TargetId, row_key};
 use super::super::rules::{Rules, ServiceRules};
 use super::super::settings::{ServiceRateLimit, Target};
 use crate::observe::metrics::exposition::Label;
@@ -16,8 +16,10 @@ use crate::upstream::health::Availability;
 pub(in crate::proxy) struct InFlight {
     /// All of them.
     pub(in crate::proxy) requests: u64,
-    /// Requests that have an upstream connection.
+    /// Requests that have a connection to the first target.
     pub(in crate::proxy) at_target: u64,
+    /// The first target; `None`: the service has none.
+    target: Option<TargetId>,
 }
 
 /// Numbers of all services with one route.
@@ -70,11 +72,18 @@ pub(in crate::proxy) fn in_flight(proxy: &Proxy) -> Vec<InFlight> {
     let slots = proxy.ctx.rules.services.iter();
     let slots = slots.map(|service| service.id.index() as usize).max();
     let mut counts = vec![InFlight::default(); slots.map_or(0, |slot| slot.saturating_add(1))];
+    for service in &proxy.ctx.rules.services {
+        if let Some(count) = counts.get_mut(service.id.index() as usize) {
+            count.target = service.destinations.first().map(|first| first.id);
+        }
+    }
     for exchange in proxy.exchanges.values() {
         if let Some(count) = counts.get_mut(exchange.rules.id.index() as usize) {
             count.requests = count.requests.saturating_add(1);
-            let has_connection = u64::from(exchange.attempts.upstream.is_some());
-            count.at_target = count.at_target.saturating_add(has_connection);
+            let up = exchange.attempts.upstream;
+            let target = up.and_then(|up| Some(proxy.upstreams.get(up.id)?.target));
+            let is_there = u64::from(target.is_some() && target == count.target);
+            count.at_target = count.at_target.saturating_add(is_there);
         }
     }
     counts

@@ -21,6 +21,7 @@ use super::super::state_keys::{ServiceKeys, StateKeys};
 use super::Upstreams;
 use super::names::TargetState;
 use super::selection::{ServiceDestination, ServiceState, group_rules, set_names};
+use crate::observe::metrics::counters::TargetCounters;
 use crate::sort::Index;
 use crate::upstream::balance::identity;
 use crate::upstream::group::Group;
@@ -302,6 +303,7 @@ impl ServiceState {
         let to = ServiceDestination {
             target,
             path: path.into(),
+            counters: TargetCounters::default(),
             first_edition: edition,
             last_edition: edition,
         };

@@ -130,7 +130,7 @@ impl Upstreams {
     ) -> Option<&mut TargetCounters> {
         let state = self.services.get_mut(service)?;
         match &mut state.group {
-            None => Some(&mut state.only),
+            None => Some(&mut state.destinations.get_mut(destination)?.counters),
             Some(group) => {
                 let endpoint = self.connections.get(up)?.endpoint?;
                 group.counters_mut(endpoint, destination)

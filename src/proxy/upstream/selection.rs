@@ -36,8 +36,6 @@ pub(in crate::proxy) struct ServiceState {
     pub(super) group: Option<Box<Group<EndpointId>>>,
     /// Requests that hold a slot of the service. Counted where the service has a group.
     pub(super) slots: u32,
-    /// Numbers of the one endpoint of a service without a group.
-    pub(super) only: TargetCounters,
     /// The next health check.
     pub(super) timer: Timer,
     /// Number of the first edition of the rules that has it.
@@ -57,6 +55,8 @@ pub(in crate::proxy) struct ServiceDestination {
     pub(super) target: TargetId,
     /// Path of the destination as configured.
     pub(super) path: Box<str>,
+    /// Numbers of its one endpoint, of a service without a group.
+    pub(super) counters: TargetCounters,
     /// Number of the first edition of the rules that has it.
     pub(super) first_edition: u64,
     /// Last edition of the rules that has the destination.
@@ -86,7 +86,6 @@ impl ServiceState {
             health_check: None,
             group: None,
             slots: 0,
-            only: TargetCounters::default(),
             timer: Timer::default(),
             first_edition,
             last_edition: u64::MAX,

@@ -39,7 +39,8 @@ impl Upstreams {
                 let target = self.targets.get(destination.id);
                 let endpoint = target.and_then(|target| target.endpoints.first().copied());
                 let mut view = self.view_one(destination, endpoint);
-                view.counters = state.only;
+                let known = state.destinations.get(destination.number);
+                view.counters = known.map_or(view.counters, |known| known.counters);
                 view.note = endpoint.and_then(|id| state.notes.of(id, destination.number));
                 if view.note.is_some() {
                     view.availability = Availability::Down;
