@@ -21,7 +21,7 @@ use super::super::state_keys::{ServiceKeys, StateKeys};
 use super::Upstreams;
 use super::names::TargetState;
 use super::selection::{ServiceDestination, ServiceState, group_rules, set_names};
-use crate::observe::metrics::counters::TargetCounters;
+use crate::observe::metrics::numbers::TargetCounters;
 use crate::sort::Index;
 use crate::upstream::balance::identity;
 use crate::upstream::group::Group;
