@@ -9,7 +9,7 @@ use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::path::PathFault;
 use crate::policy::route::RoutePath;
 use crate::policy::router::{By, Refusal};
-use crate::proxy::settings::{Condition, SUPERVISOR, Service, Settings, TargetHost};
+use crate::proxy::settings::{Condition, FixedReply, SUPERVISOR, Service, Settings, TargetHost};
 use crate::sort::{self, Index};
 
 /// Returns a line for each warning. No line has a secret in it.
@@ -199,7 +199,8 @@ fn passed_by(settings: &Settings) -> Vec<String> {
     let hosts = hosts.map(String::as_str).collect::<Vec<_>>();
     let hosts = each_once(&hosts).take(HOSTS_TRIED).collect::<Vec<_>>();
     let is_guarded = |service: &&Arc<Service>| {
-        service.hosts.is_empty() && (!is_open(service) || has_networks(service))
+        let is_narrow = !is_open(service) || has_networks(service) || refuses(service);
+        service.hosts.is_empty() && is_narrow
     };
     let guarded = services.filter(is_guarded).collect::<Vec<_>>();
     if hosts.is_empty() || guarded.is_empty() {
@@ -219,7 +220,8 @@ fn passed_by(settings: &Settings) -> Vec<String> {
             other.is_some_and(|other| {
                 let is_named = !other.hosts.is_empty() && other.reply.is_none();
                 let is_weaker = (is_open(other) && !is_open(service))
-                    || (!has_networks(other) && has_networks(service));
+                    || (!has_networks(other) && has_networks(service))
+                    || refuses(service);
                 is_named && is_weaker
             })
         };
@@ -231,6 +233,14 @@ fn passed_by(settings: &Settings) -> Vec<String> {
         ))
     };
     guarded.into_iter().filter_map(line).collect()
+}
+
+/// Returns true if the service answers each request with an error, and is not for what all others
+/// leave.
+fn refuses(service: &Service) -> bool {
+    let reply = service.reply.as_deref();
+    let is_error = matches!(reply, Some(FixedReply::Respond(respond)) if respond.status >= 400);
+    is_error && service.route != "/"
 }
 
 /// Returns true if the service has `allow` or `deny`.

@@ -1606,6 +1606,19 @@ fn guards_that_a_host_passes_by_are_warned_about() {
         assert_eq!(said(guard, "", &own), None);
     }
     assert_eq!(said(r#""retries":2"#, "", ""), None);
+    // An answer in place of a path is passed by, too; one for all that is left is meant so.
+    let said = |route: &str, status: u16| {
+        let text = format!(
+            r#"{{"services":[{{"route":"{route}","respond":{{"status":{status}}}}},
+                {{"route":"/","target":"http://b","hosts":["www.test"]}}]}}"#
+        );
+        let warnings = good(&text).warnings();
+        warnings
+            .into_iter()
+            .find(|line| line.contains("guards nothing on www.test"))
+    };
+    assert!(said("/.git", 404).is_some() && said("= /a", 403).is_some());
+    assert_eq!((said("/", 404), said("/ping", 200)), (None, None));
 }
 
 /// Every kind of wrong value is repeated in what is said of it, so that it is found although the

@@ -161,8 +161,12 @@ impl RouteClaims {
                 (false, true) => " for the same hosts and methods",
                 (_, false) => " for the same hosts and methods, with the same \"match\"",
             };
+            let cure = match listeners.is_empty() == first.listeners.is_empty() {
+                true => "",
+                false => ", or name \"listeners\" in both",
+            };
             return Err(format!(
-                "is a duplicate route, {} has {route:?} already{which}; remove one of them",
+                "is a duplicate route, {} has {route:?} already{which}; remove one of them{cure}",
                 first.by
             ));
         }
@@ -361,7 +365,20 @@ mod tests {
             );
             assert!(found.iter().all(|line| {
                 line.starts_with("services[1].route: \"/a\" is a duplicate route, services[0] has \"/a\" already")
+                    && line.ends_with("; remove one of them")
             }));
         }
+    }
+
+    #[test]
+    fn a_route_on_one_listener_and_on_all() {
+        let text = r#"{"listen":[{"address":"127.0.0.1:1","name":"in"}],"services":[
+            {"route":"/a","target":"http://b"},{"route":"/a","target":"http://b","listeners":["in"]}]}"#;
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let errors = load(text.as_bytes(), "f", &|_| None, &read).err();
+        let errors = errors.expect("a duplicate");
+        let first = errors.iter().next().expect("one");
+        let cure = "already; remove one of them, or name \"listeners\" in both";
+        assert!(first.message.ends_with(cure), "{}", first.message);
     }
 }
