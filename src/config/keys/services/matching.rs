@@ -377,7 +377,7 @@ mod tests {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         let errors = load(text.as_bytes(), "f", &|_| None, &read).err();
         let errors = errors.expect("a duplicate");
-        let first = errors.iter().next().expect("one");
+        let first = errors.first().expect("one");
         let cure = "already; remove one of them, or name \"listeners\" in both";
         assert!(first.message.ends_with(cure), "{}", first.message);
     }
