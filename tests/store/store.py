@@ -332,7 +332,7 @@ def tls():
     own = {"cert": str(FOLDER / "gate.test.pem"), "key": str(FOLDER / "gate.test.key")}
     for keys, why, cure in [
         ({"ca": str(FOLDER / "ca.pem"), **name, **own}, None, None),
-        ({"ca": str(FOLDER / "ca.pem"), **name}, "certificate", "log"),
+        ({"ca": str(FOLDER / "ca.pem"), **name}, "certificate", "set tls.cert and tls.key"),
         ({"ca": str(FOLDER / "ca.pem"), **own}, "certificate", "set tls.serverName"),
         ({"ca": str(FOLDER / "other.pem"), **name, **own}, "certificate", "set tls.ca"),
     ]:
