@@ -715,7 +715,26 @@ fn the_first_429_of_each_service_is_told_once_and_again_after_a_reload() {
     for _ in 0..5 {
         ask(&mut world, "GET /limited");
     }
-    assert_eq!(told(&mut world), [limited]);
+    assert_eq!(told(&mut world), std::slice::from_ref(&limited));
+    // Limits that are counted by their own way are told with their route, too.
+    for own in [
+        r#"{ "algorithm": "bucket", "requests": 1, "window": "30s", "burst": 1 }"#,
+        r#"{ "algorithm": "sliding", "requests": 1, "window": "30s" }"#,
+        r#"{ "requests": 1, "window": "30s", "key": "header:X-Id" }"#,
+        r#"[ { "requests": 1, "window": "30s" }, { "requests": 9, "window": "60s" } ]"#,
+    ] {
+        let mut world = World::with(&format!(
+            r#"{{ "rateLimit": false, "services": [ {{ "route": "/limited", "target": "http://10.0.0.1", "rateLimit": {own} }} ] }}"#
+        ));
+        for _ in 0..3 {
+            let client = world.connect();
+            world.send(
+                client,
+                "GET /limited HTTP/1.1\r\nHost: a\r\nX-Id: 7\r\n\r\n",
+            );
+        }
+        assert_eq!(told(&mut world), std::slice::from_ref(&limited), "{own}");
+    }
 }
 
 #[test]

@@ -584,6 +584,35 @@ fn a_provider_that_gives_no_answer_is_told_with_the_reason() {
     }
 }
 
+/// The timer of the request and that of the question to the provider end in one millisecond: which
+/// comes first says nothing, and the line is there whatever the time is.
+#[test]
+fn a_provider_that_never_answers_is_named() {
+    for (seconds, earlier) in [3, 5, 8, 10, 15, 16].into_iter().flat_map(|seconds| {
+        // The timer wheel sorts by the time since its start, too.
+        (0..20_000)
+            .step_by(577)
+            .map(move |earlier| (seconds, earlier))
+    }) {
+        let timeouts = format!("{{ \"timeouts\": {{ \"response\": \"{seconds}s\" }},");
+        let mut world = World::with(&FORWARD.replacen('{', &timeouts, 1));
+        world.wait(earlier);
+        let client = world.connect();
+        world.send(client, "GET /guarded HTTP/1.1\r\nHost: gate\r\n\r\n");
+        world.accept();
+        world.wait(seconds * 1000 + 1000);
+        world.expect_status(client, 503);
+        let Report::ProviderFailed {
+            reason: Some(reason),
+            ..
+        } = only(&mut world)
+        else {
+            panic!("{seconds} {earlier}")
+        };
+        assert_eq!(reason.as_str(), "no whole answer in time");
+    }
+}
+
 /// An answer that says nothing about the request is no connection that ended.
 #[test]
 fn an_answer_of_a_provider_that_cannot_be_used() {

@@ -246,7 +246,7 @@ impl Authenticator {
     }
 
     /// Reports a provider that gives no answer to the operator.
-    fn report_provider_down(
+    pub(super) fn report_provider_down(
         &self,
         provider: ProviderId,
         result: &LookupResult,

@@ -237,6 +237,16 @@ impl Authenticator {
         }
     }
 
+    /// Returns the provider whose server a lookup waits for.
+    pub(super) fn asked_provider(&self, lookup_id: LookupId) -> Option<ProviderId> {
+        match self.lookups.get(lookup_id)?.kind {
+            LookupKind::Keys(provider)
+            | LookupKind::Token(provider, _)
+            | LookupKind::Request(provider) => Some(provider),
+            LookupKind::Password { .. } | LookupKind::Signature { .. } => None,
+        }
+    }
+
     /// Returns true if the result of a lookup says whether a token is authentic.
     pub(super) fn is_about_token(&self, lookup_id: LookupId) -> bool {
         self.lookups.get(lookup_id).is_some_and(|lookup| {

@@ -6,6 +6,7 @@ use super::super::ids::{ClientId, LookupId};
 use super::super::log_entry::AccessLogEntry;
 use super::super::rate_held::RateHeld;
 use super::super::rate_queue::Judged;
+use super::super::reason::Reason;
 use super::super::rules::ServiceRules;
 use super::lookup::auth_timeout;
 use super::{AuthEnv, AuthProgress, Authenticator, LookupResult, Resolved};
@@ -107,8 +108,12 @@ impl Authenticator {
             held.time_out();
         }
         if let Some((lookup, position)) = suspended.lookup.take() {
-            self.leave_lookup(id, lookup, env);
             let late = LookupResult::Down(Outcome::UpstreamTimeout);
+            // The question to the provider ends at the same moment, and is dropped when it comes second.
+            if let Some(provider) = self.asked_provider(lookup) {
+                self.report_provider_down(provider, &late, Some(Reason::AnswerTimeout), env);
+            }
+            self.leave_lookup(id, lookup, env);
             suspended.progress.answer = Some((position, late));
         }
     }

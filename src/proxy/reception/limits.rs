@@ -62,18 +62,22 @@ impl Reception<'_> {
             .limiter
             .count_by(limits, stage, (self.id, &asked), self.ctx.now);
         self.ctx.has_leftovers |= !self.limiter.queues.is_empty();
-        let stopped = match counted {
+        let owner = || service.and_then(|service| rules.service(service));
+        match counted {
             Ok(counted) => {
                 entry.numbers.quota = counted.quota;
                 let Some(waits) = counted.waits else {
                     return Ok(());
                 };
-                Stopped::Wait(Box::new(RateHeld::new(limits, stage, waits)))
+                entry.service = owner();
+                Err(Stopped::Wait(Box::new(RateHeld::new(limits, stage, waits))))
             }
-            Err(limited) => Stopped::Reply(self.limited(limited, entry)),
-        };
-        entry.service = service.and_then(|service| rules.service(service));
-        Err(stopped)
+            Err(limited) => {
+                // The message about the first 429 names the route, and the limit of the service.
+                entry.service = owner();
+                Err(Stopped::Reply(self.limited(limited, entry)))
+            }
+        }
     }
 
     /// Counts a request by the limits that need the credential which let it in. If one of them is
