@@ -4,9 +4,8 @@
 //! Routes match whole segments and raw bytes. Many upstreams read a path less strictly. Java
 //! servlets remove the `;parameters` of each segment. Windows and Express ignore case. Windows
 //! ignores dots and spaces at the end of a segment. Many ignore empty segments, and a slash at the
-//! end, which matters to a route for one path. If such an upstream
-//! reads a path as one of a guarded route, the path must not reach it by a route that admits more
-//! clients.
+//! end, which matters to a route for one path. If such an upstream reads a path as one of a guarded
+//! route, the path must not reach it by a route that admits more clients.
 //!
 //! Each route and each path has a loose form, without these differences. A path is refused if its
 //! loose form belongs to a route with another guard than the route that matches it. The loose forms

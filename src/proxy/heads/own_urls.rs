@@ -56,8 +56,8 @@ impl<'a> OwnUrls<'a> {
 
     fn write_value(&self, field: &Field<'_>, writer: &mut HeadWriter<'_>) {
         let service = &self.rules.service;
-        let is_exact = RoutePath::of(&self.rules.route).is_exact && service.strip_prefix;
-        let route = RoutePath::of(&self.rules.route).path.as_bytes();
+        let RoutePath { path, is_exact } = RoutePath::of(&self.rules.route);
+        let route = path.as_bytes();
         let path: &[u8] = if service.strip_prefix { route } else { b"" };
         if field.name.eq_ignore_ascii_case(b"Set-Cookie") {
             let target = self.targets().next().map_or(&b""[..], |target| target.path);
@@ -68,7 +68,8 @@ impl<'a> OwnUrls<'a> {
         let client = ClientPlace {
             origin,
             path,
-            is_exact,
+            // Where the prefix stays, paths are the same on both sides.
+            is_exact: is_exact && service.strip_prefix,
         };
         let (start, parts) = match field.name.eq_ignore_ascii_case(b"Refresh") {
             true => refresh(field.value, self.targets(), &client).unzip(),
