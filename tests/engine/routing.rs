@@ -86,6 +86,31 @@ fn a_route_for_one_path_gives_the_target_s_path() {
     }
 }
 
+/// The target's own URL is that of the route; what is below it belongs to no route here.
+#[test]
+fn a_route_for_one_path_takes_one_url_of_the_target() {
+    for (strip, location, expected) in [
+        (true, "http://10.0.0.1/start?q", "http://gate/in?q"),
+        (true, "http://10.0.0.1/start/x", "http://10.0.0.1/start/x"),
+        (false, "http://10.0.0.1/start/x", "http://gate/x"),
+    ] {
+        let mut world = World::with(&format!(
+            r#"{{ "services": [ {{ "route": "= /in", "target": "http://10.0.0.1/start", "stripPrefix": {strip}, "rewriteLocation": true }} ],
+              "securityHeaders": false, "cors": false }}"#
+        ));
+        let client = world.connect();
+        world.send(client, "GET /in HTTP/1.1\r\nHost: gate\r\n\r\n");
+        let origin = world.accept();
+        world.reply(
+            origin,
+            format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"),
+        );
+        let answer = world.expect_status(client, 302);
+        let line = format!("\r\nLocation: {expected}\r\n");
+        assert!(answer.contains(&line), "{strip} {location}: {answer}");
+    }
+}
+
 #[test]
 fn a_method_that_nobody_takes_is_a_405_with_those_that_are() {
     let mut world = world();
