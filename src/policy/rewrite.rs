@@ -101,6 +101,7 @@ mod tests {
                 assert_eq!(format!("{prefix}{inside}"), path);
             }
         }
+        assert_eq!(stripped_prefix("= /api/in", "/in", true), "/api");
     }
 
     #[test]

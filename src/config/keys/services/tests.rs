@@ -806,6 +806,14 @@ fn sticky_sessions() {
         of(r#""sticky":{"cookie":"x","ttl":"90m","key":"0123456789abcdef"}"#).as_deref(),
         Some("x; Path=/a; Max-Age=5400; HttpOnly; SameSite=Lax")
     );
+    let text = r#"{"services":[{"route":"= /a/","target":"http://b","sticky":{}}]}"#;
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let config = load(text.as_bytes(), "f", &|_| None, &read).expect("good");
+    let sticky = config.settings.services[0].sticky.as_ref();
+    assert_eq!(
+        sticky.map(|sticky| sticky.cookie.shown()).as_deref(),
+        Some("tg; Path=/a/; HttpOnly; SameSite=Lax")
+    );
     for (keys, message) in [
         (r#""sticky":true"#, "services[0].sticky: must be an object"),
         (
