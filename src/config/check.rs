@@ -153,6 +153,12 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
         notes.push(service.methods.join(" "));
     }
     notes.extend(service.conditions.iter().map(Condition::text));
+    if !service.listeners().is_empty() {
+        notes.push(format!("on {}", service.listeners().join(" or ")));
+    }
+    if service.needs_certificate() {
+        notes.push("client certificate required".to_owned());
+    }
     match &service.rate_limit {
         ServiceRateLimit::Inherited => {}
         ServiceRateLimit::Off => notes.push("no rate limit".to_owned()),
@@ -188,6 +194,13 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     if let Some(HealthCheck { path, interval, .. }) = service.health_check.as_deref() {
         notes.push(format!("{path} checked every {}", show_duration(*interval)));
     }
+    notes.extend(auth_notes(service, settings));
+    notes
+}
+
+/// Returns notes about the credentials of a service.
+fn auth_notes(service: &Service, settings: &Settings) -> Vec<String> {
+    let mut notes = Vec::new();
     let providers = service
         .auth
         .providers

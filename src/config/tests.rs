@@ -1535,6 +1535,25 @@ fn the_check_table() {
 }
 
 #[test]
+fn the_check_shows_where_a_service_answers() {
+    let text = r#"{"acme":{"state":"/acme","agree":true},"listen":[{"address":"0.0.0.0:1","name":"lan"},
+            {"address":"0.0.0.0:443","name":"wan","tls":{"acme":{"names":["a.test"]},"clientCa":"/etc/tg/ca.pem","clientAuth":"optional"}}],
+        "services":[{"route":"/a","target":"http://b","listeners":["lan"]},
+            {"route":"/b","respond":{"status":204},"listeners":["wan","lan"],"clientCertificate":"required"},
+            {"route":"/c","target":"http://b"}]}"#;
+    let told = check::describe(&good(text));
+    let routes = told.split("\n\n").next().expect("the routes");
+    assert_eq!(
+        routes,
+        "/a   -> http://b/           (on lan)\n\
+         /a/x -> http://b/x\n\
+         /b   -> 204 without a body  (on wan or lan, client certificate required)\n\
+         /c   -> http://b/\n\
+         /c/x -> http://b/x"
+    );
+}
+
+#[test]
 fn the_check_shows_stores() {
     let text = r#"{"stores":{"main":{"url":"rediss://gate:hush@valkey/2"},"spare":{"url":"redis://unix:/run/v.sock","onFailure":"closed"}},
         "rateLimit":{"store":"main"},"services":[{"route":"/","target":"http://b"}]}"#;
