@@ -333,6 +333,9 @@ impl fmt::Display for Line<'_> {
                     }
                 }
             }
+            if failed.is_kept_lost {
+                f.write_str(", on a kept connection")?;
+            }
             f.write_str(": ")?;
         }
         if failed.outcome == Outcome::UpstreamMalformed {
@@ -391,6 +394,7 @@ mod tests {
             ))),
             status: Some(502),
             is_cut: false,
+            is_kept_lost: false,
             client: "192.0.2.7".parse().ok(),
             id: None,
             method: b"GET"[..].into(),
@@ -425,6 +429,15 @@ mod tests {
                     ..failed()
                 },
                 "/chats -> 10.0.0.2:80: connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1",
+            ),
+            (
+                Failed {
+                    is_kept_lost: true,
+                    outcome: Outcome::UpstreamClosed,
+                    reason: None,
+                    ..failed()
+                },
+                "/chats -> chats.internal:80 (10.0.0.2:80), on a kept connection: upstream_closed; 502 to 192.0.2.7, GET /chats/1",
             ),
             (
                 Failed {

@@ -264,6 +264,8 @@ pub struct Failed {
     pub status: Option<u16>,
     /// True if the response had begun, so that the client's connection was closed early.
     pub is_cut: bool,
+    /// True if the upstream ended a kept connection in place of its response.
+    pub is_kept_lost: bool,
     /// Address of the client; `None` for a client on a unix socket.
     pub client: Option<IpAddr>,
     /// Id of the request; `None` if it has none.

@@ -99,6 +99,9 @@ impl Context {
             let failed = Failed {
                 address,
                 is_cut: status.is_none(),
+                is_kept_lost: status.is_some()
+                    && entry.numbers.reused
+                    && failure.outcome == Outcome::UpstreamClosed,
                 ..failed(entry, failure.outcome, failure.reason.clone(), status_told)
             };
             self.report(Report::UpstreamFailed(Box::new(failed)));
@@ -276,6 +279,7 @@ fn failed(
         reason,
         status,
         is_cut: false,
+        is_kept_lost: false,
         client: entry.numbers.client,
         id: entry.id().map(Into::into),
         method: method.get(..METHOD_BYTES).unwrap_or(method).into(),

@@ -22,6 +22,8 @@ pub(super) struct Try {
     /// Number of the destination.
     pub(super) destination: u32,
     pub(super) address: Option<SocketAddr>,
+    /// True for a kept connection, false for one that was made for the attempt; `None`: none was made.
+    pub(super) kept: Option<bool>,
     pub(super) outcome: Outcome,
     pub(super) reason: Option<Reason>,
 }
@@ -51,13 +53,13 @@ impl Tries {
     );
 
     /// Notes a failed attempt to a destination. `at`: milliseconds since the start of
-    /// the request. `address`: where it went, if that is known.
+    /// the request. `address`: where it went, if that is known, and whether on a kept connection.
     #[cold]
     pub(super) fn note(
         &mut self,
         at: u32,
         destination: u32,
-        address: Option<SocketAddr>,
+        (address, kept): (Option<SocketAddr>, Option<bool>),
         failure: &Failure,
     ) {
         self.count = self.count.saturating_add(1);
@@ -73,6 +75,7 @@ impl Tries {
             at,
             destination,
             address,
+            kept,
             outcome: failure.outcome,
             reason,
         });

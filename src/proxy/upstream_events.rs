@@ -156,7 +156,7 @@ fn note_try(
             reason: reason.clone(),
         };
         let now = proxy.ctx.now;
-        exchange.log_entry.note_try(address, &failure, now);
+        exchange.log_entry.note_try((address, false), &failure, now);
     }
 }
 

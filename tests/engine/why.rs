@@ -1,7 +1,7 @@
 //! Text of `tollgate why ID` about the last requests.
 
 use tollgate::limits::DECISIONS;
-use tollgate::proxy::command::Fault;
+use tollgate::proxy::command::{Fault, Report};
 use tollgate::proxy::decisions::why;
 
 use super::script::*;
@@ -144,6 +144,46 @@ fn attempts_have_address_time_and_reason() {
     assert!(!text.contains("\nupstream "), "{text}");
 }
 
+/// A service that ends kept connections too early is told apart from one that is down.
+#[test]
+fn attempts_on_kept_connections_are_told() {
+    let mut world = World::with(CONFIG);
+    let lost = |world: &mut World| {
+        let reports = std::mem::take(&mut world.reports).into_iter();
+        let lost = reports.filter_map(|report| match report {
+            Report::UpstreamFailed(failed) => Some(failed.is_kept_lost),
+            _ => None,
+        });
+        lost.collect::<Vec<_>>()
+    };
+    let ended = |age: &str| {
+        format!(
+            "tried     10.0.0.1, given up after 0 ms on a {age} connection: the upstream ended the connection before its response was complete"
+        )
+    };
+    ask(&mut world, "GET /open", "");
+    let origin = world.accept();
+    world.reply(origin, OK);
+    // An idempotent request goes again on a connection of its own.
+    let client = ask(&mut world, "GET /open", "");
+    world.finish_upstream(origin);
+    let second = world.accept();
+    world.finish_upstream(second);
+    let text = explained(&mut world, client);
+    expect_lines(&text, &[&ended("kept"), &ended("new")]);
+    assert_eq!(lost(&mut world), [false]);
+
+    world.wait(60_000);
+    ask(&mut world, "GET /open", "");
+    let origin = world.accept();
+    world.reply(origin, OK);
+    let client = ask(&mut world, "POST /open", "Content-Length: 0\r\n");
+    world.finish_upstream(origin);
+    let text = explained(&mut world, client);
+    expect_lines(&text, &[&ended("kept")]);
+    assert_eq!(lost(&mut world), [true]);
+}
+
 #[test]
 fn a_name_is_told_with_its_address() {
     let mut world = World::with(
@@ -280,6 +320,6 @@ fn a_malformed_response_names_the_target() {
     let text = explained(&mut world, client);
     expect_lines(
         &text,
-        &["tried     10.0.0.1, given up after 5 ms: status code"],
+        &["tried     10.0.0.1, given up after 5 ms on a new connection: status code"],
     );
 }

@@ -71,6 +71,11 @@ fn write_address(address: Option<SocketAddr>, text: &mut String) {
     }
 }
 
+/// Returns the word for a connection that was kept, or made for the request.
+fn age(kept: bool) -> &'static str {
+    if kept { "kept" } else { "new" }
+}
+
 /// Writes one line: its name, and its text.
 fn line(out: &mut String, name: &str, text: &str) {
     // Writing to a string cannot fail.
@@ -194,7 +199,11 @@ impl Decision {
         let reason = reason.map_or(attempt.outcome.as_str(), Reason::as_str);
         let mut text = self.target(attempt.destination).to_owned();
         write_address(attempt.address, &mut text);
-        let _ = write!(text, ", given up after {} ms: {reason}", attempt.at);
+        let _ = write!(text, ", given up after {} ms", attempt.at);
+        if let Some(kept) = attempt.kept {
+            let _ = write!(text, " on a {} connection", age(kept));
+        }
+        let _ = write!(text, ": {reason}");
         text
     }
 
@@ -225,12 +234,12 @@ impl Decision {
             .endpoint
             .and_then(|id| proxy.upstreams.address_at(id));
         write_address(address, &mut text);
-        let connection = if numbers.reused { "kept" } else { "new" };
         let sent = numbers.went_up.get().unwrap_or(0);
         let after = numbers.upstream_millis.get().unwrap_or(0);
         let _ = write!(
             text,
-            ", sent after {sent} ms on a {connection} connection: {status} after {after} ms"
+            ", sent after {sent} ms on a {} connection: {status} after {after} ms",
+            age(numbers.reused)
         );
         line(out, "upstream", &text);
     }

@@ -270,8 +270,13 @@ impl Relay<'_> {
     /// Notes that an attempt came to nothing.
     pub(super) fn note_try(&mut self, up: UpstreamId, failure: &Failure) {
         let address = self.upstreams.address_of(up);
+        let made = self
+            .upstreams
+            .get(up)
+            .is_some_and(|up| up.stage == Stage::Open);
         let now = self.ctx.now;
-        self.exchange.log_entry.note_try(address, failure, now);
+        let entry = &mut self.exchange.log_entry;
+        entry.note_try((address, made), failure, now);
     }
 
     /// Chooses an endpoint that was not tried: `is_failover`: another address of the same target

@@ -251,18 +251,20 @@ impl AccessLogEntry {
         (self.id.value_bytes(), self.method, self.target)
     }
 
-    /// Notes a failed attempt. `address`: where it went, if that is known.
+    /// Notes a failed attempt. `address`: where it went, if that is known. `made`: its connection was
+    /// made.
     #[cold]
     pub(super) fn note_try(
         &mut self,
-        address: Option<SocketAddr>,
+        (address, made): (Option<SocketAddr>, bool),
         failure: &Failure,
         now: Instant,
     ) {
         let at = self.millis_since_start(now);
         let destination = self.numbers.sent_to.get().unwrap_or(0);
+        let kept = made.then_some(self.numbers.reused);
         let tries = self.tries.get_or_insert_default();
-        tries.note(at, destination, address, failure);
+        tries.note(at, destination, (address, kept), failure);
     }
 
     fn millis_since_start(&self, now: Instant) -> u32 {
