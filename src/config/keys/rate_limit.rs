@@ -83,10 +83,10 @@ pub(crate) fn service(
     let fault = limits.iter().find_map(|limit| {
         let then = match (&limit.key, credentials) {
             (RateKey::Consumer | RateKey::Claim(_), Credentials::Nothing) => {
-                "the service asks nobody for credentials; add \"auth\""
+                "the service asks nobody for credentials; write \"key\": \"ip\" there, or name a provider in \"auth\""
             }
             (RateKey::Claim(_), Credentials::NoTokens) => {
-                "only tokens have claims; add a provider of the type \"jwt\" or \"introspection\""
+                "only tokens have claims; write \"key\": \"consumer\" there, or add a provider of the type \"jwt\" or \"introspection\""
             }
             _ => return None,
         };
@@ -398,9 +398,8 @@ mod tests {
     #[test]
     fn a_limit_by_credential_needs_auth() {
         const AUTH: &str = r#", "auth": { "a": { "type": "apiKey", "header": "X-Key", "keys": { "k": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" } }, "i": { "type": "introspection", "url": "https://i.test" } }"#;
-        const NOBODY: &str = "and the service asks nobody for credentials; add \"auth\"";
-        const TOKENS: &str =
-            "and only tokens have claims; add a provider of the type \"jwt\" or \"introspection\"";
+        const NOBODY: &str = "and the service asks nobody for credentials; write \"key\": \"ip\" there, or name a provider in \"auth\"";
+        const TOKENS: &str = "and only tokens have claims; write \"key\": \"consumer\" there, or add a provider of the type \"jwt\" or \"introspection\"";
         for (auth, key, fault) in [
             ("", "consumer", Some(NOBODY)),
             ("", "claim:t", Some(NOBODY)),
@@ -421,6 +420,17 @@ mod tests {
                 expected.into_iter().collect::<Vec<_>>(),
                 "{auth} {key}"
             );
+        }
+        // The key may come from the top level; what the message says cures that, too.
+        let by = format!(r#"{AUTH}, "rateLimit": {{ "key": "consumer" }}"#);
+        let found = errors(&by, r#", "rateLimit": { "requests": 5 }"#);
+        let said = format!("services[0].rateLimit: counts by \"consumer\", {NOBODY}");
+        assert_eq!(found, [said]);
+        for cure in [
+            r#", "rateLimit": { "requests": 5, "key": "ip" }"#,
+            r#", "rateLimit": { "requests": 5 }, "auth": "a""#,
+        ] {
+            assert_eq!(errors(&by, cure), [""; 0], "{cure}");
         }
         // At the top level it is for the services that ask for credentials.
         let top = |name: &str| format!(r#", "rateLimit": {{ "key": "claim:{name}" }}"#);

@@ -502,6 +502,10 @@ fn what_is_wrong_with_a_service() {
             r#"1: services[0].forwardCredentials: says what becomes of a credential, and nothing asks for one; add "auth""#,
         ),
         (
+            r#""auth":false,"forwardConsumer":true"#,
+            r#"1: services[0].forwardConsumer: says what becomes of a credential, and "auth": false lets everybody in; remove one of them"#,
+        ),
+        (
             r#""scopes":["a"]"#,
             r#"1: services[0].scopes: asks for scopes, and nothing says who has them; add "auth""#,
         ),

@@ -47,10 +47,12 @@ pub(crate) fn compile(
     let [credentials, consumer] = FORWARDS.map(|key| {
         let own = object.get(key);
         if let Some(place) = own.filter(|_| asks_nobody) {
-            place.fail_bare(
-                report,
-                "says what becomes of a credential, and nothing asks for one; add \"auth\"",
-            );
+            let why = if object.get("auth").is_some() {
+                "says what becomes of a credential, and \"auth\": false lets everybody in; remove one of them"
+            } else {
+                "says what becomes of a credential, and nothing asks for one; add \"auth\""
+            };
+            place.fail_bare(report, why);
         }
         own.and_then(|place| place.flag(report))
     });
