@@ -100,24 +100,24 @@ impl Messages {
             Report::ForwardedIgnored { peer } => warn!("{}", forwarded_text(peer)),
             Report::Suppressed {
                 is_refusal,
-                route,
+                service,
                 provider,
                 what,
                 count,
             } => {
                 let level = if is_refusal { Level::Info } else { Level::Warn };
-                let subject = (route.as_deref(), provider.as_deref());
+                let subject = (service.as_deref(), provider.as_deref());
                 log!(level, "{}", suppressed_text(subject, what, count));
             }
             Report::Health {
-                route,
+                service,
                 target,
                 address,
                 change,
                 cause,
                 reason,
             } => log_health_change(
-                &route,
+                &service,
                 (target.name(), target.address_text(address)),
                 change,
                 (cause, reason.as_ref()),
@@ -191,13 +191,13 @@ fn log_unannounced(sender: Option<IpAddr>, fault: HeaderFault) {
 
 /// Logs a count of messages that were kept from the log, at the level of those that were not.
 fn suppressed_text(
-    (route, provider): (Option<&str>, Option<&str>),
+    (service, provider): (Option<&str>, Option<&str>),
     what: Option<&str>,
     count: u32,
 ) -> String {
     let what = what.unwrap_or("of several kinds");
-    let (auth, name, colon) = match (route, provider) {
-        (Some(route), _) => ("", route, ": "),
+    let (auth, name, colon) = match (service, provider) {
+        (Some(service), _) => ("", service, ": "),
         (None, Some(provider)) => ("auth ", provider, ": "),
         (None, None) => ("", "", ""),
     };
@@ -207,20 +207,20 @@ fn suppressed_text(
 /// Returns the message about the first 429 of a service.
 fn rate_limited_text(full: &FullLimit) -> String {
     let FullLimit {
-        route,
+        service,
         client,
         key,
         requests,
         window,
     } = full;
-    let (route, client) = (route.as_deref().unwrap_or("no route"), Client(*client));
+    let (service, client) = (service.as_deref().unwrap_or("no route"), Client(*client));
     let seconds = window.as_secs_ceil();
     let most = format!("more than {requests} requests in {seconds} s");
     let what = match key {
         RateKey::Ip => format!("{client} sent {most}"),
         key => format!("{most} for one {}, the last from {client}", counted(key)),
     };
-    format!("{route}: first 429: {what}, see rateLimit (said once)")
+    format!("{service}: first 429: {what}, see rateLimit (said once)")
 }
 
 /// Returns the message about `X-Forwarded-For` from a proxy that is not trusted.
@@ -264,7 +264,7 @@ fn log_keys_failed(name: &str, fault: KeysFault, reason: Option<&Reason>) {
 
 /// Logs that an endpoint became usable or unusable.
 fn log_health_change(
-    route: &str,
+    service: &str,
     (name, shown): (&str, String),
     change: Change,
     (cause, reason): (Cause, Option<&Reason>),
@@ -280,15 +280,15 @@ fn log_health_change(
         Cause::Time => String::new(),
     };
     match change {
-        Change::WentDown => warn!("{route}: {place} is down, its checks fail: {seen}"),
-        Change::CameUp => info!("{route}: {place} is up again, its checks succeed: {seen}"),
+        Change::WentDown => warn!("{service}: {place} is down, its checks fail: {seen}"),
+        Change::CameUp => info!("{service}: {place} is up again, its checks succeed: {seen}"),
         Change::Ejected => {
-            warn!("{route}: {place} is put aside for a while, requests fail there: {seen}")
+            warn!("{service}: {place} is put aside for a while, requests fail there: {seen}")
         }
         // Debug level: repeats without end where no process listens, such as an address of localhost.
-        Change::EjectedAgain => debug!("{route}: {place} is put aside again: {seen}"),
-        Change::Returned => debug!("{route}: {place} is tried again"),
-        Change::Recovered => info!("{route}: {place} is well again, its requests succeed"),
+        Change::EjectedAgain => debug!("{service}: {place} is put aside again: {seen}"),
+        Change::Returned => debug!("{service}: {place} is tried again"),
+        Change::Recovered => info!("{service}: {place} is well again, its requests succeed"),
     }
 }
 
@@ -319,8 +319,8 @@ pub struct Line<'a>(pub &'a Failed);
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Line(failed) = self;
-        if let Some(route) = &failed.route {
-            f.write_str(route)?;
+        if let Some(service) = &failed.service {
+            f.write_str(service)?;
             if let Some(target) = &failed.target {
                 match (&target.host, failed.address) {
                     (TargetHost::Name(name), Some(address)) => {
@@ -385,7 +385,7 @@ mod tests {
 
     fn failed() -> Failed {
         Failed {
-            route: Some("/chats".into()),
+            service: Some("/chats".into()),
             target: Some(target(TargetHost::Name("chats.internal".to_owned()))),
             address: "10.0.0.2:80".parse().ok(),
             outcome: Outcome::UpstreamRefused,
@@ -466,7 +466,7 @@ mod tests {
             ),
             (
                 Failed {
-                    route: None,
+                    service: None,
                     target: None,
                     reason: Some(RequestFault::TwoContentLengths.into()),
                     status: Some(400),
@@ -494,7 +494,7 @@ mod tests {
         let client = "10.0.0.7".parse().ok();
         let reached = |key| {
             rate_limited_text(&FullLimit {
-                route: Some("/a".into()),
+                service: Some("/a".into()),
                 client,
                 key,
                 requests: 20,

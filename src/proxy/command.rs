@@ -134,8 +134,8 @@ pub enum Work {
 /// Rate limit that a client reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FullLimit {
-    /// Route of the service; `None` if the request has no route.
-    pub route: Option<Rc<str>>,
+    /// Label of the service; `None` if the request has no route.
+    pub service: Option<Rc<str>>,
     /// Address of the client; `None` for clients on unix sockets.
     pub client: Option<IpAddr>,
     /// Key that the limit counts by.
@@ -173,8 +173,8 @@ pub enum Report {
     Suppressed {
         /// True if the messages were about refused requests, at `info`.
         is_refusal: bool,
-        /// Route of the service of the messages.
-        route: Option<Rc<str>>,
+        /// Label of the service of the messages.
+        service: Option<Rc<str>>,
         /// Name of the provider of the messages.
         provider: Option<Rc<str>>,
         /// Text of the messages; `None` if they are of several kinds.
@@ -184,8 +184,8 @@ pub enum Report {
     },
     /// An endpoint became unavailable or available.
     Health {
-        /// Route of the service that uses the endpoint.
-        route: Rc<str>,
+        /// Label of the service that uses the endpoint.
+        service: Rc<str>,
         /// Target of the endpoint.
         target: Rc<Target>,
         /// Address of the endpoint.
@@ -250,8 +250,8 @@ pub enum Report {
 /// A request that was refused or failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failed {
-    /// Route of the service, if the request has one.
-    pub route: Option<Rc<str>>,
+    /// Label of the service, if the request has a route.
+    pub service: Option<Rc<str>>,
     /// Target that the request was sent to last.
     pub target: Option<Rc<Target>>,
     /// Address that the request was sent to, if it is known.

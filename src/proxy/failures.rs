@@ -168,7 +168,7 @@ impl Context {
         let place = entry.numbers.quota.map_or(0, Quota::place);
         if let Some(limit) = limits.get(place) {
             self.report(Report::FirstRateLimited(FullLimit {
-                route: service.map(|rules| Rc::clone(&rules.route)),
+                service: service.map(|rules| Rc::clone(&rules.label)),
                 client: entry.numbers.client,
                 key: limit.key.clone(),
                 requests: limit.requests,
@@ -230,16 +230,16 @@ impl Context {
     pub(super) fn report_counts(&mut self) {
         while let Some(suppressed) = self.messages.dampener.take(self.now) {
             let subject = suppressed.kind.map(|kind| Subject::of(kind.subject));
-            let (route, provider) = match subject {
+            let (service, provider) = match subject {
                 Some(Subject::Service(service) | Subject::Refusal(service)) => {
-                    (service.and_then(|service| self.route_of(service)), None)
+                    (service.and_then(|service| self.label_of(service)), None)
                 }
                 Some(Subject::Provider(provider)) => (None, self.provider_name(provider)),
                 None => (None, None),
             };
             self.report(Report::Suppressed {
                 is_refusal: matches!(subject, Some(Subject::Refusal(_))),
-                route,
+                service,
                 provider,
                 what: suppressed.kind.map(|kind| kind.what),
                 count: suppressed.count,
@@ -248,11 +248,11 @@ impl Context {
         self.await_counts();
     }
 
-    /// Returns the route of the service in a slot, if the rules of the moment have that service.
-    fn route_of(&self, slot: u32) -> Option<Rc<str>> {
+    /// Returns the label of the service in a slot, if the rules of the moment have that service.
+    fn label_of(&self, slot: u32) -> Option<Rc<str>> {
         let mut services = self.rules.services.iter();
         let service = services.find(|service| service.id.index() == slot)?;
-        Some(Rc::clone(&service.route))
+        Some(Rc::clone(&service.label))
     }
 
     /// Returns the name of the provider in a slot, if the rules of the moment have that provider.
@@ -272,7 +272,7 @@ fn failed(
 ) -> Failed {
     let (method, path) = entry.method_and_path();
     Failed {
-        route: entry.service.as_ref().map(|rules| Rc::clone(&rules.route)),
+        service: entry.service.as_ref().map(|rules| Rc::clone(&rules.label)),
         target: entry.target().map(Rc::clone),
         address: None,
         outcome,

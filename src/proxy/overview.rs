@@ -42,7 +42,7 @@ pub fn overview(proxy: &Proxy) -> Overview {
 pub fn is_service_up(proxy: &Proxy, route: &str) -> Option<bool> {
     let services = proxy.ctx.rules.services.iter();
     services
-        .filter(|service| *service.route == *route)
+        .filter(|service| *service.label == *route)
         .map(|service| !proxy.upstreams.is_down(service.id))
         .reduce(|all, one| all && one)
 }

@@ -18,7 +18,7 @@ pub(super) struct Recent(VecDeque<RecentFailure>);
 /// Request that failed on the gateway's or the upstream's side.
 pub(super) struct RecentFailure {
     pub(super) at: Instant,
-    pub(super) route: Option<Rc<str>>,
+    pub(super) service: Option<Rc<str>>,
     pub(super) target: Option<Rc<Target>>,
     pub(super) client: Option<IpAddr>,
     pub(super) status: Option<u16>,
@@ -62,7 +62,7 @@ impl Recent {
         let line = line.get(..RECENT_REQUEST_BYTES).unwrap_or(&line);
         self.0.push_back(RecentFailure {
             at: now,
-            route: entry.service.as_ref().map(|rules| Rc::clone(&rules.route)),
+            service: entry.service.as_ref().map(|rules| Rc::clone(&rules.label)),
             target: entry.target().map(Rc::clone),
             client: entry.numbers.client,
             status: entry.numbers.status,

@@ -90,8 +90,8 @@ pub(super) struct CommonRules {
 pub(super) struct ServiceRules {
     /// Settings of the service.
     pub(super) service: Arc<Service>,
-    /// Route of the service, for reports.
-    pub(super) route: Rc<str>,
+    /// Label of the service in reports.
+    pub(super) label: Rc<str>,
     pub(super) id: ServiceId,
     /// Destinations of the requests, in the order of the settings.
     pub(super) destinations: Box<[DestinationRules]>,
@@ -176,7 +176,7 @@ impl Rules {
                 credential_headers: credential_headers(&settings, &service.auth, says_consumer),
                 body_bytes: service.body_bytes(settings.limits.body_bytes),
                 common: Rc::clone(&common),
-                route: of_service.route,
+                label: of_service.label,
                 service,
             })
         });
@@ -296,7 +296,7 @@ impl ServiceRules {
                 rate_limit: ServiceRateLimit::Off,
                 timeouts: Arc::clone(&service.timeouts),
             }),
-            route: Rc::clone(&self.route),
+            label: Rc::clone(&self.label),
             id: self.id,
             destinations: destination.into_iter().collect(),
             rate: RateState::default(),

@@ -44,7 +44,7 @@ impl StateKeys {
 /// Names of the state of one service.
 pub(super) struct ServiceKeys {
     pub(super) id: ServiceId,
-    /// Route of the service, for reports.
-    pub(super) route: Rc<str>,
+    /// Label of the service in reports.
+    pub(super) label: Rc<str>,
     pub(super) rate: RateState,
 }

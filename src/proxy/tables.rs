@@ -163,7 +163,7 @@ impl Tables {
             };
             if is_shown {
                 let line = (&mut *rows, &mut *out);
-                self.write_target(proxy, (&rules.route, view), flying, line);
+                self.write_target(proxy, (&rules.label, view), flying, line);
             }
             self.written = self.written.saturating_add(1);
         }
@@ -188,7 +188,7 @@ impl Tables {
         let conditions = (!conditions.is_empty()).then(|| conditions.join(", "));
         let rate = recent.count().saturating_mul(10).div_ceil(seconds.max(1));
         let cells = [
-            ("service", Cell::Text(&rules.route)),
+            ("service", Cell::Text(&rules.label)),
             ("hosts", hosts.as_deref().into()),
             ("methods", methods.as_deref().into()),
             ("match", conditions.as_deref().into()),
@@ -218,7 +218,7 @@ impl Tables {
     fn write_target(
         &mut self,
         proxy: &Proxy,
-        (route, view): (&str, &EndpointView<'_>),
+        (label, view): (&str, &EndpointView<'_>),
         flying: u64,
         (rows, out): (&mut Rows, &mut Vec<u8>),
     ) {
@@ -239,7 +239,7 @@ impl Tables {
         let reused = counters.requests.saturating_sub(counters.connects);
         let reuse = reused.saturating_mul(100).checked_div(counters.requests);
         let cells = [
-            ("service", Cell::Text(route)),
+            ("service", Cell::Text(label)),
             ("target", Cell::Text(view.target.name())),
             ("address", address.as_deref().into()),
             ("state", Cell::Text(state)),
@@ -265,7 +265,7 @@ impl Tables {
         let target = failure.target.as_ref();
         let cells = [
             ("time", Cell::Text(&time)),
-            ("service", failure.route.as_deref().into()),
+            ("service", failure.service.as_deref().into()),
             ("target", target.map(|target| target.name()).into()),
             ("client", client.as_deref().into()),
             ("request", Cell::Text(&failure.request)),

@@ -687,7 +687,7 @@ fn the_first_429_of_each_service_is_told_once_and_again_after_a_reload() {
         let reports = std::mem::take(&mut world.reports);
         let first = |report| match report {
             Report::FirstRateLimited(full) => Some((
-                full.route.map(|route| route.to_string()),
+                full.service.map(|service| service.to_string()),
                 full.client,
                 full.requests,
                 full.window.as_secs_ceil(),
@@ -816,7 +816,7 @@ fn floods_are_counted_for_each_service_and_reason() {
     world.wait(1_100);
     let counted = Report::Suppressed {
         is_refusal: false,
-        route: Some("/open".into()),
+        service: Some("/open".into()),
         provider: None,
         what: Some("connection"),
         count: 40,

@@ -62,7 +62,7 @@ fn a_502_is_told_with_place_reason_and_request() {
     let failed = failed(&mut world);
     assert_eq!(
         (
-            failed.route.as_deref(),
+            failed.service.as_deref(),
             failed.target.as_ref().map(|target| &*target.authority),
             failed.address
         ),
@@ -531,7 +531,7 @@ fn a_flood_of_one_failure_is_counted() {
     world.wait(1100);
     let suppressed = Report::Suppressed {
         is_refusal: true,
-        route: None,
+        service: None,
         provider: None,
         what: Some("no Host field"),
         count: 40,

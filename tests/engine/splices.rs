@@ -136,7 +136,7 @@ fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
         panic!("{:?}", world.reports)
     };
     assert_eq!(
-        (failed.route.as_deref(), failed.outcome),
+        (failed.service.as_deref(), failed.outcome),
         (Some("/auth"), Outcome::ClientTimeout),
         "the one that did not read"
     );

@@ -504,12 +504,12 @@ impl World {
             // Only the service with several targets is checked: the name of another service may
             // have the same addresses.
             if let Report::Health {
-                route,
+                service,
                 address,
                 change,
                 ..
             } = report
-                && &*route == "/plain"
+                && &*service == "/plain"
             {
                 self.oracle.health_changed(address, change);
             }

@@ -69,7 +69,7 @@ struct Limit {
 
 /// Names of a service of an earlier edition.
 struct Former {
-    route: Box<str>,
+    label: Box<str>,
     limit: Option<Limit>,
     /// Targets that the request went to, by their numbers.
     targets: Vec<(u32, Box<str>)>,
@@ -196,7 +196,7 @@ impl Decision {
             }
         }
         Service::Former(Box::new(Former {
-            route: cut(&rules.route, DECISION_NAME_BYTES),
+            label: cut(&rules.label, DECISION_NAME_BYTES),
             limit: self.limit_of(rules.service.limits(common)),
             targets,
         }))

@@ -133,8 +133,8 @@ impl Decision {
                 || "none: the request was answered before the choice of a route".to_owned(),
                 |reason| format!("none: {reason}"),
             ),
-            Service::Rules(rules) => rules.route.to_string(),
-            Service::Former(former) => format!("{} (of an earlier configuration)", former.route),
+            Service::Rules(rules) => rules.label.to_string(),
+            Service::Former(former) => format!("{} (of an earlier configuration)", former.label),
         };
         line(out, "route", &text);
     }

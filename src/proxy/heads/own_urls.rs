@@ -31,7 +31,7 @@ impl<'a> OwnUrls<'a> {
     #[inline(never)]
     pub(super) fn growth(&self, fields: &Fields<'_>) -> usize {
         let taken = fields.iter().filter(|field| self.takes(field.name)).count();
-        let each = total([self.origin.len(), self.rules.route.len(), 1]);
+        let each = total([self.origin.len(), self.rules.service.route.len(), 1]);
         taken.saturating_mul(each).min(REWRITE_GROWTH_BYTES)
     }
 
@@ -56,7 +56,7 @@ impl<'a> OwnUrls<'a> {
 
     fn write_value(&self, field: &Field<'_>, writer: &mut HeadWriter<'_>) {
         let service = &self.rules.service;
-        let RoutePath { path, is_exact } = RoutePath::of(&self.rules.route);
+        let RoutePath { path, is_exact } = RoutePath::of(&service.route);
         let route = path.as_bytes();
         let path: &[u8] = if service.strip_prefix { route } else { b"" };
         if field.name.eq_ignore_ascii_case(b"Set-Cookie") {

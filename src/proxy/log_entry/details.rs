@@ -78,7 +78,7 @@ impl AccessLogEntry {
             service: self
                 .service
                 .as_ref()
-                .map_or(&[], |rules| rules.route.as_bytes()),
+                .map_or(&[], |rules| rules.label.as_bytes()),
             consumer: split(rest, consumer.into()).0,
         }
     }

@@ -55,7 +55,7 @@ impl AccessLogEntry {
             bytes_in: self.numbers.bytes_in,
             bytes_out: self.numbers.bytes_out,
             duration: now.since(self.numbers.started),
-            service: self.service.as_deref().map(|rules| &*rules.route),
+            service: self.service.as_deref().map(|rules| &*rules.label),
             target: self.target().map(|target| target.name()),
             upstream_status: self.numbers.upstream_status,
             upstream_time: self

@@ -16,10 +16,10 @@ use crate::observe::metrics::numbers::CODES;
 pub(super) enum Rows {
     /// Once.
     Once(fn(&Proxy, &mut Exposition<'_>)),
-    /// For each route, and for requests without one: the largest number of series of a route, and
+    /// For each label, and for requests without a route: the largest number of series of a label, and
     /// the writer.
     Service(usize, fn(&ServiceSum<'_>, &mut Exposition<'_>)),
-    /// For each address of each target of a route.
+    /// For each address of each target of a label.
     Target(fn(&TargetSum) -> u64),
 }
 

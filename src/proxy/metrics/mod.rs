@@ -1,8 +1,8 @@
 //! The engine's part of a scrape: services, targets, providers and the gateway's own replies.
 //!
 //! A scrape of many services is written in pieces, so that it never holds up the event loop. All
-//! lines of one service stand in one piece, and so are of one moment. Services with one route are
-//! one row: the route is the label.
+//! lines of one service stand in one piece, and so are of one moment. Services with one label are
+//! one row.
 
 mod families;
 mod sums;
@@ -10,7 +10,7 @@ mod sums;
 pub use self::families::series;
 use self::families::{PARTS, Rows};
 pub(super) use self::sums::{InFlight, in_flight};
-use self::sums::{ServiceSum, TargetSum, by_route, run_at, service_at, service_sum, target_sums};
+use self::sums::{ServiceSum, TargetSum, by_label, run_at, service_at, service_sum, target_sums};
 use super::Proxy;
 use super::memory::grown;
 use super::settings::Settings;
@@ -23,7 +23,7 @@ pub struct Scrape {
     format: Format,
     /// Edition of the rules that it shows.
     edition: u64,
-    /// Services by their routes, as indices of the rules.
+    /// Services by their labels, as indices of the rules.
     order: Vec<u32>,
     /// Requests in flight of each service, by its slot.
     in_flight: Vec<InFlight>,
@@ -63,7 +63,7 @@ impl Scrape {
         Scrape {
             format,
             edition: rules.state.edition,
-            order: by_route(rules),
+            order: by_label(rules),
             in_flight: in_flight(proxy),
             family: 0,
             next: None,
@@ -114,7 +114,7 @@ impl Scrape {
         if self.next.is_none() {
             write(&sums::without_route(proxy), out);
         }
-        self.for_routes(proxy, out, |scrape, run, out| {
+        self.for_labels(proxy, out, |scrape, run, out| {
             if let Some(sum) = service_sum(proxy, &scrape.in_flight, run) {
                 write(&sum, out);
             }
@@ -128,17 +128,17 @@ impl Scrape {
         value: fn(&TargetSum) -> u64,
         out: &mut Exposition<'_>,
     ) -> bool {
-        self.for_routes(proxy, out, |scrape, run, out| {
+        self.for_labels(proxy, out, |scrape, run, out| {
             let rules = &proxy.ctx.rules;
-            let route = run.first().and_then(|index| service_at(rules, *index));
-            let route = route.map_or("", |service| &*service.route);
+            let first = run.first().and_then(|index| service_at(rules, *index));
+            let label = first.map_or("", |service| &*service.label);
             let sums = target_sums(proxy, &scrape.in_flight, run);
             for sum in sums.iter().skip(scrape.written) {
                 if out.written() >= SCRAPE_PIECE_BYTES {
                     return false;
                 }
                 let labels = [
-                    ("service", route),
+                    ("service", label),
                     ("target", sum.target.name()),
                     ("address", sum.address.as_str()),
                 ];
@@ -149,9 +149,9 @@ impl Scrape {
         })
     }
 
-    /// Goes on with the services of the next routes, until the piece is full. `write` returns true
-    /// when it has written all of a route. Returns true at the end.
-    fn for_routes(
+    /// Goes on with the services of the next labels, until the piece is full. `write` returns true
+    /// when it has written all of a label. Returns true at the end.
+    fn for_labels(
         &mut self,
         proxy: &Proxy,
         out: &mut Exposition<'_>,

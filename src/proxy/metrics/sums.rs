@@ -1,4 +1,4 @@
-//! Numbers of the services with one route, and of their targets.
+//! Numbers of the services with one label, and of their targets.
 
 use std::rc::Rc;
 
@@ -22,15 +22,15 @@ pub(in crate::proxy) struct InFlight {
     target: Option<TargetId>,
 }
 
-/// Numbers of all services with one route.
+/// Numbers of all services with one label.
 pub(in crate::proxy) struct ServiceSum<'a> {
-    pub(in crate::proxy) route: &'a str,
+    pub(in crate::proxy) label: &'a str,
     pub(in crate::proxy) counters: ServiceCounters,
     pub(in crate::proxy) in_flight: u64,
     pub(in crate::proxy) rate_clients: Option<u64>,
 }
 
-/// Numbers of one address of one target of the services with one route.
+/// Numbers of one address of one target of the services with one label.
 pub(in crate::proxy) struct TargetSum {
     pub(in crate::proxy) target: Rc<Target>,
     pub(in crate::proxy) address: String,
@@ -42,15 +42,15 @@ pub(in crate::proxy) struct TargetSum {
 
 impl ServiceSum<'_> {
     pub(in crate::proxy) fn label(&self) -> Label<'_> {
-        ("service", self.route)
+        ("service", self.label)
     }
 }
 
-/// Returns the services by their routes.
-pub(in crate::proxy) fn by_route(rules: &Rules) -> Vec<u32> {
+/// Returns the services by their labels.
+pub(in crate::proxy) fn by_label(rules: &Rules) -> Vec<u32> {
     let mut order = (0..rules.services.len() as u32).collect::<Vec<_>>();
-    let route = |index: u32| service_at(rules, index).map(|service| &*service.route);
-    sort_by(&mut order, |left, right| route(*left).cmp(&route(*right)));
+    let label = |index: u32| service_at(rules, index).map(|service| &*service.label);
+    sort_by(&mut order, |left, right| label(*left).cmp(&label(*right)));
     order
 }
 
@@ -58,12 +58,12 @@ pub(in crate::proxy) fn service_at(rules: &Rules, index: u32) -> Option<&Service
     rules.services.get(index as usize).map(|service| &**service)
 }
 
-/// Returns the services from `start` on that have the same route.
+/// Returns the services from `start` on that have the same label.
 pub(in crate::proxy) fn run_at<'a>(rules: &Rules, order: &'a [u32], start: usize) -> &'a [u32] {
     let rest = order.get(start..).unwrap_or_default();
-    let route = |index: &u32| service_at(rules, *index).map(|service| &*service.route);
-    let first = rest.first().map(route);
-    let len = rest.iter().take_while(|index| Some(route(index)) == first);
+    let label = |index: &u32| service_at(rules, *index).map(|service| &*service.label);
+    let first = rest.first().map(label);
+    let len = rest.iter().take_while(|index| Some(label(index)) == first);
     rest.get(..len.count()).unwrap_or_default()
 }
 
@@ -92,14 +92,14 @@ pub(in crate::proxy) fn in_flight(proxy: &Proxy) -> Vec<InFlight> {
 /// Returns the numbers of requests without a route.
 pub(in crate::proxy) fn without_route(proxy: &Proxy) -> ServiceSum<'static> {
     ServiceSum {
-        route: "",
+        label: "",
         counters: proxy.ctx.counters.service(None),
         in_flight: 0,
         rate_clients: proxy.limiter.clients(&proxy.ctx.rules.state.rate),
     }
 }
 
-/// Returns the numbers of the services in `run`, which have one route.
+/// Returns the numbers of the services in `run`, which have one label.
 pub(in crate::proxy) fn service_sum<'a>(
     proxy: &'a Proxy,
     in_flight: &[InFlight],
@@ -107,7 +107,7 @@ pub(in crate::proxy) fn service_sum<'a>(
 ) -> Option<ServiceSum<'a>> {
     let rules = &proxy.ctx.rules;
     let mut sum = ServiceSum {
-        route: &service_at(rules, *run.first()?)?.route,
+        label: &service_at(rules, *run.first()?)?.label,
         counters: ServiceCounters::default(),
         in_flight: 0,
         rate_clients: None,

@@ -308,7 +308,7 @@ impl UpstreamHead<'_> {
             host: self.request.asked_host().unwrap_or_default(),
             scheme: Some(forwarded.unwrap_or(client.listener.scheme())),
             id: self.entry.id().unwrap_or_default(),
-            service: self.rules.route.as_bytes(),
+            service: self.rules.label.as_bytes(),
             consumer: consumer.unwrap_or_default().as_bytes(),
         }
     }

@@ -113,7 +113,7 @@ impl Upstreams {
             state.adopt(service, settings, keys, &mut numbers);
             keys.services.push(ServiceKeys {
                 id,
-                route: Rc::clone(&state.route),
+                label: Rc::clone(&state.label),
                 rate: RateState::default(),
             });
         }

@@ -170,7 +170,7 @@ impl Upstreams {
         let target = target.and_then(|to| self.targets.get(to.target));
         if let (Some(target), Some(address)) = (target, self.address_at(endpoint)) {
             ctx.report(Report::Health {
-                route: Rc::clone(&state.route),
+                service: Rc::clone(&state.label),
                 target: Rc::clone(&target.target),
                 address,
                 change,

@@ -27,8 +27,8 @@ use crate::wheel::Timer;
 /// State of a service: its endpoints, and what is known of their health. It outlives the rules
 /// that it was made for, when a later edition has the same service.
 pub(in crate::proxy) struct ServiceState {
-    /// Route, for reports.
-    pub(super) route: Rc<str>,
+    /// Label in reports.
+    pub(super) label: Rc<str>,
     /// Destinations, by their numbers. Those of earlier editions stay while a request knows them.
     pub(super) destinations: Vec<ServiceDestination>,
     pub(super) health_check: Option<Arc<HealthCheck>>,
@@ -81,7 +81,7 @@ impl ServiceState {
     /// Returns the state of a service, without destinations. `seed` is for choices at random.
     pub(super) fn new(service: &Service, first_edition: u64, seed: u64) -> ServiceState {
         ServiceState {
-            route: Rc::from(service.route.as_str()),
+            label: Rc::from(service.route.as_str()),
             destinations: Vec::new(),
             health_check: None,
             group: None,
@@ -313,7 +313,7 @@ impl Upstreams {
             return Choice::NoMember;
         };
         let ServiceState {
-            route,
+            label,
             destinations,
             group: Some(group),
             notes,
@@ -330,7 +330,7 @@ impl Upstreams {
             let endpoint = self.endpoints.get(member.endpoint);
             if let (Some(target), Some(endpoint)) = (target, endpoint) {
                 ctx.commands.push_back(Command::Report(Report::Health {
-                    route: Rc::clone(route),
+                    service: Rc::clone(label),
                     target: Rc::clone(&target.target),
                     address: endpoint.address,
                     change,
