@@ -136,8 +136,8 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Length of the queue of connections that the kernel completed and the gateway has not accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Longest `listen[].name` in bytes.
-pub const LISTENER_NAME_BYTES_MAX: usize = 64;
+/// Longest `listen[].name` and `services[].name` in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
 /// Largest header of the PROXY protocol, its TLVs included. The protocol allows 64 KB; balancers
 /// send at most a few hundred bytes.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4096;

@@ -1,9 +1,10 @@
-//! Single values, whatever their key is: numbers, durations, hosts, paths, URLs, networks, names of
+//! Single values, whatever their key is: numbers, durations, hosts, paths, URLs, networks, names, names of
 //! headers.
 
 pub(crate) mod header_name;
 pub(crate) mod host;
 pub(crate) mod media_type;
+pub(crate) mod name;
 pub(crate) mod networks;
 pub(crate) mod path;
 pub(crate) mod scalars;

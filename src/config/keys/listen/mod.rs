@@ -7,16 +7,14 @@ mod tls;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use self::address::{Purpose, parse, port, systemd, tcp};
-use crate::limits::{LISTENER_NAME_BYTES_MAX, LISTENERS_MAX};
+use crate::limits::LISTENERS_MAX;
 
 use crate::config::model::{Listen, ListenAddress, ListenKind, Port};
-use crate::config::schema::NAME_EXPECTED;
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
-use crate::config::syntax::stray::Fault;
-use crate::config::values::networks;
+use crate::config::values::{name, networks};
 use crate::proxy::settings::PeerSet;
 
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
@@ -131,7 +129,7 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
             None
         }
     };
-    let name = object.get("name").and_then(|place| name(place, report));
+    let name = name::of(&object, report);
     let proxied = proxied(&object, address.as_ref(), report);
     let port = port_use(&object, address.as_ref(), report);
     Some(Listen {
@@ -141,21 +139,6 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
         proxied,
         port,
     })
-}
-
-/// Reads `name`.
-fn name(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
-    let text = place.text(report)?;
-    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if text.is_empty() || text.len() > LISTENER_NAME_BYTES_MAX || !text.bytes().all(is_valid) {
-        let most = LISTENER_NAME_BYTES_MAX;
-        place.fail(
-            report,
-            Fault::uncured(format!("must be {NAME_EXPECTED}, of at most {most} bytes")),
-        );
-        return None;
-    }
-    Some(text.to_owned())
 }
 
 /// Reads `proxyProtocol`.
