@@ -182,9 +182,13 @@ fn services(old: &Settings, new: &Settings) -> Changed {
     changed
 }
 
-/// Returns the name of a service: its route, and what else tells it from others with that route.
+/// Returns how a service is named: its `name`, its route, and what else tells it from others with that
+/// route.
 pub(crate) fn name(service: &Service) -> String {
-    let mut name = service.route.clone();
+    let mut name = match &service.name {
+        Some(own) => format!("{own} {}", service.route),
+        None => service.route.clone(),
+    };
     let parts = service.methods.iter().chain(&service.hosts);
     for part in parts.chain(service.listeners()) {
         name.push(' ');

@@ -146,6 +146,9 @@ fn role(service: &Service, destination: &Destination) -> Vec<String> {
 /// Returns notes about settings of a service that are not the defaults.
 fn note(service: &Service, settings: &Settings) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(name) = &service.name {
+        notes.push(format!("named {name}"));
+    }
     if !service.hosts.is_empty() {
         notes.push(service.hosts.join(", "));
     }

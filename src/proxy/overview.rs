@@ -37,12 +37,12 @@ pub fn overview(proxy: &Proxy) -> Overview {
     found
 }
 
-/// Returns whether a service of this route has an address that is not down by its health checks. Of
-/// several services with the route, each must have one. `None`: there is no such service.
-pub fn is_service_up(proxy: &Proxy, route: &str) -> Option<bool> {
+/// Returns whether a service of this name or route has an address that is not down by its health
+/// checks. Of several services with it, each must have one. `None`: there is no such service.
+pub fn is_service_up(proxy: &Proxy, sought: &str) -> Option<bool> {
     let services = proxy.ctx.rules.services.iter();
     services
-        .filter(|service| *service.label == *route)
+        .filter(|rules| *rules.label == *sought || rules.service.route == sought)
         .map(|service| !proxy.upstreams.is_down(service.id))
         .reduce(|all, one| all && one)
 }

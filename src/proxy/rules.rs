@@ -20,7 +20,7 @@ use super::settings::{
 use super::state_keys::StateKeys;
 use crate::buffer::total;
 use crate::http::head::HeadLimits;
-use crate::limits::EDITIONS_MAX;
+use crate::limits::{EDITIONS_MAX, NAME_BYTES_MAX};
 use crate::observe::metrics::counters::Counters;
 use crate::policy::addresses::AddressRules;
 use crate::policy::admission::AdmissionRules;
@@ -250,6 +250,8 @@ impl ServiceRules {
             size_of::<DestinationRules>(),
             size_of::<CommonRules>(),
             routes.max().unwrap_or(0),
+            // The label may be one that a reload replaced.
+            NAME_BYTES_MAX,
         ])
     }
 
@@ -270,6 +272,7 @@ impl ServiceRules {
             // All fields are named, so that a new one is an error here: is it needed, and what does it
             // hold?
             service: Arc::new(Service {
+                name: None,
                 hosts: Vec::new(),
                 methods: Vec::new(),
                 conditions: Vec::new(),

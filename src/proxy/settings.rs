@@ -203,6 +203,8 @@ impl ExchangeTimeouts {
 /// A service: one row of the routes table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Service {
+    /// `name`; `None`: reports call the service by its route.
+    pub name: Option<Box<str>>,
     /// Route such as `/users`, without a trailing slash; `/` matches every path.
     pub route: String,
     /// `hosts`: `api.example.com` or `*.example.com`, in lower case, without a port; empty for any
@@ -310,6 +312,12 @@ pub struct Sticky {
 }
 
 impl Service {
+    /// Returns what reports, metrics and logs call the service: its name, or else its route. A route
+    /// has a `/`, which no name has.
+    pub fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.route)
+    }
+
     /// Returns what makes it the same in two configurations.
     pub fn identity(&self) -> ServiceIdentity<'_> {
         (

@@ -27,6 +27,7 @@ mod listeners;
 mod matching;
 mod memory;
 pub mod metrics;
+mod names;
 mod own_requests;
 mod rate_fields;
 mod reasons;

@@ -46,7 +46,15 @@ const fn row(
 }
 
 /// The rows, in the order in which changes are named.
-const KEYS: [ServiceKey; 32] = [
+const KEYS: [ServiceKey; 33] = [
+    row(
+        "name",
+        |old, new| old.service.name != new.service.name,
+        |of| match of.service.name.as_deref() {
+            Some(name) => one(name.to_owned()),
+            None => off(),
+        },
+    ),
     row(
         "target",
         |old, new| !is_several(old, new) && destinations(old) != destinations(new),
@@ -256,6 +264,7 @@ const KEYS: [ServiceKey; 32] = [
 /// to the identity of the service, which no row compares.
 const _: fn(Service) = |service| {
     let Service {
+        name: _,
         route: _,
         hosts: _,
         methods: _,

@@ -10,7 +10,7 @@ use super::headers::{
 use super::health::{HEALTH_CHECK, PASSIVE_HEALTH};
 use super::kind::{Fallback, Key, Kind, Table};
 use super::limits::{RATE_LIMITS, SERVICE_LIMITS, TIMEOUTS};
-use super::listener::{CLIENT_CERTIFICATE_KEY, LISTENERS_KEY};
+use super::listener::{CLIENT_CERTIFICATE_KEY, LISTENERS_KEY, NAME_EXPECTED};
 use super::matching::MATCH_KEY;
 use super::replies::{
     ACCESS_LOG_KEY, ERROR_PAGES_KEY, MAINTENANCE_KEY, NETWORKS, REDIRECT_KEY, RESPOND_KEY,
@@ -116,6 +116,12 @@ pub static SERVICE: Table = Table {
             kind: Kind::Text(r#"a path prefix such as "/users""#),
             default: Fallback::Required,
             about: "Path prefix that leads here, matched on whole segments and raw bytes; the longest wins. \"= /login\" is that path alone.",
+        },
+        Key {
+            name: "name",
+            kind: Kind::Text(NAME_EXPECTED),
+            default: Fallback::Nothing,
+            about: "Name in place of the route in metrics, logs and reports; services with one name are counted together.",
         },
         Key {
             name: "hosts",

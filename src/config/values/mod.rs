@@ -1,5 +1,5 @@
-//! Single values, whatever their key is: numbers, durations, hosts, paths, URLs, networks, names, names of
-//! headers.
+//! Single values, whatever their key is: numbers, durations, hosts, paths, URLs, networks, names, and
+//! names of headers.
 
 pub(crate) mod header_name;
 pub(crate) mod host;

@@ -13,7 +13,7 @@ pub struct GatewayState<'a> {
     pub proxy: &'a Proxy,
     /// Collects what the event loop knows.
     pub facts: &'a dyn Fn() -> Facts,
-    /// Returns whether a service of this route can serve; `None`: there is no such service.
+    /// Returns whether a service of this name or route can serve; `None`: there is no such service.
     pub is_up: &'a dyn Fn(&str) -> Option<bool>,
     /// Progress of the gateway.
     pub progress: Progress,

@@ -133,7 +133,10 @@ impl Decision {
                 || "none: the request was answered before the choice of a route".to_owned(),
                 |reason| format!("none: {reason}"),
             ),
-            Service::Rules(rules) => rules.label.to_string(),
+            Service::Rules(rules) => match &rules.service.name {
+                Some(name) => format!("{name} {}", rules.service.route),
+                None => rules.service.route.clone(),
+            },
             Service::Former(former) => format!("{} (of an earlier configuration)", former.label),
         };
         line(out, "route", &text);

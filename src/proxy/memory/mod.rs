@@ -233,12 +233,8 @@ pub fn routes(settings: &Settings) -> usize {
             .destinations
             .iter()
             .map(|to| to.path.len().saturating_add(size_of::<Destination>()));
-        let check = service.health_check.as_ref().map_or(0, |check| {
-            let host = check.host.as_ref().map_or(0, String::len);
-            check.path.len().saturating_add(host)
-        });
         let lines = rate_lines(service).saturating_add(own_limits(service));
-        let row = total(paths.chain([service.route.len(), check, size_of::<Service>(), lines]));
+        let row = total(paths.chain([texts(service), size_of::<Service>(), lines]));
         let members = if service.has_group(&settings.targets) {
             endpoints_of(service, settings)
         } else {
@@ -290,6 +286,16 @@ pub fn routes(settings: &Settings) -> usize {
     let services = settings.services.iter().map(|one| service(one));
     let targets = settings.targets.iter().map(target);
     total(services.chain(targets).chain([named_tables(settings)]))
+}
+
+/// Bytes of the texts of a service: name, route, and what its health check asks for.
+fn texts(service: &Service) -> usize {
+    let name = service.name.as_ref().map_or(0, |name| name.len());
+    let check = service.health_check.as_ref().map_or(0, |check| {
+        let host = check.host.as_ref().map_or(0, String::len);
+        check.path.len().saturating_add(host)
+    });
+    total([name, service.route.len(), check])
 }
 
 /// Bytes of the routing tables of single listeners, and of the names that services have for them.

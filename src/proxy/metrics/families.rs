@@ -248,11 +248,11 @@ fn auth(proxy: &Proxy, out: &mut Exposition<'_>) {
 /// Returns the largest number of series of the engine with these settings. What was never counted
 /// has none.
 pub fn series(settings: &Settings) -> usize {
-    let routes = settings.services.iter().map(|service| &*service.route);
-    let mut routes = routes.collect::<Vec<_>>();
-    crate::sort::sort(&mut routes);
-    routes.dedup();
-    let routes = routes.len();
+    let labels = settings.services.iter().map(|service| service.label());
+    let mut labels = labels.collect::<Vec<_>>();
+    crate::sort::sort(&mut labels);
+    labels.dedup();
+    let labels = labels.len();
     let of_service = PARTS.iter().map(|part| match part.rows {
         Rows::Service(series, _) => series,
         Rows::Once(_) | Rows::Target(_) => 0,
@@ -275,7 +275,7 @@ pub fn series(settings: &Settings) -> usize {
         .stores
         .len()
         .saturating_mul(OF_HISTOGRAM.saturating_add(1));
-    routes
+    labels
         .saturating_add(1)
         .saturating_mul(of_service)
         .saturating_add(addresses.saturating_mul(of_targets.count()))

@@ -231,6 +231,9 @@ impl ServiceState {
         numbers: &mut Vec<usize>,
     ) {
         self.last_edition = u64::MAX;
+        if *self.label != *service.label() {
+            self.label = Rc::from(service.label());
+        }
         self.health_check.clone_from(&service.health_check);
         let sticky = service.sticky.as_deref();
         self.sticky = sticky.map(|sticky| Box::new(sticky.key));

@@ -81,7 +81,7 @@ impl ServiceState {
     /// Returns the state of a service, without destinations. `seed` is for choices at random.
     pub(super) fn new(service: &Service, first_edition: u64, seed: u64) -> ServiceState {
         ServiceState {
-            label: Rc::from(service.route.as_str()),
+            label: Rc::from(service.label()),
             destinations: Vec::new(),
             health_check: None,
             group: None,

@@ -151,22 +151,4 @@ mod tests {
             );
         }
     }
-
-    #[test]
-    fn names_of_listeners_are_words() {
-        let long = "a".repeat(65);
-        for name in ["", "a b", "a/b", &long] {
-            let text = format!(
-                r#"{{"listen":{{"address":1,"name":{name:?}}},"services":[{{ "route": "/a", "target": "http://b" }}]}}"#
-            );
-            let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-            let errors = load(text.as_bytes(), "f", &|_| None, &read).expect_err(name);
-            assert!(
-                errors[0]
-                    .message
-                    .contains("must be a name such as \"public\""),
-                "{name:?}"
-            );
-        }
-    }
 }

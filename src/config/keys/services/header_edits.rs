@@ -68,8 +68,12 @@ impl Inherited {
         self.compiled.clone()
     }
 
-    /// Returns the compiled edits of a service whose upstream gets the name of the consumer.
-    pub(super) fn with_consumer(&self) -> Option<Arc<Edits>> {
+    /// Returns the compiled edits of a service. `says_consumer`: its upstream gets the name of the
+    /// consumer.
+    pub(super) fn of_service(&self, says_consumer: bool) -> Option<Arc<Edits>> {
+        if !says_consumer {
+            return self.compiled();
+        }
         let mut request = Lists::clone(&self.request);
         request.set.push(Line {
             name: CONSUMER.to_owned(),

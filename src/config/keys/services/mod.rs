@@ -35,6 +35,7 @@ use crate::config::keys::{self, error_pages, rate_limit, timeouts};
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
+use crate::config::values::name;
 
 use self::auth::Known;
 pub(crate) use self::headers::TopHeaders;
@@ -81,8 +82,9 @@ impl Compiled {
     }
 }
 
-/// Requests that a service takes. `None`: there is an error.
+/// Name of a service, and the requests that it takes. `None` of the others: there is an error.
 struct Place {
+    name: Option<String>,
     route: Option<String>,
     hosts: Vec<String>,
     methods: Vec<String>,
@@ -139,6 +141,7 @@ fn compile(
 impl Compiler<'_> {
     fn service(&mut self, place: &Located<'_>, object: &Object<'_>, report: &mut Report<'_>) {
         let Place {
+            name,
             route,
             hosts,
             methods,
@@ -177,6 +180,7 @@ impl Compiler<'_> {
         // What the top level says about targets is for services that have some.
         let has_targets = reply.is_none();
         let service = Service {
+            name: name.map(String::into_boxed_str),
             route,
             hosts,
             methods,
@@ -196,10 +200,7 @@ impl Compiler<'_> {
             strip_prefix,
             preserve_host,
             keeps_encoded_slashes,
-            edits: match auth.forwards_consumer {
-                true => edits.with_consumer(),
-                false => edits.compiled(),
-            },
+            edits: edits.of_service(auth.forwards_consumer),
             headers,
             rate_limit,
             timeouts,
@@ -224,13 +225,14 @@ impl Compiler<'_> {
         rate_limit::service(object.get("rateLimit"), top, credentials, report)
     }
 
-    /// Reads which requests a service takes.
+    /// Reads the name of a service, and which requests it takes.
     fn place(
         &mut self,
         place: &Located<'_>,
         object: &Object<'_>,
         report: &mut Report<'_>,
     ) -> Place {
+        let name = name::of(object, report);
         let hosts = object.get("hosts");
         let hosts = hosts.map_or_else(Vec::new, |place| matching::hosts(place, report));
         let methods = object.get("methods");
@@ -244,6 +246,7 @@ impl Compiler<'_> {
         let claimed = claimed.map(|conditions| ([&*hosts, &methods, on], conditions));
         let route = self.route(place, object, claimed, report);
         Place {
+            name,
             route,
             hosts,
             methods,
