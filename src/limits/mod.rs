@@ -185,6 +185,9 @@ pub const NOTIFY_STATUS_INTERVAL: Duration = Duration::from_secs(1);
 pub const NOTIFY_WAITING: usize = 8;
 /// Time after which a message that found the service manager's socket full is sent again.
 pub const NOTIFY_RETRY: Duration = Duration::from_millis(100);
+/// Shortest time between two warnings that connections of clients have no place. What happens at
+/// another time of the day has another cause.
+pub const FULL_NOTICE: Duration = Duration::from_secs(3600);
 /// Shortest time between two lines about slow iterations.
 pub const SLOW_ITERATION_NOTICE: Duration = Duration::from_secs(1);
 /// Interval at which certificate files are examined; a change takes effect at the second

@@ -12,6 +12,7 @@ use log::{Level, debug, error, info, log, warn};
 use crate::config::shown::limit::counted;
 use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
+use crate::policy::meter::Algorithm;
 use crate::policy::rate_key::RateKey;
 use crate::proxy::command::{Cause, Failed, FullLimit, KeysFault, Reason, Report, TargetId};
 use crate::proxy::settings::{Store, Target, TargetHost};
@@ -151,19 +152,19 @@ impl Messages {
 
 /// Logs a connection for which there is no place. `client`: it has its share; `None`: all are in use.
 fn log_full(client: Option<IpAddr>, is_first: bool) {
-    let (level, once) = match is_first {
-        true => (Level::Warn, " (said once)"),
+    let (level, hourly) = match is_first {
+        true => (Level::Warn, " (said once an hour)"),
         false => (Level::Debug, ""),
     };
     match client {
         Some(client) => log!(
             level,
             "{client} has its share of the connections and got no further one; if it is a proxy in front, name it in \
-             trustedProxies, otherwise see limits.connectionsPerClient{once}"
+             trustedProxies, otherwise see limits.connectionsPerClient{hourly}"
         ),
         None => log!(
             level,
-            "all connections are in use: a client got 503; see limits.connections{once}"
+            "all connections are in use: a client got 503; see limits.connections{hourly}"
         ),
     }
 }
@@ -212,10 +213,20 @@ fn rate_limited_text(full: &FullLimit) -> String {
         key,
         requests,
         window,
+        algorithm,
     } = full;
     let (service, client) = (service.as_deref().unwrap_or("no route"), Client(*client));
     let seconds = window.as_secs_ceil();
-    let most = format!("more than {requests} requests in {seconds} s");
+    let most = match algorithm {
+        Algorithm::Bucket { burst } => {
+            format!(
+                "more than a bucket of {burst} requests holds ({requests} come back in {seconds} s)"
+            )
+        }
+        Algorithm::Fixed | Algorithm::Sliding => {
+            format!("more than {requests} requests in {seconds} s")
+        }
+    };
     let what = match key {
         RateKey::Ip => format!("{client} sent {most}"),
         key => format!("{most} for one {}, the last from {client}", counted(key)),
@@ -492,23 +503,28 @@ mod tests {
     #[test]
     fn what_is_said_once_names_the_key() {
         let client = "10.0.0.7".parse().ok();
-        let reached = |key| {
+        let reached = |key, algorithm| {
             rate_limited_text(&FullLimit {
                 service: Some("/a".into()),
                 client,
                 key,
                 requests: 20,
                 window: Duration::from_secs(60),
+                algorithm,
             })
         };
         for (text, expected) in [
             (
-                reached(RateKey::Ip),
+                reached(RateKey::Ip, Algorithm::Fixed),
                 "/a: first 429: 10.0.0.7 sent more than 20 requests in 60 s, see rateLimit (said once)",
             ),
             (
-                reached(RateKey::Consumer),
+                reached(RateKey::Consumer, Algorithm::Sliding),
                 "/a: first 429: more than 20 requests in 60 s for one consumer, the last from 10.0.0.7, see rateLimit (said once)",
+            ),
+            (
+                reached(RateKey::Ip, Algorithm::Bucket { burst: 5 }),
+                "/a: first 429: 10.0.0.7 sent more than a bucket of 5 requests holds (20 come back in 60 s), see rateLimit (said once)",
             ),
             (
                 suppressed_text((Some("/a"), None), Some("connection"), 40),

@@ -14,6 +14,7 @@ use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::forward::Scheme;
+use crate::policy::meter::Algorithm;
 use crate::policy::rate_key::RateKey;
 use crate::time::Duration;
 use crate::upstream::health::Change;
@@ -144,6 +145,8 @@ pub struct FullLimit {
     pub requests: u32,
     /// Time in which it allows them.
     pub window: Duration,
+    /// Way in which it counts.
+    pub algorithm: Algorithm,
 }
 
 /// Event that the operator should know.
@@ -208,7 +211,7 @@ pub enum Report {
     ConnectionsFull {
         /// Client that has too many; `None`: `limits.connections` are in use.
         client: Option<IpAddr>,
-        /// True for the first one since the start or the last reload.
+        /// True for the first one since the start or the last reload, or for an hour.
         is_first: bool,
     },
     /// No descriptor, port or memory was available for an upstream connection.

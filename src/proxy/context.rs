@@ -66,10 +66,10 @@ pub(super) struct Messages {
     pub(super) limited: BTreeSet<Option<u32>>,
     /// Proxy that is not trusted whose `X-Forwarded-For` was ignored and reported.
     pub(super) ignored_forwarder: Option<Peer>,
-    /// True if it was reported that all connections are in use.
-    pub(super) full: bool,
-    /// True if it was reported that a client has its share of the connections.
-    pub(super) share: bool,
+    /// Time of the last warning that all connections are in use.
+    pub(super) full: Option<Instant>,
+    /// Time of the last warning that a client has its share of the connections.
+    pub(super) share: Option<Instant>,
 }
 
 impl Messages {
@@ -77,7 +77,7 @@ impl Messages {
     pub(super) fn begin_edition(&mut self) {
         self.limited = BTreeSet::new();
         self.ignored_forwarder = None;
-        (self.full, self.share) = (false, false);
+        (self.full, self.share) = (None, None);
     }
 }
 

@@ -14,7 +14,7 @@ use super::log_entry::AccessLogEntry;
 use super::reason::{Failure, Reason, Told};
 use crate::http::chunked::ChunkError;
 use crate::http::proxy_header::HeaderFault;
-use crate::limits::REQUEST_ID_BYTES;
+use crate::limits::{FULL_NOTICE, REQUEST_ID_BYTES};
 use crate::observe::access::Outcome;
 use crate::observe::dampen::{DAMPEN_TOTAL, DAMPEN_WINDOW, Kind};
 use crate::policy::forward::Peer;
@@ -173,6 +173,7 @@ impl Context {
                 key: limit.key.clone(),
                 requests: limit.requests,
                 window: limit.window,
+                algorithm: limit.algorithm,
             }));
         }
     }
@@ -185,7 +186,11 @@ impl Context {
             Some(_) => &mut self.messages.share,
             None => &mut self.messages.full,
         };
-        let is_first = !core::mem::replace(told, true);
+        let now = self.now;
+        let is_first = told.is_none_or(|told| now.since(told) >= FULL_NOTICE);
+        if is_first {
+            *told = Some(now);
+        }
         self.report(Report::ConnectionsFull { client, is_first });
     }
 

@@ -124,6 +124,19 @@ fn one_client_more_than_its_share_gets_503_or_no_handshake() {
     world.expect_status(third, 503);
     world.expect_closing(third);
     assert!(world.reports.contains(&full(false)), "{:?}", world.reports);
+    // What happens an hour later has another cause.
+    world.finish(first);
+    world.wait(3_600_000);
+    world.reports.clear();
+    for is_first in [true, false] {
+        let first = world.try_connect(peer).expect("taken");
+        let refused = world.try_connect(peer).expect("accepted for a 503");
+        world.expect_status(refused, 503);
+        assert_eq!(world.reports, [full(is_first)]);
+        world.reports.clear();
+        world.finish(first);
+    }
+    let first = world.try_connect(peer).expect("taken");
     // Another client is accepted, and the same one after its connection has closed.
     assert_eq!(taken(&mut world, "192.0.2.2", 1), 1);
     world.finish(first);
