@@ -1,14 +1,20 @@
-//! Stopping: the first signal lets exchanges finish within the grace time, a second ends at once.
+//! Stopping: the first signal lets exchanges finish within the grace time, a second ends at once. After
+//! an upgrade the old process waits longer: until each request in flight has ended.
 //!
 //! ```text
-//! Running ──signal──> Draining until a deadline ──no client is left──> Done(Clean)
-//!                        └──second signal──> Done(Now)
+//!            ┌──upgrade──> Upgrade until the grace time is over ──> Requests until an hour is over
+//!            │                     └──signal──┐                         │
+//! Running ───┴──signal──> Stop until the grace time is over <───signal──┘
+//!                           └──second signal──> Done(Now)
+//!
+//! Upgrade, Requests, Stop ──no client is left──> Done(Clean)
 //! ```
 //!
 //! Out of scope: closing listeners and connections, which the event loop does.
 
 use log::{info, warn};
 
+use crate::limits::REQUESTS_AFTER_UPGRADE;
 use crate::time::{Duration, Instant};
 
 /// Way in which the event loop ended.
@@ -33,8 +39,31 @@ pub(super) struct Shutdown {
 #[derive(Clone, Copy)]
 enum State {
     Running,
-    Draining { deadline: Option<Instant> },
+    Draining {
+        drain: Drain,
+        deadline: Option<Instant>,
+    },
     Done(Stopped),
+}
+
+/// Clients that are waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    /// Every client, after a signal.
+    Stop,
+    /// Every client, after an upgrade.
+    Upgrade,
+    /// Clients with a request in flight, after an upgrade.
+    Requests,
+}
+
+/// Clients whose time is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Overdue {
+    None,
+    /// Clients without a request in flight: idle ones and tunnels.
+    Others,
+    All,
 }
 
 impl Shutdown {
@@ -50,13 +79,31 @@ impl Shutdown {
         self.grace = grace;
     }
 
-    /// Handles a signal that asks for a stop. Returns `true` if draining begins with it.
+    /// Begins to wait for the clients of the old process of an upgrade. Returns `false` if it stops
+    /// already.
+    pub(super) fn begin_upgrade(&mut self, now: Instant) -> bool {
+        let is_running = matches!(self.state, State::Running);
+        if is_running {
+            self.drain("upgrade", Drain::Upgrade, now);
+        }
+        is_running
+    }
+
+    fn drain(&mut self, name: &str, drain: Drain, now: Instant) {
+        info!("{name}: finishing what is in flight");
+        let deadline = self.grace.map(|grace| now.after(grace));
+        self.state = State::Draining { drain, deadline };
+    }
+
+    /// Handles a signal that asks for a stop. Returns `true` if the stop begins with it.
     pub(super) fn signal(&mut self, name: &str, now: Instant) -> bool {
         match self.state {
-            State::Running => {
-                info!("{name}: finishing what is in flight");
-                let deadline = self.grace.map(|grace| now.after(grace));
-                self.state = State::Draining { deadline };
+            State::Running
+            | State::Draining {
+                drain: Drain::Upgrade | Drain::Requests,
+                ..
+            } => {
+                self.drain(name, Drain::Stop, now);
                 true
             }
             State::Draining { .. } | State::Done(_) => {
@@ -75,8 +122,27 @@ impl Shutdown {
     /// Returns the end of the grace time.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Draining { deadline } => deadline,
+            State::Draining { deadline, .. } => deadline,
             State::Running | State::Done(_) => None,
+        }
+    }
+
+    /// Returns the clients whose time is over, and has been for `slack`. After an upgrade, requests in
+    /// flight then get more.
+    pub(super) fn overdue(&mut self, slack: Duration, now: Instant) -> Overdue {
+        match &mut self.state {
+            State::Draining {
+                drain,
+                deadline: Some(deadline),
+            } if deadline.after(slack) <= now => {
+                if *drain != Drain::Upgrade {
+                    return Overdue::All;
+                }
+                *drain = Drain::Requests;
+                *deadline = now.after(REQUESTS_AFTER_UPGRADE);
+                Overdue::Others
+            }
+            _ => Overdue::None,
         }
     }
 
@@ -93,5 +159,78 @@ impl Shutdown {
             State::Done(stopped) => Some(stopped),
             State::Running | State::Draining { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO.after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn requests_have_an_hour_more_after_an_upgrade_than_after_a_signal() {
+        let mut stop = Shutdown::new(Some(GRACE));
+        assert!(stop.signal("SIGTERM", at(0)));
+        assert_eq!(stop.overdue(Duration::ZERO, at(9)), Overdue::None);
+        assert_eq!(stop.overdue(Duration::ZERO, at(10)), Overdue::All);
+        let mut upgrade = Shutdown::new(Some(GRACE));
+        assert!(upgrade.begin_upgrade(at(0)));
+        for (seconds, overdue) in [
+            (9, Overdue::None),
+            (10, Overdue::Others),
+            (10, Overdue::None),
+            (3609, Overdue::None),
+            (3610, Overdue::All),
+            (3611, Overdue::All),
+        ] {
+            assert_eq!(upgrade.overdue(Duration::ZERO, at(seconds)), overdue);
+            let deadline = if seconds < 10 { at(10) } else { at(3610) };
+            assert_eq!(upgrade.deadline(), Some(deadline));
+        }
+        upgrade.finish_if_drained(1);
+        assert_eq!(upgrade.stopped(), None);
+        upgrade.finish_if_drained(0);
+        assert_eq!(upgrade.stopped(), Some(Stopped::Clean));
+    }
+
+    #[test]
+    fn a_supervisor_gives_its_workers_time_to_end_first() {
+        let slack = Duration::from_secs(2);
+        let mut upgrade = Shutdown::new(Some(GRACE));
+        assert!(upgrade.begin_upgrade(at(0)));
+        assert_eq!(upgrade.overdue(slack, at(11)), Overdue::None);
+        assert_eq!(upgrade.overdue(slack, at(12)), Overdue::Others);
+        assert_eq!(upgrade.overdue(slack, at(3612)), Overdue::None);
+        assert_eq!(upgrade.overdue(slack, at(3614)), Overdue::All);
+    }
+
+    #[test]
+    fn a_signal_makes_an_upgrade_a_stop_and_a_second_one_ends_it() {
+        for late in [false, true] {
+            let mut upgrade = Shutdown::new(Some(GRACE));
+            assert!(upgrade.begin_upgrade(at(0)));
+            if late {
+                assert_eq!(upgrade.overdue(Duration::ZERO, at(15)), Overdue::Others);
+            }
+            assert!(upgrade.signal("SIGTERM", at(100)));
+            assert!(!upgrade.begin_upgrade(at(101)), "it stops");
+            assert_eq!(upgrade.deadline(), Some(at(110)));
+            assert_eq!(upgrade.overdue(Duration::ZERO, at(110)), Overdue::All);
+            assert!(!upgrade.signal("SIGTERM", at(110)));
+            assert_eq!(upgrade.stopped(), Some(Stopped::Now));
+        }
+    }
+
+    #[test]
+    fn without_a_grace_time_all_are_waited_for() {
+        let mut upgrade = Shutdown::new(None);
+        assert!(upgrade.begin_upgrade(at(0)));
+        assert_eq!(upgrade.deadline(), None);
+        assert_eq!(upgrade.overdue(Duration::ZERO, at(1 << 30)), Overdue::None);
     }
 }

@@ -90,7 +90,7 @@ use self::limiter::Limiter;
 pub use self::prepared::Prepared;
 use self::settings::Settings;
 use self::step::Step;
-pub use self::stopping::retire;
+pub use self::stopping::{end_others, retire};
 use self::stores::Stores;
 use self::subrequest::Subrequests;
 use self::upstream::{Owner, Stage, Upstreams};

@@ -15,6 +15,7 @@ use tollgate::proxy::command::TargetId;
 use tollgate::proxy::command::{
     ClientId, Command, Fault, ListenerKind, LookupId, Report, Side, UpstreamId, Work,
 };
+use tollgate::proxy::end_others;
 use tollgate::proxy::settings::Settings;
 use tollgate::proxy::upgrade::{Export, import};
 use tollgate::time::{Instant, UnixTime};
@@ -543,6 +544,13 @@ impl World {
     pub fn shut_down(&mut self) {
         self.proxy.handle_shutdown();
         self.settle();
+    }
+
+    /// The grace time of an upgrade is over. Returns the number of tunnels that are cut.
+    pub fn end_others(&mut self) -> usize {
+        let tunnels = end_others(&mut self.proxy, self.now);
+        self.settle();
+        tunnels
     }
 
     pub fn abort(&mut self) {

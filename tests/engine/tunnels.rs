@@ -1,6 +1,7 @@
 //! Upgrades: only HTTP before the 101, and no HTTP after it.
 
 use tollgate::proxy::command::Fault;
+use tollgate::proxy::retire;
 
 use super::script::*;
 
@@ -48,6 +49,43 @@ fn bytes_pass_both_ways_after_the_101() {
     world.finish_upstream(origin);
     assert_eq!(world.closed(client), Some(Closed::Clean));
     assert!(world.log()[0].contains("\" 101 25 "));
+    world.expect_quiet();
+}
+
+/// The old process of an upgrade waits for what has deadlines of its own.
+#[test]
+fn the_grace_time_of_an_upgrade_ends_tunnels_and_idle_clients() {
+    let mut world = World::plain();
+    let (idle, begun, busy) = (world.connect(), world.connect(), world.connect());
+    world.send(idle, "GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.expect_status(idle, 404);
+    let (tunnel, tunnel_origin) = open(&mut world);
+    world.send(begun, "GET /auth HT");
+    world.send(busy, GET);
+    let origin = world.accept();
+    world.received_upstream(origin);
+    world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+    let head = world.received(busy);
+    assert!(!head.contains("Connection: close"), "{head}");
+    retire(&mut world.proxy);
+    for client in [idle, begun, busy, tunnel] {
+        world.expect_open(client);
+    }
+    assert_eq!(world.end_others(), 1);
+    assert_eq!(world.closed(idle), Some(Closed::Clean));
+    assert_eq!(world.closed(tunnel), Some(Closed::Aborted));
+    assert!(world.closed_upstream(tunnel_origin));
+    let log = world.log();
+    assert!(log.last().expect("a line").contains("\" 101 "), "{log:?}");
+    world.reply(origin, "cd");
+    world.expect(busy, "cd");
+    world.expect_closing(busy);
+    world.send(begun, "TP/1.1\r\nHost: gate\r\n\r\n");
+    let origin = world.accept();
+    world.reply(origin, OK);
+    let last = world.expect_status(begun, 200);
+    assert!(last.contains("Connection: close\r\n"), "{last}");
+    world.expect_closing(begun);
     world.expect_quiet();
 }
 

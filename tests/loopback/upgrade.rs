@@ -257,6 +257,127 @@ fn the_old_process_serves_its_clients_until_the_grace_time() {
     });
 }
 
+const SOCKET: &str = "GET /socket HTTP/1.1\r\nHost: gate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n\r\n";
+
+/// Upstream with a stream that has no end, a WebSocket that says nothing, and answers that come when
+/// the test says so.
+fn patient_origin() -> (Origin, Arc<AtomicBool>) {
+    let go = Arc::new(AtomicBool::new(false));
+    let may_answer = Arc::clone(&go);
+    let origin = Origin::start(move |mut client| {
+        let Some(head) = read_head(&mut client) else {
+            return;
+        };
+        if head.starts_with("GET /socket ") {
+            client.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+            let _ = client.0.read(&mut [0]);
+        } else if head.starts_with("GET /stream ") {
+            client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            while client.0.write_all(b"6\r\npiece\n\r\n").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        } else {
+            if head.starts_with("POST ") {
+                client.read_until("end of the body");
+            }
+            until("the test goes on", || may_answer.load(Ordering::Relaxed));
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        }
+    });
+    (origin, go)
+}
+
+/// Opens a connection and sends a request. Waits for the begin of the response.
+#[track_caller]
+fn begun(gateway: &Gateway, request: &str, begin: &str) -> Client {
+    let mut client = gateway.connect();
+    client.send(request);
+    client.read_until(begin);
+    client
+}
+
+/// A request has deadlines of its own, so that the grace time is not for it.
+#[test]
+fn the_old_process_waits_for_requests_beyond_the_grace_time() {
+    let (origin, go) = patient_origin();
+    let config = origin.config("\"rateLimit\": false, \"timeouts\": { \"shutdown\": \"1s\" },");
+    let config = config.replace("\"/a\"", "\"/\"");
+    let mut gateway = Upgraded::start(&config, &[]);
+    // Clients are accepted in order: this one is, when those behind it are served.
+    let mut head = begun(&gateway.gateway, "GET /a HT", "");
+    let mut tunnel = begun(&gateway.gateway, SOCKET, "\r\n\r\n");
+    let mut stream = begun(
+        &gateway.gateway,
+        "GET /stream HTTP/1.1\r\nHost: gate\r\n\r\n",
+        "piece\n",
+    );
+    let mut slow = begun(&gateway.gateway, GET, "");
+    let upload = "POST /a HTTP/1.1\r\nHost: gate\r\nContent-Length: 100015\r\n\r\n";
+    let mut upload = begun(&gateway.gateway, upload, "");
+    upload.send("x".repeat(50_000));
+    until("all are at the upstream", || {
+        origin.connections.load(Ordering::Relaxed) == 4
+    });
+    gateway.upgrade();
+    gateway
+        .gateway
+        .stderr
+        .expect("the grace time is over: cut WebSockets: 1, requests that go on: 4");
+    let _ = tunnel.0.read_to_end(&mut Vec::new());
+    upload.send("x".repeat(50_000) + "end of the body");
+    head.send("TP/1.1\r\nHost: gate\r\n\r\n");
+    go.store(true, Ordering::Relaxed);
+    for client in [&mut slow, &mut upload, &mut head] {
+        let answer = client.read_to_end();
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhi"),
+            "{answer:?}"
+        );
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    }
+    stream.read_until("piece\n");
+    assert!(is_alive(gateway.pids[0]), "for the sake of the stream");
+    drop(stream);
+    assert_eq!(gateway.gateway.wait(), Some(0));
+    let text = gateway.gateway.stderr.text();
+    assert!(!text.contains("connections are cut"), "{text}");
+}
+
+/// When requests alone are left, and while all clients have time.
+#[test]
+fn a_signal_stops_the_old_process_of_an_upgrade() {
+    for (grace, is_late) in [("2s", true), ("1h", false)] {
+        let (origin, _) = patient_origin();
+        let keys = format!("\"rateLimit\": false, \"timeouts\": {{ \"shutdown\": \"{grace}\" }},");
+        let config = origin.config(&keys).replace("\"/a\"", "\"/\"");
+        let mut gateway = Upgraded::start(&config, &[]);
+        let mut idle = gateway.gateway.connect();
+        let stream = "GET /stream HTTP/1.1\r\nHost: gate\r\n\r\n";
+        let mut stream = begun(&gateway.gateway, stream, "piece\n");
+        gateway.upgrade();
+        let stderr = &gateway.gateway.stderr;
+        if is_late {
+            stderr.expect("cut WebSockets: 0, requests that go on: 1");
+            assert_eq!(idle.read_to_end(), "", "with the grace time");
+        }
+        gateway.gateway.signal("TERM");
+        stderr.expect("SIGTERM: finishing what is in flight");
+        stream.read_until("piece\n");
+        let (code, line) = if is_late {
+            (0, "1 connections are cut: the grace time is over")
+        } else {
+            assert_eq!(idle.read_to_end(), "", "at once");
+            gateway.gateway.signal("TERM");
+            (130, "second SIGTERM: stopping at once")
+        };
+        stderr.expect(line);
+        assert_eq!(gateway.gateway.wait(), Some(code), "{grace}");
+        let address = gateway.gateway.address;
+        Client::to(address).send("the new process listens");
+    }
+}
+
 #[test]
 fn a_broken_binary_changes_nothing() {
     let origin = Origin::polite();

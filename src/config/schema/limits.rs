@@ -227,7 +227,7 @@ pub static TIMEOUTS: Table = Table {
         timeout(
             "shutdown",
             bound::SHUTDOWN_TIMEOUT_DEFAULT,
-            "Time that requests in flight get when the gateway stops.",
+            "Time that requests in flight get at a stop, and WebSockets at an upgrade, too.",
         ),
     ],
 };

@@ -8,12 +8,13 @@ use crate::net::admin::{AdminCommand, Facts, GatewayState, ListenerFacts, Progre
 use crate::net::commands::Executor;
 use crate::net::listener_counters::OpenConnections;
 use crate::net::reload::{self, New, ReloadStep, Swap};
-use crate::net::shutdown::STOPS;
+use crate::net::shutdown::{Overdue, STOPS};
 use crate::net::signals::Request;
 use crate::net::token::LISTENER_SLOTS;
+use crate::proxy::end_others;
 use crate::proxy::overview::{is_idle, is_service_up};
 use crate::sort::sort_by;
-use crate::time::{Instant, UnixTime};
+use crate::time::{Duration, Instant, UnixTime};
 
 impl EventLoop {
     /// Makes new connections use the certificates that were read again.
@@ -198,21 +199,29 @@ impl EventLoop {
             return;
         }
         let proxy = &mut self.executor.proxy;
-        let is_overdue = self.shutdown.deadline().is_some_and(|at| at <= now);
-        if is_overdue && proxy.holdings().clients > 0 {
-            warn!(
-                "{} connections are cut: the grace time is over",
-                proxy.holdings().clients
-            );
-            proxy.handle_abort(now);
-            self.executor.run_commands(now);
+        let overdue = self.shutdown.overdue(Duration::ZERO, now);
+        let clients = proxy.holdings().clients;
+        match overdue {
+            Overdue::All if clients > 0 => {
+                warn!("{clients} connections are cut: the grace time is over");
+                proxy.handle_abort(now);
+            }
+            Overdue::Others if clients > 0 => {
+                let tunnels = end_others(proxy, now);
+                let rest = proxy.holdings().clients;
+                info!(
+                    "the grace time is over: cut WebSockets: {tunnels}, requests that go on: {rest}"
+                );
+            }
+            Overdue::None | Overdue::Others | Overdue::All => {}
         }
-        if is_overdue {
+        if overdue != Overdue::None {
+            self.executor.run_commands(now);
             self.executor.acceptor.close();
         }
         let clients = self.executor.proxy.holdings().clients;
         let open = self.executor.acceptor.open();
-        let is_closing = !is_overdue && self.admin.is_closing();
+        let is_closing = overdue != Overdue::All && self.admin.is_closing();
         let open = open.saturating_add(usize::from(is_closing));
         self.shutdown
             .finish_if_drained(clients.saturating_add(open));

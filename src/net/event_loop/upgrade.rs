@@ -105,20 +105,25 @@ impl EventLoop {
         self.executor.acceptor.leave(unused, registry);
         self.admin.leave(unused, registry);
         successor.go(reload);
-        if self.shutdown.signal("upgrade", now) {
-            retire(&mut self.executor.proxy);
-            self.executor.run_commands(now);
-        }
+        self.reload.end_watch();
+        self.finish_clients(now);
     }
 
     /// Lets the workers of another supervisor serve new clients: they have the same sockets. Clients
-    /// that are here, or wait at the sockets, are served until the grace time is over.
+    /// that are here, or wait at the sockets, are served to their end.
     fn leave_to_others(&mut self, now: Instant) {
         self.admin
             .upgrade_finished(&Ok(std::process::id().to_string()), now);
         let registry = self.executor.poll.registry();
         self.executor.acceptor.leave_to_others(registry);
-        if self.shutdown.signal("upgrade", now) {
+        self.finish_clients(now);
+    }
+
+    /// Finishes what is in flight here: other processes serve new clients.
+    fn finish_clients(&mut self, now: Instant) {
+        // Those of the moment do for the clients that still wait here.
+        self.certificates = None;
+        if self.shutdown.begin_upgrade(now) {
             retire(&mut self.executor.proxy);
             self.executor.run_commands(now);
         }

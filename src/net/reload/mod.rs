@@ -170,6 +170,11 @@ impl Reload {
         Ok(())
     }
 
+    /// Ends the thread that looks at the file: another process reads it.
+    pub(super) fn end_watch(&mut self) {
+        self.reader = None;
+    }
+
     /// Returns whether the file is being read, or a configuration waits to be used.
     pub(super) fn is_under_way(&self) -> bool {
         !matches!(self.state, State::Idle)

@@ -55,7 +55,7 @@ use super::config_files::ConfigFiles;
 use super::inherited::Inherited;
 use super::notify::{Environment, Notifier};
 use super::reload::{ConfigSource, Loaded, Watch};
-use super::shutdown::{Shutdown, Stopped};
+use super::shutdown::{Overdue, Shutdown, Stopped};
 use super::signals::{Children, Request, Signals};
 use super::upgrade::Upgrader;
 use super::{RunError, Setup, seed, worker_count};
@@ -339,10 +339,7 @@ impl Supervisor {
 
     /// Returns how the supervisor ends, if it does.
     fn stopped(&mut self, now: Instant) -> Option<Stopped> {
-        let is_over = self
-            .shutdown
-            .deadline()
-            .is_some_and(|at| at.after(SLACK) <= now);
+        let is_over = self.shutdown.overdue(SLACK, now) == Overdue::All;
         if self.shutdown.stopped() == Some(Stopped::Now) || is_over || self.failure.is_some() {
             self.workers.iter_mut().for_each(Worker::kill);
         }

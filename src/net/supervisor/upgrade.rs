@@ -69,7 +69,7 @@ impl Supervisor {
                 self.sockets.close(true);
                 self.front.leave();
                 successor.go(false);
-                if self.shutdown.signal("upgrade", now) {
+                if self.shutdown.begin_upgrade(now) {
                     self.order_end("POST /upgrade HTTP/1.1\r\n", now);
                 }
             }
