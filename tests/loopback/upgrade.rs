@@ -378,6 +378,31 @@ fn a_signal_stops_the_old_process_of_an_upgrade() {
     }
 }
 
+/// With `watch` the new process alone looks at the file, however long the old one stays.
+#[test]
+fn the_old_process_of_an_upgrade_reads_no_file() {
+    let (origin, _) = patient_origin();
+    let config = origin.config("\"rateLimit\": false, \"watch\": true,");
+    let mut gateway = Upgraded::start(&config.replace("\"/a\"", "\"/\""), &[]);
+    let stream = "GET /stream HTTP/1.1\r\nHost: gate\r\n\r\n";
+    let mut stream = begun(&gateway.gateway, stream, "piece\n");
+    gateway.upgrade();
+    let file = gateway.gateway.folder.0.join("tollgate.json");
+    let text = fs::read_to_string(&file).expect("a file");
+    let stderr = &gateway.gateway.stderr;
+    // Both would look every two seconds: when the second change is seen, the first was by both.
+    for (number, value) in [(1, "true"), (2, "false")] {
+        let keys = format!("\"watch\": true, \"halfClose\": {value}");
+        fs::write(&file, text.replace("\"watch\": true", &keys)).expect("written");
+        until("the change is seen", || {
+            stderr.text().matches("configuration read").count() == number
+        });
+    }
+    stream.read_until("piece\n");
+    let said = stderr.text();
+    assert!(!said.contains("no configuration is read"), "{said}");
+}
+
 #[test]
 fn a_broken_binary_changes_nothing() {
     let origin = Origin::polite();

@@ -1,5 +1,5 @@
-"""Upgrades of the binary under load: no connection is refused, tunnels live on in their old process until `timeouts.shutdown`, a
-client at its limit stays limited, and a target that is down gets no request."""
+"""Upgrades of the binary under load: no connection is refused, requests end in their old process, tunnels live on there until
+`timeouts.shutdown`, a client at its limit stays limited, and a target that is down gets no request."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 
-from world import PORTS, Gateway, ask, connect, get, is_served, must, until
+from world import PORTS, Gateway, ask, connect, get, is_served, must, read_reply, until
 
 WORKERS = 16
 SHUTDOWN = 4  # seconds that an old process has
@@ -92,9 +92,12 @@ def under_load(origin, quick):
     clients = [Client(gateway.port, number) for number in range(WORKERS)]
     for client in clients:
         client.start()
-    pids, took, tunnels, watches, ages = [gateway.pid], [], [], [], []
+    pids, took, tunnels, watches, ages, slow = [gateway.pid], [], [], [], [], []
     try:
         for number in range(count):
+            slow.append(connect(gateway.port))
+            slow[-1].sendall(get(f"/a/wait-{SHUTDOWN * 1000 + 2000}"))
+            # Clients are accepted in order: the process that has the tunnel has the slow request.
             tunnels.append((time.monotonic(), open_tunnel(gateway.port)))
             start = time.monotonic()
             os.kill(pids[-1], signal.SIGUSR2)
@@ -113,6 +116,9 @@ def under_load(origin, quick):
         for watch in watches:
             watch.join(SHUTDOWN + 10)
         must(len(ages) == count, f"{count - len(ages)} tunnels have no end")
+        for number, client in enumerate(slow):
+            with client:
+                must(read_reply(client) == (200, b"hi"), f"upgrade {number}: a request longer than the grace time has no answer")
         for client in clients:
             client.leaving = True
         for client in clients:
@@ -128,7 +134,8 @@ def under_load(origin, quick):
                 os.kill(pid, signal.SIGKILL)
     requests = sum(client.count for client in clients)
     return (f"{count} upgrades under {WORKERS} clients: {requests} requests, each answered 200, 0 refused; longest {max(took) * 1000:.0f} ms until the new "
-            f"process serves; {len(tunnels)} tunnels lived for {min(ages):.1f} s or more; a client at its limit stayed limited, a target that is down got nothing")
+            f"process serves; {len(slow)} requests took 2 s longer than the grace time, and {len(tunnels)} tunnels "
+            f"lived for {min(ages):.1f} s or more; a client at its limit stayed limited, a target that is down got nothing")
 
 
 def is_running(pid):

@@ -108,10 +108,15 @@ class Gateway:
 
     def upgrade(self):
         """Starts the binary again, which becomes the process of this gateway."""
+        assert self.begin_upgrade().wait(30) == 0
+
+    def begin_upgrade(self):
+        """Does so, and returns the old process, which may go on for a while."""
+        old = self.process
         status, answer = self.ask("POST", "/upgrade")
         assert status == 200, (status, answer)
-        assert self.process.wait(30) == 0
         self.process = Adopted(int(json.loads(answer)["pid"]))
+        return old
 
     def stop(self, code=0):
         self.process.send_signal(signal.SIGTERM)
@@ -614,6 +619,79 @@ def fewer_workers(folder):
     print(f"workers: an upgrade to fewer workers: {len(clients)} clients that waited at the sockets of {WORKERS} are answered")
 
 
+def slow_service():
+    """A service that answers `/slow` when the event is set, and `/stream` without end. Returns its port and the event."""
+    listener, go = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def serve(client):
+        with client:
+            head = client.recv(65536)
+            if head.startswith(b"GET /slow "):
+                go.wait(60)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow")
+                return
+            client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            try:
+                while True:
+                    client.sendall(b"6\r\npiece\n\r\n")
+                    time.sleep(0.02)
+            except OSError:
+                pass
+
+    def accept():
+        while True:
+            threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener.getsockname()[1], go
+
+
+def waits_for_requests(folder):
+    """The old workers of an upgrade wait for requests beyond `timeouts.shutdown`. SIGTERM to their supervisor, or its end, is a stop."""
+    port, go = slow_service()
+    services = [{"route": "/", "target": f"http://127.0.0.1:{port}"}]
+    gateway = Gateway(folder, "slow", services=services, timeouts={"shutdown": "1s"})
+
+    def ask(path):
+        client = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return client
+
+    slow, stream, rounds = ask("/slow"), None, 0
+    for ends_it in [None, signal.SIGTERM, signal.SIGKILL]:
+        if ends_it:
+            stream = ask("/stream")
+            assert b"piece" in stream.recv(4096) + stream.recv(4096)
+        workers = gateway.workers()
+        old = gateway.begin_upgrade()
+        rounds += 1
+        gateway.saw("requests that go on: 1", rounds)
+        assert any(pathlib.Path(f"/proc/{pid}").exists() for pid in workers), "for the sake of the request"
+        if ends_it:
+            before = gateway.log.read_text().count("1 connections are cut")
+            os.kill(old.pid, ends_it)
+            gateway.saw("1 connections are cut", before + 1)
+            with stream:
+                try:
+                    while stream.recv(65536):
+                        pass
+                except ConnectionResetError:
+                    pass
+        else:
+            go.set()
+            with slow, slow.makefile("rb") as answer:
+                whole = answer.read()
+            assert whole.startswith(b"HTTP/1.1 200") and whole.endswith(b"\r\n\r\nslow"), whole
+        assert old.wait(30) == 0, "it ends well, or was killed by this test"
+        deadline = time.time() + 20
+        while any(pathlib.Path(f"/proc/{pid}").exists() for pid in workers):
+            assert time.time() < deadline, "an old worker stays"
+            time.sleep(0.02)
+    gateway.stop()
+    print("workers: after an upgrade the old workers answer a request that takes longer than the grace time; SIGTERM to their supervisor, and its "
+          "end, stop them within it")
+
+
 def backs_off(folder):
     """A worker that dies again and again is started with longer and longer pauses."""
     gateway = Gateway(folder, "crashes", workers=2)
@@ -708,6 +786,7 @@ def main():
         reloads_in_between(folder)
         returned_addresses(folder)
         fewer_workers(folder)
+        waits_for_requests(folder)
         gateway = Gateway(folder)
         killed_each_second(gateway)
         gateway.all_serve()
