@@ -142,7 +142,7 @@ pub(super) fn route(
         }
         Decision::Answer(Answer::Refuse(Refusal::UnsafePath(fault @ PathFault::OtherMatch), _)) => {
             format!(
-                "{}: the target could read another value, which leads to a service with other \"auth\"",
+                "{}: the target could read another value, which leads to a service that lets in other clients",
                 fault.as_str()
             )
         }

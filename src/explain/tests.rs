@@ -678,7 +678,7 @@ fn conditions_that_do_not_hold_are_named() {
     assert_eq!(
         route,
         "header, cookie or parameter of match in several values or spellings: the target could read another value, \
-         which leads to a service with other \"auth\""
+         which leads to a service that lets in other clients"
     );
 }
 

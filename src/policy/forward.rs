@@ -8,7 +8,7 @@ use crate::http::field::{Name, tokens};
 use crate::http::head::Fields;
 
 /// A range of IP addresses (CIDR).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Network {
     /// First address of the range; an IPv4-mapped IPv6 address is stored as IPv4.
     pub address: IpAddr,
@@ -83,7 +83,7 @@ pub fn scheme(fields: &Fields<'_>) -> Option<Scheme> {
 }
 
 /// A set of peers: networks, and optionally the peers on unix sockets.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct PeerSet {
     /// The networks.
     pub networks: Vec<Network>,

@@ -1,5 +1,4 @@
-//! Checks that a path cannot reach a guarded route's upstream by a route with weaker
-//! authentication.
+//! Checks that a path cannot reach a guarded route's upstream by a route that admits other clients.
 //!
 //! Routes match whole segments and raw bytes. Many upstreams read a path less strictly. Java
 //! servlets remove the `;parameters` of each segment. Windows and Express ignore case. Windows
@@ -16,11 +15,12 @@ use super::path::Decoded;
 use super::route::{EXACT, RoutePath, RouteTable};
 use super::tables::{Table, Tables, distinct};
 
-/// Identifies the clients that a service admits. 0 means every client. Services with the same
-/// providers have the same number.
+/// Identifies the clients that a service admits: by `auth` and `scopes`, `allow` and `deny`, and
+/// `clientCertificate`; a service that answers with 401, 403 or 404 itself admits nobody. 0 means
+/// every client. Services that admit the same clients have the same number.
 pub type GuardId = u32;
 
-/// The [`GuardId`] of a service without providers.
+/// The [`GuardId`] of a service that admits every client.
 pub const OPEN: GuardId = 0;
 
 /// Bytes of a loose form that is built on the stack.

@@ -30,10 +30,10 @@ pub enum PathFault {
     EmptySegment,
     /// The decoded path has another route.
     OtherRoute,
-    /// A loose reading of the path leads to a route with other providers.
+    /// A loose reading of the path leads to a route that admits other clients.
     OtherGuard,
     /// A header, cookie or parameter that `match` asks for is unclear, and other services of the
-    /// route have other providers.
+    /// route admit other clients.
     OtherMatch,
 }
 
@@ -67,7 +67,7 @@ impl PathFault {
             PathFault::TwiceEncodedSlash => "slash encoded twice in the path",
             PathFault::EmptySegment => "two slashes behind the route",
             PathFault::OtherRoute => "path that has another route once it is decoded",
-            PathFault::OtherGuard => "path that resembles a route with other auth",
+            PathFault::OtherGuard => "path that resembles a guarded route",
             PathFault::OtherMatch => {
                 "header, cookie or parameter of match in several values or spellings"
             }

@@ -450,7 +450,7 @@ pub const MALFORMED: &[(&str, &str)] = &[
     ),
     (
         "GET /open/IN HTTP/1.1\r\nHost: a\r\n\r\n",
-        "path that resembles a route with other auth; 400, GET /open/IN",
+        "path that resembles a guarded route; 400, GET /open/IN",
     ),
     (
         "POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",

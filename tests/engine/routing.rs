@@ -145,3 +145,88 @@ fn a_wrong_method_is_counted_by_the_rate_limit() {
         world.expect_status(client, status);
     }
 }
+
+/// Paths that an upstream may read as one of `/admin/in`.
+const ALIKE: [&str; 8] = [
+    "/admin//in",
+    "/admin///in/x",
+    "/Admin/in",
+    "/admin/IN/x",
+    "/admin;v=1/in",
+    "/admin./in",
+    "/admin/in;x/y",
+    "/admin/in%20",
+];
+
+#[test]
+fn no_path_gets_round_what_a_route_lets_in() {
+    for keys in [
+        r#""target": "http://10.0.0.2", "allow": ["10.9.0.0/16"]"#,
+        r#""target": "http://10.0.0.2", "deny": ["192.0.2.0/24"]"#,
+        r#""target": "http://10.0.0.2", "auth": ["keys"]"#,
+        r#""respond": { "status": 403 }"#,
+        r#""respond": { "status": 404 }"#,
+    ] {
+        let mut world = World::with(&format!(
+            r#"{{ "rateLimit": false, "auth": {{ "keys": {{ "type": "apiKey", "header": "X-Key", "keys": {{
+                "ann": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae" }} }} }},
+                "services": [ {{ "route": "/", "target": "http://10.0.0.1" }}, {{ "route": "/admin/in", {keys} }} ] }}"#
+        ));
+        for path in ALIKE {
+            let client = world.connect();
+            world.send(client, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            world.expect_status(client, 400);
+            assert_eq!(world.log().len(), 1, "{keys} {path}");
+        }
+        let client = world.connect();
+        world.send(client, "GET /admin/in/x HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = world.received(client);
+        assert!(
+            ["401", "403", "404"]
+                .iter()
+                .any(|status| head.contains(status)),
+            "{keys} {head}"
+        );
+        for path in ["/admin/inner", "/Admin//x", "/x//admin/in"] {
+            let client = world.connect();
+            world.send(client, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let origin = world.accept();
+            world.take_upstream(origin);
+            world.reply(
+                origin,
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+            world.expect_status(client, 200);
+        }
+    }
+}
+
+#[test]
+fn routes_that_let_in_the_same_take_each_other_s_spellings() {
+    // Neither a limit of its own nor another reply is a matter of who is let in.
+    for [root, below] in [
+        [
+            r#""allow": ["192.0.2.0/24"]"#,
+            r#""allow": ["192.0.2.0/24"]"#,
+        ],
+        [r#""retries": 1"#, r#""rateLimit": { "requests": 9 }"#],
+        [r#""retries": 1"#, r#""maintenance": false"#],
+        [r#""deny": ["192.0.2.9"]"#, r#""retries": 1"#],
+    ] {
+        let mut world = World::with(&format!(
+            r#"{{ "rateLimit": false, "services": [ {{ "route": "/", "target": "http://10.0.0.1", {root} }},
+                {{ "route": "/admin/in", "target": "http://10.0.0.2", {below} }} ] }}"#
+        ));
+        for path in ALIKE {
+            let client = world.connect();
+            world.send(client, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let origin = world.accept();
+            world.take_upstream(origin);
+            world.reply(
+                origin,
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+            world.expect_status(client, 200);
+        }
+    }
+}

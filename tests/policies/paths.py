@@ -2,7 +2,7 @@
 
 The same paths go to tollgate, to nginx (`location = /a`, `location /a/`) and to HAProxy (`path`, `path_beg`): the same
 service must take them; each difference is checked and has its reason. Then an upstream of express, which does not see case
-and a slash at the end, is behind a guarded route for one path and an open one: no spelling without a credential may reach
+and a slash at the end, is behind a guarded route for one path and an open one: no spelling may reach
 the handler of the guarded path.
 """
 
@@ -121,31 +121,40 @@ def spellings():
 
 
 def guarded():
+    """Returns the number of spellings, and of those that express takes for a guarded path. Each way to guard a route is tried."""
     spawn(["node", str(HERE / "paths.js"), str(NODE)])
-    digest = "sha256:" + hashlib.sha256(KEY.encode()).hexdigest()
-    target = f"http://127.0.0.1:{NODE}"
-    services = [
-        {"route": "/", "target": target},
-        {"route": "= /admin", "target": target, "auth": "keys"},
-        {"route": "/in", "target": target, "auth": "keys"},
-        {"route": "= /in/ok", "target": target},
-    ]
-    auth = {"keys": {"type": "apiKey", "header": "X-Key", "keys": {"ann": digest}}}
-    gate = Gateway(services, rateLimit=False, accessLog="off", stripPrefix=False, auth=auth)
     must(until(lambda: accepts(NODE)), "express does not listen")
-    for target, headers, expected in [
-        ("/admin", {}, (401, None)), ("/admin", {"X-Key": KEY}, (200, "admin")), ("/in/ok", {}, (200, "ok")), ("/in/x", {}, (401, None)),
-        ("/in/ok/", {}, (401, None)), ("/in/x", {"X-Key": KEY}, (200, "in")), ("/x", {}, (200, "rest")), ("/admin/x", {}, (200, "rest")),
-    ]:
-        status, body = ask(gate.port, target, headers)
-        must(status == expected[0] and expected[1] in (None, body), f"{target} {headers}: {status} {body}, not {expected}")
+    digest = "sha256:" + hashlib.sha256(KEY.encode()).hexdigest()
+    auth = {"keys": {"type": "apiKey", "header": "X-Key", "keys": {"ann": digest}}}
+    target = {"target": f"http://127.0.0.1:{NODE}"}
     tried = taken = 0
-    for spelling in spellings():
-        tried += 1
-        taken += ask(NODE, spelling) in [(200, "admin"), (200, "in")]
-        status, body = ask(gate.port, spelling)
-        must(status != 200 or body in ("rest", "ok"), f"{spelling} reached the handler of {body!r} without a credential")
-    must(taken > 50, f"only {taken} spellings reach a guarded handler without the gateway")
+    for guard, status in (
+        (target | {"auth": "keys"}, 401),
+        (target | {"allow": ["10.255.0.0/16"]}, 403),
+        (target | {"deny": ["127.0.0.0/8"]}, 403),
+        ({"respond": {"status": 404}}, 404),
+    ):
+        services = [
+            {"route": "/"} | target,
+            {"route": "= /admin"} | guard,
+            {"route": "/in"} | guard,
+            {"route": "= /in/ok"} | target,
+        ]
+        gate = Gateway(services, rateLimit=False, accessLog="off", stripPrefix=False, auth=auth)
+        key = {"X-Key": KEY} if "auth" in guard else None
+        for path, headers, expected in [
+            ("/admin", {}, (status, None)), ("/in/ok", {}, (200, "ok")), ("/in/x", {}, (status, None)), ("/in/ok/", {}, (status, None)),
+            ("/x", {}, (200, "rest")), ("/admin/x", {}, (200, "rest")), ("/admin", key, (200, "admin")), ("/in/x", key, (200, "in")),
+        ]:
+            if headers is not None:
+                found, body = ask(gate.port, path, headers)
+                must(found == expected[0] and expected[1] in (None, body), f"{guard} {path} {headers}: {found} {body}, not {expected}")
+        for spelling in spellings():
+            tried += 1
+            taken += ask(NODE, spelling) in [(200, "admin"), (200, "in")]
+            found, body = ask(gate.port, spelling)
+            must(found != 200 or body in ("rest", "ok"), f"{guard}: {spelling} reached the handler of {body!r}")
+    must(taken > 200, f"only {taken} spellings reach a guarded handler without the gateway")
     return tried, taken
 
 
@@ -153,7 +162,7 @@ try:
     paths, differ = choices()
     print(f"paths: {paths} paths at tollgate, nginx and HAProxy, {differ} differences, all with their reason")
     tried, taken = guarded()
-    print(f"paths: {tried} spellings, {taken} of which express takes for a guarded path; none got there without a credential")
+    print(f"paths: {tried} spellings, {taken} of which express takes for a guarded path; none got there")
 except Wrong as wrong:
     raise SystemExit(f"paths: {wrong}") from None
 finally:
