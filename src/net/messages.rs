@@ -14,7 +14,9 @@ use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
 use crate::policy::meter::Algorithm;
 use crate::policy::rate_key::RateKey;
-use crate::proxy::command::{Cause, Failed, FullLimit, KeysFault, Reason, Report, TargetId};
+use crate::proxy::command::{
+    Cause, Failed, FullLimit, KeysFault, Reason, Report, TargetId, Uncertified,
+};
 use crate::proxy::settings::{Store, Target, TargetHost};
 use crate::sort::Index;
 use crate::upstream::health::Change;
@@ -97,6 +99,7 @@ impl Messages {
                 Client(client)
             ),
             Report::Unannounced { sender, fault } => log_unannounced(sender, fault),
+            Report::Uncertified(refused) => info!("{}", uncertified_text(&refused)),
             Report::FirstRateLimited(full) => warn!("{}", rate_limited_text(&full)),
             Report::ForwardedIgnored { peer } => warn!("{}", forwarded_text(peer)),
             Report::Suppressed {
@@ -190,6 +193,14 @@ fn log_unannounced(sender: Option<IpAddr>, fault: HeaderFault) {
     );
 }
 
+/// Returns the message about a client whose certificate was refused.
+fn uncertified_text(refused: &Uncertified) -> String {
+    let listener = refused.listener.as_deref();
+    let (on, listener) = listener.map_or(("", ""), |name| (" on ", name));
+    let (client, reason) = (Client(refused.client), &refused.reason);
+    format!("the client certificate of {client} is refused{on}{listener}: {reason}; see clientCa")
+}
+
 /// Logs a count of messages that were kept from the log, at the level of those that were not.
 fn suppressed_text(
     (service, provider): (Option<&str>, Option<&str>),
@@ -236,10 +247,8 @@ fn rate_limited_text(full: &FullLimit) -> String {
 
 /// Returns the message about `X-Forwarded-For` from a proxy that is not trusted.
 fn forwarded_text(peer: Option<IpAddr>) -> String {
-    let (name, peer) = (
-        peer.map_or("unix".to_owned(), |ip| ip.to_string()),
-        Client(peer),
-    );
+    let name = peer.map_or("unix".to_owned(), |ip| ip.to_string());
+    let peer = Client(peer);
     format!(
         "X-Forwarded-For from {peer} is ignored, so that its requests count as those of one client; did you mean trustedProxies? \
          Set \"trustedProxies\": [{name:?}] to believe it (said once)"
@@ -513,6 +522,13 @@ mod tests {
                 algorithm,
             })
         };
+        let uncertified = |listener: Option<&str>, reason: &str| {
+            uncertified_text(&Uncertified {
+                client,
+                listener: listener.map(Box::from),
+                reason: Reason::System(reason.into()),
+            })
+        };
         for (text, expected) in [
             (
                 reached(RateKey::Ip, Algorithm::Fixed),
@@ -525,6 +541,14 @@ mod tests {
             (
                 reached(RateKey::Ip, Algorithm::Bucket { burst: 5 }),
                 "/a: first 429: 10.0.0.7 sent more than a bucket of 5 requests holds (20 come back in 60 s), see rateLimit (said once)",
+            ),
+            (
+                uncertified(None, "peer sent no certificates"),
+                "the client certificate of 10.0.0.7 is refused: peer sent no certificates; see clientCa",
+            ),
+            (
+                uncertified(Some("wan"), "invalid peer certificate: UnknownIssuer"),
+                "the client certificate of 10.0.0.7 is refused on wan: invalid peer certificate: UnknownIssuer; see clientCa",
             ),
             (
                 suppressed_text((Some("/a"), None), Some("connection"), 40),

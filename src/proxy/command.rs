@@ -149,6 +149,17 @@ pub struct FullLimit {
     pub algorithm: Algorithm,
 }
 
+/// Client whose certificate was refused, or that showed none where one is required.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Uncertified {
+    /// Address of the client; `None` for a client on a unix socket.
+    pub client: Option<IpAddr>,
+    /// Name of the listener, if it has one.
+    pub listener: Option<Box<str>>,
+    /// Reason.
+    pub reason: Reason,
+}
+
 /// Event that the operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
@@ -207,6 +218,8 @@ pub enum Report {
         /// Reason.
         fault: HeaderFault,
     },
+    /// A client's certificate was refused, or it showed none where one is required.
+    Uncertified(Uncertified),
     /// A connection was rejected (with a 503 if possible).
     ConnectionsFull {
         /// Client that has too many; `None`: `limits.connections` are in use.
@@ -301,15 +314,18 @@ pub enum Refused {
     Denied,
     /// A peer in `proxyProtocol` sent no header of that protocol.
     ProxyHeader,
+    /// The certificate of the client was refused, or none came where one is required.
+    Certificate,
 }
 
 impl Refused {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Refused; 4] = [
+    pub const ALL: [Refused; 5] = [
         Refused::Full,
         Refused::ClientShare,
         Refused::Denied,
         Refused::ProxyHeader,
+        Refused::Certificate,
     ];
 
     /// Returns the word of the label.
@@ -319,6 +335,7 @@ impl Refused {
             Refused::ClientShare => "client_share",
             Refused::Denied => "denied",
             Refused::ProxyHeader => "proxy_header",
+            Refused::Certificate => "certificate",
         }
     }
 }

@@ -212,7 +212,8 @@ impl Proxy {
     /// the side is gone. `Truncated`: the client has ended its direction, as by FIN. `SendFailed`: the
     /// connection is dead (RST), although bytes that came before may wait in the socket; a client's
     /// request ends at once, and of an upstream what it has sent is still read. `why`: what the system
-    /// or TLS said of a connection to an upstream, for the logs.
+    /// or TLS said of a connection to an upstream, for the logs; of a client's `Tls`, why its
+    /// certificate was refused, if that is what failed.
     pub fn handle_fault(&mut self, side: Side, fault: Fault, why: Option<Box<str>>, now: Instant) {
         self.ctx.now = now;
         if self.ctx.recorder.is_some() {
@@ -223,7 +224,7 @@ impl Proxy {
         let reason = why.map(Reason::System);
         let next = match side {
             Side::Client(id) if fault == Fault::Tls => {
-                self.clients.not_secured(id, &mut self.ctx);
+                self.clients.not_secured(id, reason, &mut self.ctx);
                 None
             }
             Side::Client(id) if fault == Fault::Truncated => client_ended(self, id),

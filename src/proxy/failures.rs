@@ -7,7 +7,7 @@
 use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use super::command::{Failed, FullLimit, Report};
+use super::command::{Failed, FullLimit, Report, Uncertified};
 use super::context::{Context, TimerKey};
 use super::ids::ProviderId;
 use super::log_entry::AccessLogEntry;
@@ -150,6 +150,25 @@ impl Context {
     pub(super) fn report_unannounced(&mut self, sender: Option<IpAddr>, fault: HeaderFault) {
         if self.admits(Subject::Service(None), fault.as_str()) {
             self.report(Report::Unannounced { sender, fault });
+        }
+        self.await_counts();
+    }
+
+    /// Reports a client whose certificate was refused. `listener`: number of the listener's name.
+    #[cold]
+    pub(super) fn report_uncertified(
+        &mut self,
+        client: Option<IpAddr>,
+        listener: u16,
+        reason: Reason,
+    ) {
+        if self.admits(Subject::Refusal(None), "client certificate") {
+            let listener = self.access_log.listener_name(listener).map(Box::from);
+            self.report(Report::Uncertified(Uncertified {
+                client,
+                listener,
+                reason,
+            }));
         }
         self.await_counts();
     }

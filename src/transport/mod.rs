@@ -83,6 +83,8 @@ pub enum TransportFault {
     Truncated,
     /// The client of a TLS listener speaks plain HTTP; its first bytes.
     NotTls(Vec<u8>),
+    /// The certificate of a client was refused, or it showed none although one is required: the reason.
+    Certificate(String),
     /// TLS failed.
     Tls {
         /// Description of the fault.
@@ -100,7 +102,9 @@ impl fmt::Display for TransportFault {
             TransportFault::Reset => f.write_str("connection reset by peer"),
             TransportFault::Truncated => f.write_str("the TLS stream ended without close_notify"),
             TransportFault::NotTls(_) => f.write_str("plain HTTP on a TLS listener"),
-            TransportFault::Tls { reason, cure: "" } => f.write_str(reason),
+            TransportFault::Certificate(reason) | TransportFault::Tls { reason, cure: "" } => {
+                f.write_str(reason)
+            }
             TransportFault::Tls { reason, cure } => write!(f, "{reason}; {cure}"),
             TransportFault::Io(kind) => kind.fmt(f),
         }

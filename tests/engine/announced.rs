@@ -152,7 +152,7 @@ fn a_denied_client_gets_no_handshake_and_no_place() {
         world.send(client, GET);
         world.expect_status(client, 403);
     }
-    assert_eq!(refused(&world.proxy), [0, 0, 4, 0]);
+    assert_eq!(refused(&world.proxy), [0, 0, 4, 0, 0]);
 }
 
 #[test]
@@ -232,7 +232,10 @@ fn a_connection_without_a_header_is_closed_and_reported() {
         let sender = Some(ip(BALANCER));
         let expected = fault.map(|fault| Report::Unannounced { sender, fault });
         assert_eq!(world.reports.first(), expected.as_ref());
-        assert_eq!(refused(&world.proxy), [0, 0, 0, u64::from(fault.is_some())]);
+        assert_eq!(
+            refused(&world.proxy),
+            [0, 0, 0, u64::from(fault.is_some()), 0]
+        );
         assert!(world.log().is_empty(), "no request, no line");
         world.expect_quiet();
     }

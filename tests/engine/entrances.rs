@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use tollgate::policy::forward::Peer;
-use tollgate::proxy::command::{Fault, ListenerKind};
+use tollgate::proxy::command::{Fault, ListenerKind, Reason, Refused, Report, Uncertified};
 
 use super::script::*;
 
@@ -79,7 +79,40 @@ fn a_failed_handshake_lingers_so_that_its_alert_is_read() {
         world.closed(client).is_none() && world.log().is_empty(),
         "no request, no line"
     );
+    assert_eq!(world.reports, []);
     world.finish(client);
+    world.expect_quiet();
+}
+
+/// Ten a second are told, and the rest as a number.
+#[test]
+fn refused_client_certificates_are_told_and_counted() {
+    let mut world = World::plain();
+    for _ in 0..12 {
+        let client = world.connect_by(ListenerKind::Secure);
+        world.fail_because(client, Fault::Tls, "peer sent no certificates");
+        world.expect_closing(client);
+        world.finish(client);
+    }
+    let told = Report::Uncertified(Uncertified {
+        client: "192.0.2.1".parse().ok(),
+        listener: None,
+        reason: Reason::System("peer sent no certificates".into()),
+    });
+    assert_eq!(std::mem::take(&mut world.reports), vec![told; 10]);
+    world.wait(1_100);
+    let rest = Report::Suppressed {
+        is_refusal: true,
+        service: None,
+        provider: None,
+        what: Some("client certificate"),
+        count: 2,
+    };
+    assert_eq!(std::mem::take(&mut world.reports), [rest]);
+    let counted = tollgate::proxy::overview::refused(&world.proxy);
+    let counted = Refused::ALL.iter().zip(counted);
+    let counted = counted.filter(|(_, count)| *count > 0);
+    assert_eq!(counted.collect::<Vec<_>>(), [(&Refused::Certificate, 12)]);
     world.expect_quiet();
 }
 

@@ -367,6 +367,14 @@ impl World {
         self.settle();
     }
 
+    /// Reports a fault of the client's connection with a reason.
+    pub fn fail_because(&mut self, client: Client, fault: Fault, why: &str) {
+        let id = self.clients[&client.0].0;
+        self.proxy
+            .handle_fault(Side::Client(id), fault, Some(why.into()), self.now);
+        self.settle();
+    }
+
     /// Removes a client that is done, so that many can come and go.
     pub fn forget(&mut self, client: Client) {
         self.clients.remove(&client.0);

@@ -193,6 +193,15 @@ fn client_certificates_are_checked_and_their_subject_is_forwarded() {
         ask(gateway.address, &client(&authority, Some(&other)), forged).is_err(),
         "of another authority"
     );
+    let on = gateway.address;
+    for why in [
+        "peer sent no certificates",
+        "invalid peer certificate: BadSignature",
+    ] {
+        gateway.stderr.expect(&format!(
+            "INFO  [tollgate::net::messages] the client certificate of 127.0.0.1 is refused on {on}: {why}; see clientCa"
+        ));
+    }
     assert_eq!(
         origin
             .connections

@@ -226,11 +226,12 @@ def check_tls(tls_port, admin):
 
 def check_refused(upstream):
     """Connections that are refused, by listener and reason."""
-    admin, announced, tls = (next(world.PORTS) for _ in range(3))
+    admin, announced, tls, asking = (next(world.PORTS) for _ in range(4))
     secure = {"certificates": [{"cert": path("cert.pem"), "key": path("key.pem")}]}
     gateway = Gateway([{"route": "/", "target": f"http://127.0.0.1:{upstream.port}"}], admin=f"127.0.0.1:{admin}", deny=["127.0.0.9"],
                       limits={"connectionsPerClient": 1}, listen=lambda port: [
                           f"127.0.0.1:{port}", {"address": f"127.0.0.1:{tls}", "tls": secure},
+                          {"address": f"127.0.0.1:{asking}", "tls": {**secure, "clientCa": path("cert.pem")}},
                           {"address": f"127.0.0.1:{announced}", "proxyProtocol": ["127.0.0.0/8"]}])
 
     def say(port, address, bytes_):
@@ -253,11 +254,16 @@ def check_refused(upstream):
         (announced, "127.0.0.3", get, b"", "proxy_header"), (announced, "127.0.0.3", b"PROXY TCP4 127.0.0.9 127.0.0.1 1 2\r\n" + get, b"HTTP/1.1 403", "denied"),
     ):
         must(answer(say(port, address, bytes_)) == expected, f"{address} at {port}: {reason}")
+    with ssl.create_default_context(cafile=path("cert.pem")).wrap_socket(say(asking, "127.0.0.4", b""), server_hostname="localhost") as secure:
+        try:
+            must(secure.recv(1) is None, "an answer without a certificate")
+        except ssl.SSLError as error:
+            must("CERTIFICATE_REQUIRED" in str(error), error)
     found = samples(scrape(admin)[1])
     counts = {(port, reason): value(found, "tollgate_connections_refused_total", listener=f"127.0.0.1:{port}", reason=reason)
-              for port in (gateway.port, tls, announced) for reason in ("full", "client_share", "denied", "proxy_header")}
+              for port in (gateway.port, tls, announced, asking) for reason in ("full", "client_share", "denied", "proxy_header", "certificate")}
     expected = {(gateway.port, "client_share"): 1, (tls, "client_share"): 1, (gateway.port, "denied"): 1, (tls, "denied"): 1,
-                (announced, "proxy_header"): 1, (announced, "denied"): 1}
+                (announced, "proxy_header"): 1, (announced, "denied"): 1, (asking, "certificate"): 1}
     must({key: count for key, count in counts.items() if count} == expected, f"refused: {counts}")
     must(value(found, "tollgate_connections_total", listener=f"127.0.0.1:{announced}") == 2, "connections of a balancer")
     check = subprocess.run([BINARY, "check", "-c", path(f"{gateway.name}.json")], capture_output=True, text=True, check=False)
@@ -265,7 +271,7 @@ def check_refused(upstream):
     must(bound and abs(value(found, "tollgate_memory_bound_bytes") / (1 << 20) - int(bound[1])) < 60, f"the bound of the memory: {check.stdout}")
     held.close()
     gateway.end()
-    print("refused: denied clients, shares and missing headers are counted at their listeners")
+    print("refused: denied clients, shares, missing headers and certificates are counted at their listeners")
 
 
 def check_prometheus(admin, gateway):

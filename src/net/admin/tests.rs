@@ -1150,7 +1150,7 @@ fn the_numbers_of_the_process_have_their_series() {
         },
         counters: ListenerCounters {
             accepted: 20,
-            refused: [4, 5, 6, 7],
+            refused: [4, 5, 6, 7, 12],
             handshakes: [[8, 0], [9, 10]],
             failed_handshakes: 11,
         },
@@ -1178,6 +1178,7 @@ fn the_numbers_of_the_process_have_their_series() {
         format!("connections_refused_total{{{listener},reason=\"client_share\"}} 5"),
         format!("connections_refused_total{{{listener},reason=\"denied\"}} 6"),
         format!("connections_refused_total{{{listener},reason=\"proxy_header\"}} 7"),
+        format!("connections_refused_total{{{listener},reason=\"certificate\"}} 12"),
         format!("tls_handshakes_total{{{listener},version=\"1.2\",resumed=\"false\"}} 8"),
         format!("tls_handshakes_total{{{listener},version=\"1.3\",resumed=\"false\"}} 9"),
         format!("tls_handshakes_total{{{listener},version=\"1.3\",resumed=\"true\"}} 10"),

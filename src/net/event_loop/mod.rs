@@ -342,7 +342,7 @@ impl EventLoop {
             return self.begin_handshake(side, now);
         }
         // The header of a plain connection is no handshake.
-        let (is_tls, awaits_header) = (!connection.is_plain(), connection.is_awaiting_header());
+        let is_tls = !connection.is_plain();
         let before = refused(proxy);
         let started = self.slow_iterations.start_handshake();
         let established = pump::establish(proxy, connection, side, &mut self.scratch, now);
@@ -358,9 +358,7 @@ impl EventLoop {
             if established.open && is_tls {
                 counters.count_handshake(facts);
             }
-            if awaits_header {
-                counters.count_refused(before, refused(proxy));
-            }
+            counters.count_refused(before, refused(proxy));
         }
         if established.watch {
             self.executor.watch_writable(side);

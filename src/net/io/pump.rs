@@ -117,6 +117,10 @@ fn continue_establishing<S: RawStream>(
             proxy.handle_fault(side, fault, Some(mid_sentence(reason)), now);
             return false;
         }
+        (EstablishResult::Uncertified(reason), _) => {
+            connection.downgrade_to_plain();
+            proxy.handle_fault(side, Fault::Tls, Some(mid_sentence(reason)), now);
+        }
         (EstablishResult::Failed(fault, reason), Side::Client(_)) => {
             debug!("TLS with a client failed: {reason}");
             // The alert was sent as far as possible. The connection stays until the client closes

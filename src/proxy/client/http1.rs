@@ -1,6 +1,6 @@
 //! HTTP/1 on a client connection: from one request to the next, and the end of the connection.
 
-use super::super::command::{Command, Side};
+use super::super::command::{Command, Refused, Side};
 use super::super::context::Context;
 use super::super::ids::{ClientId, ExchangeId};
 use super::super::reason::Reason;
@@ -311,9 +311,19 @@ impl Clients {
     }
 
     /// Ends a connection whose TLS handshake failed: no request came, and nothing that was to be
-    /// written over it can be; but the alert that says why is still on its way.
-    pub(in crate::proxy) fn not_secured(&mut self, id: ClientId, ctx: &mut Context) {
+    /// written over it can be; but the alert that says why is still on its way. `uncertified`: why
+    /// the certificate was refused, if that is what failed.
+    pub(in crate::proxy) fn not_secured(
+        &mut self,
+        id: ClientId,
+        uncertified: Option<Reason>,
+        ctx: &mut Context,
+    ) {
         if let Some(client) = self.connections.get_mut(id) {
+            if let Some(reason) = uncertified {
+                ctx.count_refused(Refused::Certificate);
+                ctx.report_uncertified(client.peer.ip(), client.entrance.listener, reason);
+            }
             client.outbox.clear(&mut ctx.buffers);
             self.linger(id, ctx);
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::error_text::{describe_error, describe_with_advice};
+use super::error_text::{describe_error, describe_with_advice, is_about_certificate};
 use super::socket_read::SocketRead;
 use super::{FIRST_READ, MIN_READ, TlsPipe};
 use crate::limits::SCRATCH_BYTES;
@@ -126,7 +126,12 @@ impl TlsPipe {
                 let (reason, cure) = match failure {
                     Failure::Flood(text) => (text.to_owned(), ""),
                     Failure::Rustls(error) if self.session.is_server() => {
-                        (describe_error(&error), "")
+                        let reason = describe_error(&error);
+                        if is_about_certificate(&error) {
+                            self.record_fault(TransportFault::Certificate(reason));
+                            return;
+                        }
+                        (reason, "")
                     }
                     Failure::Rustls(error) => describe_with_advice(&error),
                 };

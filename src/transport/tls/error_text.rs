@@ -20,6 +20,14 @@ pub(super) fn describe_error(error: &Error) -> String {
     }
 }
 
+/// Returns true if the peer's certificate was refused, or one is required and it showed none.
+pub(super) fn is_about_certificate(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(_) | Error::NoCertificatesPresented
+    )
+}
+
 /// Describes what rustls says in seconds since 1970 and in names of its types.
 fn in_short(error: &Error) -> Option<String> {
     let Error::InvalidCertificate(error) = error else {

@@ -115,8 +115,7 @@ impl TlsPipe {
         let Some(shown) = self.session.peer_certificates().and_then(<[_]>::first) else {
             return Ok(None);
         };
-        let too_long =
-            || TransportFault::tls("the subject of the client's certificate is too long");
+        let too_long = || TransportFault::Certificate("its subject is too long".to_owned());
         certificate::subject(shown).map(Some).ok_or_else(too_long)
     }
 

@@ -72,6 +72,8 @@ pub(super) enum EstablishResult {
     },
     Pending,
     Failed(Fault, String),
+    /// The certificate of a client was refused, or it showed none although one is required.
+    Uncertified(String),
     /// A client of a TLS listener speaks plain HTTP. The bytes are the first that it sent.
     NotTls(Vec<u8>),
     /// The header of the PROXY protocol was understood: continue.
@@ -305,7 +307,7 @@ impl<S: RawStream> Connection<S> {
                     self.stage = Stage::Open;
                     EstablishResult::Done { subject }
                 }
-                Err(fault) => EstablishResult::Failed(Fault::Tls, fault.to_string()),
+                Err(fault) => EstablishResult::Uncertified(fault.to_string()),
             },
             Ok(Handshake::Pending) => {
                 // The rest of a flight goes out when the socket takes bytes again.
@@ -318,6 +320,7 @@ impl<S: RawStream> Connection<S> {
                 self.downgrade_to_plain();
                 EstablishResult::NotTls(bytes)
             }
+            Err(TransportFault::Certificate(reason)) => EstablishResult::Uncertified(reason),
             Err(fault) => EstablishResult::Failed(Fault::Tls, fault.to_string()),
         }
     }
