@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => say(cli::HELP),
         Ok(Command::Version) => say(VERSION),
         Ok(Command::Check { config }) => source(config, None).and_then(|source| {
-            let config = read(&source, &ConfigFiles::on_disk())?;
+            let config = read(&source)?;
             say(&config::check::describe(&config))?;
             say(&net::doctor::key_warnings(&config))?;
             say(&net::memory::describe(&config))?;
@@ -98,16 +98,14 @@ fn main() -> ExitCode {
 
 /// Reads and checks the configuration. All errors go to stderr.
 fn load(given: Option<PathBuf>) -> Result<Config, u8> {
-    read(&source(given, None)?, &ConfigFiles::on_disk())
+    read(&source(given, None)?)
 }
 
 /// Compares the configuration with the machine and the network, and prints what is wrong.
 fn doctor(given: Option<PathBuf>, json: bool) -> Result<(), u8> {
     let file = find(given)?;
     let files = ConfigFiles::on_disk();
-    let loaded = files
-        .load(&file)
-        .and_then(|config| Loaded::new(config, &files));
+    let loaded = source_of(file.clone(), None).load(&files);
     let examined = match &loaded {
         Ok(loaded) => Examined::of(&Subject {
             file: &file,
@@ -191,8 +189,8 @@ fn source_of(path: PathBuf, admin: Option<ListenAddress>) -> ConfigSource {
     ConfigSource::new(path, Box::new(read))
 }
 
-fn read(source: &ConfigSource, files: &ConfigFiles) -> Result<Config, u8> {
-    (source.read)(files).map_err(complain_of)
+fn read(source: &ConfigSource) -> Result<Config, u8> {
+    (source.read)(&ConfigFiles::on_disk()).map_err(complain_of)
 }
 
 fn complain_of(errors: Vec<String>) -> u8 {
@@ -207,11 +205,12 @@ fn complain_of(errors: Vec<String>) -> u8 {
 fn run_file(given: Option<PathBuf>, admin: Option<ListenAddress>) -> Result<(), u8> {
     let mut inherited = inherited()?;
     let files = inherited.config_files();
-    let source = match files.paths().into_iter().next() {
+    let mut source = match files.paths().into_iter().next() {
         Some(path) => source_of(path, admin),
         None => source(given, admin)?,
     };
-    run(read(&source, &files)?, files, Some(source), inherited)
+    let loaded = source.load(&files).map_err(complain_of)?;
+    run(loaded, files, Some(source), inherited)
 }
 
 fn inherited() -> Result<Inherited, u8> {
@@ -222,13 +221,12 @@ fn inherited() -> Result<Inherited, u8> {
 }
 
 fn run(
-    config: Config,
+    loaded: Loaded,
     files: ConfigFiles,
     source: Option<ConfigSource>,
     inherited: Inherited,
 ) -> Result<(), u8> {
-    // Errors are printed before the logger starts, which then owns stderr.
-    let loaded = Loaded::new(config, &files).map_err(complain_of)?;
+    // Errors were printed before the logger starts, which then owns stderr.
     let config = &loaded.config;
     let program = Program::of_process().map_err(|error| {
         complain(&format!("cannot tell the name of the program: {error}"));
@@ -380,7 +378,8 @@ fn run_demo() -> Result<(), u8> {
     let files = ConfigFiles::on_disk();
     let config = files.check(text.as_bytes(), "demo").map_err(complain_of)?;
     complain(&demo::hints(demo::port(&config)));
-    run(config, files, None, inherited()?)
+    let loaded = Loaded::new(config, &files).map_err(complain_of)?;
+    run(loaded, files, None, inherited()?)
 }
 
 /// Prints to stdout. A reader that has closed the pipe is no error.

@@ -14,13 +14,8 @@ use super::syntax::environment;
 use super::syntax::report::Report;
 use super::syntax::source::Source;
 
-/// Puts the services of other files in the place of their paths. Returns the files and folders that
-/// were read.
-pub(crate) fn expand(
-    root: &mut Node,
-    source: &Source<'_>,
-    report: &mut Report<'_>,
-) -> Vec<PathBuf> {
+/// Puts the services of other files in the place of their paths.
+pub(crate) fn expand(root: &mut Node, source: &Source<'_>, report: &mut Report<'_>) {
     let services = match &mut root.value {
         Value::List(_) => Some(root),
         Value::Object(members) => members
@@ -36,7 +31,7 @@ pub(crate) fn expand(
         bytes: 0,
     };
     let Some(services) = services else {
-        return Vec::new();
+        return;
     };
     let at = services.at;
     match &mut services.value {
@@ -62,13 +57,12 @@ pub(crate) fn expand(
         }
         _ => {}
     }
-    reader.seen.into_iter().collect()
 }
 
 struct Reader<'r, 's, 'a> {
     source: &'r Source<'s>,
     report: &'r mut Report<'a>,
-    /// Files and folders that were read.
+    /// Files that were read.
     seen: HashSet<PathBuf>,
     /// Bytes of all files.
     bytes: usize,
@@ -117,8 +111,9 @@ impl Reader<'_, '_, '_> {
         } else {
             folder
         };
-        self.seen.insert(folder.to_owned());
-        let names = (self.source.list)(folder)
+        let names = self
+            .source
+            .names(folder)
             .map_err(|error| format!("names a folder that cannot be read: {error}"))?;
         let fits = |found: &OsString| {
             let found = found.to_string_lossy();
@@ -140,7 +135,10 @@ impl Reader<'_, '_, '_> {
                 "is one file too many; services are read from at most {CONFIG_INCLUDED_MAX} files"
             ));
         }
-        let text = (self.source.read)(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let text = self
+            .source
+            .file(path)
+            .map_err(|error| format!("cannot be read: {error}"))?;
         self.seen.insert(path.to_owned());
         self.bytes = self.bytes.saturating_add(text.len());
         if self.bytes > CONFIG_BYTES_MAX {

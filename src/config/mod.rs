@@ -57,6 +57,7 @@ pub use self::syntax::report::ConfigError;
 use self::syntax::report::Report;
 use self::syntax::source::Source;
 pub(crate) use self::syntax::suggestions::nearest;
+use crate::sort::unique;
 
 /// Reads `admin` alone: a client of the admin listener may not read the files that other keys name,
 /// and has other environment variables. A gateway goes on when a mistake comes into its file, so
@@ -133,6 +134,7 @@ pub fn load_with_folder(
         list,
         folder: Path::new(file).parent().unwrap_or(Path::new("")),
         bodies: RefCell::default(),
+        noted: RefCell::default(),
     };
     let config = read_document(text, 0, &mut report).and_then(|mut root| {
         // The bare array stands for the services; its paths say so.
@@ -141,12 +143,10 @@ pub fn load_with_folder(
             _ => "",
         };
         environment::replace(&mut root, path, env, &mut report);
-        let included = included::expand(&mut root, &source, &mut report);
+        included::expand(&mut root, &source, &mut report);
         let mut config = keys::compile(&root, &source, &mut report)?;
-        config.included = included;
-        let bodies = source.bodies.borrow();
-        let bodies = bodies.iter().map(|(path, _)| path.clone());
-        config.included.extend(bodies);
+        config.included = source.noted.take();
+        unique(&mut config.included);
         Some(config)
     });
     report.finish(config)

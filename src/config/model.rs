@@ -36,7 +36,8 @@ pub struct Config {
     pub watch: bool,
     /// `workers`: number of processes that serve.
     pub workers: Workers,
-    /// Files and folders beside the file itself that services and bodies of replies were read from.
+    /// Files and folders beside the file itself that a reload alone reads again, sorted, each once:
+    /// all that keys name but those of [`ListenKind::Tls`] and [`UpstreamTls`].
     pub included: Vec<PathBuf>,
 }
 

@@ -27,6 +27,8 @@ use crate::config::{self, Config};
 /// Files and folders, read so far or accepted before.
 pub struct ConfigFiles {
     entries: RefCell<Vec<Entry>>,
+    /// Stamp of each file and folder of the disk before it was read, those included that could not be.
+    stamps: RefCell<Vec<(PathBuf, FileStamp)>>,
     /// Nothing is read from the disk.
     is_accepted: bool,
 }
@@ -35,8 +37,6 @@ struct Entry {
     kind: u8,
     path: PathBuf,
     content: Vec<u8>,
-    /// Stamp before it was read from the disk.
-    stamp: FileStamp,
 }
 
 const FILE: u8 = b'f';
@@ -47,6 +47,7 @@ impl ConfigFiles {
     pub fn on_disk() -> ConfigFiles {
         ConfigFiles {
             entries: RefCell::default(),
+            stamps: RefCell::default(),
             is_accepted: false,
         }
     }
@@ -64,6 +65,7 @@ impl ConfigFiles {
         let entries = parse(&bytes).ok_or(io::ErrorKind::InvalidData)?;
         Ok(ConfigFiles {
             entries: RefCell::new(entries),
+            stamps: RefCell::default(),
             is_accepted: true,
         })
     }
@@ -101,13 +103,9 @@ impl ConfigFiles {
         files.map(|entry| entry.path.clone()).collect()
     }
 
-    /// Returns all files and folders, each with its stamp before it was read from the disk.
+    /// Returns all files and folders that were looked for on the disk, each with its stamp before that.
     pub(super) fn stamps(&self) -> Vec<(PathBuf, FileStamp)> {
-        let entries = self.entries.borrow();
-        let stamps = entries
-            .iter()
-            .map(|entry| (entry.path.clone(), entry.stamp));
-        stamps.collect()
+        self.stamps.borrow().clone()
     }
 
     /// Reads a configuration and the files that it names.
@@ -173,13 +171,14 @@ impl ConfigFiles {
         if self.is_accepted {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let stamp = stamp(path);
+        self.stamps
+            .borrow_mut()
+            .push((path.to_owned(), stamp(path)));
         let content = read()?;
         entries.push(Entry {
             kind,
             path: path.to_owned(),
             content: content.clone(),
-            stamp,
         });
         Ok(content)
     }
@@ -209,7 +208,6 @@ fn parse(mut rest: &[u8]) -> Option<Vec<Entry>> {
             kind: *kind,
             path: OsString::from_vec(path.to_vec()).into(),
             content: take(&mut rest)?.to_vec(),
-            stamp: None,
         });
     }
     Some(entries)
@@ -274,7 +272,6 @@ mod tests {
             kind,
             path: path.into(),
             content: content.to_vec(),
-            stamp: None,
         };
         files.entries.borrow_mut().push(entry(FILE, "a", b"xyz"));
         files.entries.borrow_mut().push(entry(FOLDER, "b", b""));

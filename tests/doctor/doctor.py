@@ -467,15 +467,19 @@ def running():
     """A gateway that runs with the file, and one with another."""
     good = Server()
     admin = FOLDER / "admin.sock"
-    file = write([service(good.url)], admin=[f"unix:{admin}", f"unix:{admin}2"], limits={"connections": 100})
+    page = FOLDER / "page.html"
+    page.write_text("<p>")
+    pages = {"404": str(page)}
+    file = write([service(good.url)], admin=[f"unix:{admin}", f"unix:{admin}2"], limits={"connections": 100}, errorPages=pages)
     expect("no gateway runs", file, hints=[("no gateway runs there",)] * 2)
     gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         until_running(gateway)
         expect("its gateway runs", file)
-        os.utime(file, (time.time() + 2,) * 2)
-        expect("a file that was changed since", file, hints=[("changed after it was read", "tollgate reload")])
-        os.utime(file, (time.time() - 2,) * 2)
+        for changed in [file, page]:
+            os.utime(changed, (time.time() + 2,) * 2)
+            expect("a file that was changed since", file, hints=[(f"{changed} was changed after it was read", "tollgate reload")])
+            os.utime(changed, (time.time() - 2,) * 2)
         port = int(json.loads(file.read_text())["listen"][0].split(":")[1])
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n")

@@ -19,18 +19,19 @@ BINARY = sys.argv[1]
 PORTS = free_ports(25000)
 SECONDS = 30  # for each change
 ORPHAN = "another file has taken its place"
+STAYS = "the running configuration is still the one of"
 
 
 class Gateway:
     """A gateway that watches its file, and answers with a text of it."""
 
-    def __init__(self, folder, workers):
-        self.folder, self.workers, self.port = folder, workers, next(PORTS)
+    def __init__(self, folder, workers, port):
+        self.folder, self.workers, self.port = folder, workers, port
         self.log, self.file, self.process = folder / "log", folder / "tollgate.json", None
 
-    def text(self, body, services=None):
+    def text(self, body, services=None, **keys):
         services = services or [{"route": "/", "respond": {"status": 200, "body": body}}]
-        file = {"listen": f"127.0.0.1:{self.port}", "watch": True, "rateLimit": False, "accessLog": "off", "services": services}
+        file = {"listen": f"127.0.0.1:{self.port}", "watch": True, "rateLimit": False, "accessLog": "off", "services": services, **keys}
         return json.dumps({**file, "workers": 2} if self.workers else file)
 
     def start(self):
@@ -44,6 +45,9 @@ class Gateway:
 
     def answers(self, what, body):
         self.until(f"{what} is not seen", lambda: self.body() == body)
+
+    def says(self, what, line):
+        self.until(f"{what} is not seen", lambda: line in self.log.read_text())
 
     def body(self):
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -165,12 +169,75 @@ def folders(gateway):
         gateway.answers("a folder that is replaced", body)
 
 
+KEY = {"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEh0NB1UT2yd2ubfHQ1zx6IIKpeGNS
+72nfLi8jdPWO2z4w8EvPzRMQg/ewfuOUF3YKBe0E0PRjUkeKMdc0Lr7UKg==
+-----END PUBLIC KEY-----
+"""
+HUGE = "x" * 70_000
+
+
+def service(route):
+    return json.dumps({"route": route, "respond": {"status": 200}})
+
+
+# A file for each key that names one: its text, another one, and a broken one.
+NAMED = {
+    "d/one.json": (service("/b"), service("/c"), "{"),
+    "page.html": ("<p>one", "<p>two", HUGE),
+    "own.html": ("<p>one", "<p>two", HUGE),
+    "body.txt": ("one", "two", HUGE),
+    "jwks.json": (json.dumps({"keys": [KEY]}), json.dumps({"keys": [{**KEY, "kid": "1"}]}), "{}"),
+    "key.pem": (PUBLIC_KEY, f"# new\n{PUBLIC_KEY}", "none"),
+}
+
+
+def named_file(name):
+    def check(gateway):
+        """A file that a key names, and that is broken and then another one."""
+        folder = gateway.folder
+        (folder / "d").mkdir()
+        for other, (text, _, _) in NAMED.items():
+            (folder / other).write_text(text)
+        services = [{"route": "/", "respond": {"file": "body.txt"}}, "d/*.json", {"route": "/own", "respond": {}, "errorPages": {"404": "own.html"}}]
+        auth = {"set": {"type": "jwt", "jwks": "jwks.json"}, "key": {"type": "jwt", "publicKey": "key.pem"}}
+        gateway.file.write_text(gateway.text("", services, errorPages={"404": "page.html"}, auth=auth))
+        gateway.start()
+        gateway.answers("the start", "one")
+        _, new, broken = NAMED[name]
+        replace(folder / name, broken)
+        gateway.says(f"a broken {name}", STAYS)
+        assert gateway.body() == "one", "the configuration of before serves"
+        replace(folder / name, new)
+        gateway.says(f"a new {name}", "configuration read")
+        if name == "body.txt":
+            gateway.answers("the body", "two")
+
+    check.__name__ = name
+    return check
+
+
+def missing_file(gateway):
+    """A file that comes later than the file that names it, and one more in a folder."""
+    (gateway.folder / "d").mkdir()
+    gateway.file.write_text(gateway.text("one"))
+    gateway.start()
+    gateway.answers("the start", "one")
+    replace(gateway.file, gateway.text("", [{"route": "/", "respond": {"file": "late.txt"}}, "d/*.json"]))
+    gateway.says("a missing file", STAYS)
+    (gateway.folder / "late.txt").write_text("two")
+    gateway.answers("a file that was missing", "two")
+    (gateway.folder / "d/late.json").write_text(service("/c"))
+    gateway.says("another file of a folder", "1 service added")
+
+
 def main():
     failed = []
 
-    def one(check, workers):
+    def one(check, workers, port):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-            gateway = Gateway(pathlib.Path(name), workers)
+            gateway = Gateway(pathlib.Path(name), workers, port)
             try:
                 check(gateway)
                 gateway.process.terminate()
@@ -180,8 +247,8 @@ def main():
                 if gateway.process:
                     gateway.process.kill()
 
-    checks = [mounted_file, mounted_folder, config_map, editors, folders]
-    threads = [threading.Thread(target=one, args=(check, workers)) for check in checks for workers in [False, True]]
+    checks = [mounted_file, mounted_folder, config_map, editors, folders, *map(named_file, NAMED), missing_file]
+    threads = [threading.Thread(target=one, args=(check, workers, next(PORTS))) for check in checks for workers in [False, True]]
     for thread in threads:
         thread.start()
     for thread in threads:

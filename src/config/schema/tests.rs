@@ -244,3 +244,128 @@ fn keys_are_found_by_their_paths() {
         Some("256 bytes to 256KB")
     );
 }
+
+/// Returns the keys whose value names files, each as `table.key`.
+fn keys_of_files() -> BTreeSet<String> {
+    fn names_files(kind: &Kind) -> bool {
+        match kind {
+            Kind::Text(expected) => ["PEM file", "path of a file", "path of files"]
+                .iter()
+                .any(|word| expected.contains(word)),
+            Kind::Any(_, kinds) => kinds.iter().any(names_files),
+            Kind::List(_, kind) | Kind::Map(_, kind) => names_files(kind),
+            _ => false,
+        }
+    }
+    let keys = tables().into_iter().flat_map(|table| {
+        let keys = table.keys.iter().filter(|key| names_files(&key.kind));
+        keys.map(|key| format!("{}.{}", table.name, key.name))
+    });
+    keys.collect()
+}
+
+/// A file is read again by a reload, for which `watch` looks at it, or without one.
+#[test]
+fn each_file_that_a_key_names_is_read_again() {
+    let made = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).expect("made");
+    let pem = made.cert.pem();
+    let files = [
+        ("pem", pem.clone()),
+        ("key", made.signing_key.serialize_pem()),
+        ("page", "<p>".to_owned()),
+        (
+            "d/s",
+            r#"{ "route": "/b", "target": "http://b" }"#.to_owned(),
+        ),
+        (
+            "jwks",
+            r#"{ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOgqP9N8wpI0UfNKLCrNn7K0" }] }"#
+                .to_owned(),
+        ),
+    ];
+    let read = |path: &Path| {
+        let known = files.iter().find(|(name, _)| Path::new(name) == path);
+        known
+            .map(|(_, text)| text.clone().into_bytes())
+            .ok_or(std::io::ErrorKind::NotFound.into())
+    };
+    let list = |_: &Path| Ok(vec!["s".into()]);
+    const TLS: &str = r#""listen": { "address": "127.0.0.1:1", "tls": { "certificates": [{ "cert": "pem", "key": "key" }], "clientCa": "pem" } }"#;
+    const UPSTREAM: &str = r#""services": [{ "route": "/a", "target": "https://a", "tls": { "ca": "pem", "cert": "pem", "key": "key" } }]"#;
+    const SERVICE: &str = r#""services": [{ "route": "/a", "target": "http://a" }]"#;
+    let provider = |key: &str| {
+        format!(r#""auth": {{ "a": {{ "type": "jwt", {key} }} }}, "requireAuth": "a", {SERVICE}"#)
+    };
+    let after_reload: &[(&str, String, &[&str])] = &[
+        (
+            ".services",
+            r#""services": "d/*""#.to_owned(),
+            &["d", "d/s"],
+        ),
+        (
+            ".errorPages",
+            format!(r#""errorPages": {{ "404": "page" }}, {SERVICE}"#),
+            &["page"],
+        ),
+        (
+            "services[].errorPages",
+            r#""services": [{ "route": "/a", "target": "http://a", "errorPages": { "404": "page" } }]"#.to_owned(),
+            &["page"],
+        ),
+        (
+            "services[].respond.file",
+            r#""services": [{ "route": "/a", "respond": { "file": "page" } }]"#.to_owned(),
+            &["page"],
+        ),
+        (
+            "jwt.publicKey",
+            provider(r#""publicKey": "pem""#),
+            &["pem"],
+        ),
+        (
+            "jwt.jwks",
+            provider(r#""jwks": "jwks""#),
+            &["jwks"],
+        ),
+    ];
+    let mut known = BTreeSet::new();
+    let load = |text: &str| {
+        let text = format!("{{ {text} }}");
+        crate::config::load_with_folder(text.as_bytes(), "t.json", &|_| None, &read, &list)
+            .unwrap_or_else(|errors| panic!("{text}: {errors:?}"))
+    };
+    for (key, text, files) in after_reload {
+        let files = files.iter().map(std::path::PathBuf::from);
+        assert_eq!(load(text).included, files.collect::<Vec<_>>(), "{key}");
+        known.insert((*key).to_owned());
+    }
+    for (keys, text) in [
+        (
+            &[
+                "listen[].tls.certificates[].cert",
+                "listen[].tls.certificates[].key",
+                "listen[].tls.clientCa",
+            ][..],
+            format!("{TLS}, {SERVICE}"),
+        ),
+        (
+            &[
+                "services[].tls.ca",
+                "services[].tls.cert",
+                "services[].tls.key",
+            ],
+            UPSTREAM.to_owned(),
+        ),
+        (
+            &["acme.ca"],
+            format!(
+                r#""acme": {{ "directory": "https://a/", "state": "/s", "ca": "pem", "agree": true }},
+                "listen": ["127.0.0.1:80", {{ "address": "127.0.0.1:1", "tls": {{ "acme": {{ "names": ["a.test"] }} }} }}], {SERVICE}"#
+            ),
+        ),
+    ] {
+        assert!(load(&text).included.is_empty(), "{text}");
+        known.extend(keys.iter().map(|key| (*key).to_owned()));
+    }
+    assert_eq!(keys_of_files(), known, "a row for each key");
+}

@@ -21,15 +21,30 @@ pub(crate) type Lister<'l> = &'l dyn Fn(&Path) -> io::Result<Vec<OsString>>;
 /// Environment and files that a configuration may read.
 pub(crate) struct Source<'s> {
     pub(crate) environment: Environment<'s>,
+    /// Reads a file that is read again without a reload. All others are read by [`Source::file`].
     pub(crate) read: Reader<'s>,
     pub(crate) list: Lister<'s>,
     /// Folder that relative paths start from.
     pub(crate) folder: &'s Path,
     /// Files with bodies of replies, which were read.
     pub(crate) bodies: RefCell<Vec<(PathBuf, Arc<[u8]>)>>,
+    /// Files and folders whose content is the one of the last reload.
+    pub(crate) noted: RefCell<Vec<PathBuf>>,
 }
 
 impl Source<'_> {
+    /// Reads a file, and notes that a reload alone reads it again.
+    pub(crate) fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.noted.borrow_mut().push(path.to_owned());
+        (self.read)(path)
+    }
+
+    /// Returns the names of the files in a folder, and notes it as [`Source::file`] does.
+    pub(crate) fn names(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        self.noted.borrow_mut().push(folder.to_owned());
+        (self.list)(folder)
+    }
+
     /// Reads the file that a value names: the body of a reply. A file is read once.
     pub(crate) fn body(&self, place: &Located<'_>, report: &mut Report<'_>) -> Option<Arc<[u8]>> {
         let text = place.text(report)?;
@@ -42,7 +57,7 @@ impl Source<'_> {
         if let Some((_, body)) = known.iter().find(|(other, _)| *other == path) {
             return Some(Arc::clone(body));
         }
-        let message = match (self.read)(&path) {
+        let message = match self.file(&path) {
             Ok(bytes) if bytes.len() <= FIXED_BODY_BYTES_MAX => {
                 let body = Arc::<[u8]>::from(bytes);
                 known.push((path, Arc::clone(&body)));

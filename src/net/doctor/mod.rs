@@ -103,7 +103,7 @@ impl Examined {
         }
         files::examine(subject, &mut examined);
         orders::examine(config, now(), &mut examined);
-        let running = running::ask(file, &config.admin, &mut examined);
+        let running = running::ask(file, config, &mut examined);
         let gateway = ports::examine(file, config, &running, &mut examined);
         running::report(&running, gateway.is_some(), &mut examined);
         let user = gateway.and_then(|pid| ports::user(pid, file));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::{CHECK, Examined};
-use crate::config::{AdminAccess, ListenAddress};
+use crate::config::{Config, ListenAddress};
 use crate::net::admin::client;
 use crate::observe::date::DateCache;
 use crate::policy::auth::json::Json;
@@ -27,14 +27,15 @@ pub(super) struct Running {
 }
 
 /// Asks at each address of the admin listener.
-pub(super) fn ask(file: &Path, admin: &AdminAccess, examined: &mut Examined) -> Running {
+pub(super) fn ask(file: &Path, config: &Config, examined: &mut Examined) -> Running {
     let mut running = Running::default();
+    let admin = &config.admin;
     examined.begin(admin.addresses.len());
     for address in &admin.addresses {
         match client::ask(address, "GET /state.json", CHECK) {
             Ok(reply) if reply.status == 200 => {
                 if let Some(state) = Json::parse(reply.body.as_bytes()) {
-                    take(&mut running, file, (address, &state), examined);
+                    take(&mut running, (file, config), (address, &state), examined);
                     continue;
                 }
                 let problem = "its answer is no JSON".to_owned();
@@ -62,7 +63,7 @@ fn is_closed(address: &ListenAddress) -> bool {
 /// Takes the state of a gateway, and says what is wrong with it.
 fn take(
     running: &mut Running,
-    file: &Path,
+    (file, on_disk): (&Path, &Config),
     (address, state): (&ListenAddress, &Json),
     examined: &mut Examined,
 ) {
@@ -95,8 +96,11 @@ fn take(
         let problem = format!("its last reload failed: {error}");
         let cure = "correct the file, then tollgate reload";
         examined.find("gateway", &what, problem, cure);
-    } else if text("readAt").is_some_and(|read_at| is_newer(file, read_at)) {
-        let problem = "the file was changed after it was read, and does not hold yet".to_owned();
+    } else if let Some(changed) =
+        text("readAt").and_then(|read_at| files(file, on_disk).find(|file| is_newer(file, read_at)))
+    {
+        let changed = changed.display();
+        let problem = format!("{changed} was changed after it was read, and does not hold yet");
         examined.hint("gateway", &what, problem, "tollgate reload");
     }
     if let Some(peer) = text("ignoredForwarder") {
@@ -110,7 +114,13 @@ fn take(
     }
 }
 
-/// Returns true if the file was changed after this time.
+/// Returns the files and folders that a reload alone reads again.
+fn files<'a>(file: &'a Path, config: &'a Config) -> impl Iterator<Item = &'a Path> {
+    let included = config.included.iter().map(PathBuf::as_path);
+    core::iter::once(file).chain(included)
+}
+
+/// Returns true if a file was changed after this time.
 fn is_newer(file: &Path, read_at: &str) -> bool {
     let changed = fs::metadata(file).and_then(|of| of.modified()).ok();
     let since = changed.and_then(|at| at.duration_since(UNIX_EPOCH).ok());

@@ -36,7 +36,6 @@ pub use self::loaded::Loaded;
 pub(super) use self::reader::Candidate;
 use self::reader::{ConfigReader, ReadResult};
 pub use self::reader::{ConfigSource, ReadConfig};
-pub(super) use self::watch::Watch;
 use super::admin::ConfigFacts;
 use super::memory;
 use crate::config::Config;

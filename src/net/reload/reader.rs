@@ -10,7 +10,6 @@ use std::time::Duration;
 use mio::Waker;
 
 use super::super::config_files::ConfigFiles;
-use super::super::workers::file_stamp::{FileStamp, stamp};
 use super::super::workers::queue::{Empty, Receiver, Sender, unbounded};
 use super::super::workers::spawn;
 use super::loaded::Loaded;
@@ -43,8 +42,7 @@ pub struct ConfigSource {
     pub path: PathBuf,
     /// Function that reads it.
     pub read: ReadConfig,
-    /// Stamp before it was read for the first time.
-    stamp: FileStamp,
+    watch: Watch,
 }
 
 /// Order to the thread.
@@ -62,16 +60,26 @@ pub(super) struct ConfigReader {
 }
 
 impl ConfigSource {
-    /// Names the file. Call it before the file is read for the first time: what changes afterwards
-    /// is seen by the watch.
+    /// Names the file.
     pub fn new(path: PathBuf, read: ReadConfig) -> ConfigSource {
-        let stamp = stamp(&path);
-        ConfigSource { path, read, stamp }
+        let watch = Watch::new(path.clone());
+        ConfigSource { path, read, watch }
     }
 
-    /// Begins to watch the file. `config`: the configuration of the moment.
-    pub(in crate::net) fn watch(&self, config: &Config) -> Watch {
-        Watch::new(self.path.clone(), self.stamp, config)
+    /// Reads the configuration in these files, and all that it names.
+    ///
+    /// # Errors
+    /// All faults found, a line for each.
+    pub fn load(&mut self, files: &ConfigFiles) -> Result<Loaded, Vec<String>> {
+        let read = (self.read)(files).and_then(|config| Loaded::new(config, files));
+        let config = read.as_ref().ok().map(|loaded| &*loaded.config);
+        self.watch.was_read(files, config);
+        read
+    }
+
+    /// Returns true if the files have changed since they were read, and are complete.
+    pub(in crate::net) fn is_changed(&mut self) -> bool {
+        self.watch.look()
     }
 }
 
@@ -116,37 +124,30 @@ impl ConfigReader {
 }
 
 fn work(
-    source: ConfigSource,
+    mut source: ConfigSource,
     mut current: Arc<Config>,
     orders: &Receiver<Order>,
     tell: &dyn Fn(ReadResult) -> bool,
 ) {
     let look = Duration::from_millis(CONFIG_LOOK.as_millis());
-    let mut watch = source.watch(&current);
     loop {
         let mut files = Ok(ConfigFiles::on_disk());
         match orders.receive(current.watch.then_some(look)) {
             Ok(Order::Read(None)) => {}
             Ok(Order::Read(Some(accepted))) => files = ConfigFiles::accepted(accepted),
             Ok(Order::Use(config)) => {
-                watch.follow(&config);
                 current = config;
                 continue;
             }
             Err(Empty::Closed) => return,
             Err(Empty::TimedOut) => {
-                if !watch.look(&current) {
+                if !source.is_changed() {
                     continue;
                 }
             }
         }
-        watch.begin_reading(&current);
         let files = files.map_err(|error| vec![format!("what came cannot be read: {error}")]);
-        let result = files.and_then(|files| {
-            let loaded = Loaded::new((source.read)(&files)?, &files);
-            watch.end_reading(files.stamps());
-            loaded
-        });
+        let result = files.and_then(|files| source.load(&files));
         let result = result.map(|loaded| Box::new(Candidate::new(loaded, &current)));
         if !tell(result) {
             return;

@@ -54,7 +54,7 @@ use super::clock::Clock;
 use super::config_files::ConfigFiles;
 use super::inherited::Inherited;
 use super::notify::{Environment, Notifier};
-use super::reload::{ConfigSource, Loaded, Watch};
+use super::reload::{ConfigSource, Loaded};
 use super::shutdown::{Overdue, Shutdown, Stopped};
 use super::signals::{Children, Request, Signals};
 use super::upgrade::Upgrader;
@@ -97,7 +97,6 @@ struct Supervisor {
     config: Arc<Config>,
     /// Files of the configuration, for each worker that starts.
     files: OwnedFd,
-    watch: Watch,
     /// Time of the next look at the files.
     look_at: Instant,
     read_at: UnixTime,
@@ -185,7 +184,6 @@ impl Supervisor {
             poll,
             read_at: clock.wall(),
             clock,
-            watch: source.watch(&config),
             look_at: Instant::ZERO,
             source,
             files: files.to_memory().map_err(RunError::Io)?,

@@ -14,7 +14,7 @@ use crate::net::admin::{AdminCommand, AdminListener};
 use crate::net::config_files::ConfigFiles;
 use crate::net::inherited::Inherited;
 use crate::net::link::FILES;
-use crate::net::reload::{Loaded, time_of_day};
+use crate::net::reload::time_of_day;
 use crate::net::shutdown::STOPS;
 use crate::net::upgrade::handover::Offer;
 use crate::policy::auth::json::Json;
@@ -49,7 +49,6 @@ impl Supervisor {
             let why = "an upgrade is under way; read the file again when it has ended";
             return self.reload_failed(vec![why.to_owned()], now);
         }
-        self.watch.begin_reading(&self.config);
         match self.candidate() {
             Ok(candidate) => {
                 self.pass(&candidate.bound, &candidate.files);
@@ -84,16 +83,14 @@ impl Supervisor {
         }
         self.look_at = now.after(CONFIG_LOOK);
         let is_busy = self.reloading.is_some() || self.shutdown.is_stopping();
-        if !is_busy && self.watch.look(&self.config) {
+        if !is_busy && self.source.is_changed() {
             self.begin_reload(None, now);
         }
     }
 
     fn candidate(&mut self) -> Result<Candidate, Vec<String>> {
         let files = ConfigFiles::on_disk();
-        let config = (self.source.read)(&files)?;
-        let config = Loaded::new(config, &files)?.config;
-        self.watch.end_reading(files.stamps());
+        let config = self.source.load(&files)?.config;
         if config.workers != self.config.workers {
             warn!("\"workers\" has changed: that holds from the next start or upgrade on");
         }
@@ -166,7 +163,6 @@ impl Supervisor {
             .set_grace(candidate.config.settings.timeouts.shutdown);
         self.level.configure(candidate.config.log_level);
         self.counts.set_clients(candidate.config.shared_clients());
-        self.watch.follow(&candidate.config);
         self.config = candidate.config;
         self.files = candidate.files;
         self.read_at = self.clock.wall();

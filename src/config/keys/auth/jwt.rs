@@ -174,7 +174,8 @@ impl Compiler<'_> {
     fn file(&self, place: &Located<'_>, text: &str, report: &mut Report<'_>) -> Option<Vec<u8>> {
         let path = self.source.folder.join(text);
         let fault = |error| format!("{}: cannot be read: {error}", self.shown(text));
-        (self.source.read)(&path)
+        self.source
+            .file(&path)
             .map_err(|error| place.fail_bare(report, fault(error)))
             .ok()
     }
