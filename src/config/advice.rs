@@ -26,6 +26,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
         .chain(any_audience(settings))
         .chain(unused_stores(settings))
         .chain(foreign_variables(settings))
+        .chain(patterns(settings))
         .collect()
 }
 
@@ -46,6 +47,27 @@ fn foreign_variables(settings: &Settings) -> Vec<String> {
         )
     };
     each_once(&lines).map(|line| said(line)).collect()
+}
+
+/// Returns a line for each condition whose value is a pattern as other programs write it: it is compared
+/// as it stands.
+fn patterns(settings: &Settings) -> Vec<String> {
+    let services = settings.services.iter();
+    let conditions = services.flat_map(|service| &service.conditions);
+    let lines = conditions.filter(|one| is_pattern(&one.value));
+    let lines = lines.map(Condition::text).collect::<Vec<_>>();
+    let said = |line: &String| {
+        format!(
+            "the condition {line:?} of \"match\" is compared as it stands, and no pattern; write a whole value, and a service for each"
+        )
+    };
+    each_once(&lines).map(said).collect()
+}
+
+/// Returns true for a value that is likely a pattern: `~^3`, `.*beta`, `beta*`. `*/*` is a media type.
+fn is_pattern(value: &str) -> bool {
+    let is_glob = value.ends_with('*') && !value.ends_with("/*");
+    is_glob || value.starts_with(['~', '^']) || value.ends_with('$') || value.contains(".*")
 }
 
 /// Returns what is equal once, in the order of the list.

@@ -1595,6 +1595,31 @@ fn variables_of_other_programs_are_warned_about() {
 }
 
 #[test]
+fn patterns_in_conditions_are_warned_about() {
+    for (part, value, shown) in [
+        ("headers", "*", Some("x-v: *")),
+        ("headers", "~^3", Some("x-v: ~^3")),
+        ("cookies", "^beta$", Some("cookie X-V=^beta$")),
+        ("query", "a.*b", Some("?X-V=a.*b")),
+        ("cookies", "beta*", Some("cookie X-V=beta*")),
+        ("headers", "*/*", None),
+        ("headers", "text/*", None),
+        ("query", "a*b", None),
+        ("query", "1.2~3", None),
+        ("query", "", None),
+    ] {
+        let service = format!(
+            r#"{{"route":"/a","target":"http://b","match":{{"{part}":{{"X-V":"{value}"}}}}"#
+        );
+        let text = format!(r#"{{"services":[{service}}},{service},"hosts":["a.test"]}}]}}"#);
+        let wanted = shown.map(|shown| {
+            format!("the condition {shown:?} of \"match\" is compared as it stands, and no pattern; write a whole value, and a service for each")
+        });
+        assert_eq!(good(&text).warnings(), Vec::from_iter(wanted), "{value}");
+    }
+}
+
+#[test]
 fn guards_that_a_host_passes_by_are_warned_about() {
     let guards = [
         r#""allow":["10.0.0.0/8"]"#,
