@@ -145,13 +145,15 @@ fn check_place(text: &str) -> Result<(), Fault> {
 fn respond(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -> Option<Respond> {
     let object = place.object(report)?;
     let status = scalars::small_of(&object, "status", report) as u16;
-    if let Some(place) = object.get("status")
-        && matches!(status, 301..=303 | 307 | 308)
-    {
-        place.fail(
-            report,
-            r#"needs a place to go to; write "redirect" in place of "respond""#,
-        );
+    let fault = match status {
+        301..=303 | 307 | 308 => {
+            r#"needs a place to go to; write "redirect" in place of "respond""#
+        }
+        444 => "closes the connection in nginx, and would be sent here; write 403 or 404",
+        _ => "",
+    };
+    if let (Some(place), false) = (object.get("status"), fault.is_empty()) {
+        place.fail(report, fault);
     }
     let text = object.get("body");
     let file = object.get("file");
@@ -298,6 +300,10 @@ mod tests {
             (
                 r#""respond": { "status": 301 }"#,
                 r#"services[0].respond.status: 301 needs a place to go to; write "redirect" in place of "respond""#,
+            ),
+            (
+                r#""respond": { "status": 444 }"#,
+                "services[0].respond.status: 444 closes the connection in nginx, and would be sent here; write 403 or 404",
             ),
             (
                 r#""respond": { "status": 101 }"#,
