@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Ok(Command::Check { config }) => source(config, None).and_then(|source| {
             let config = read(&source)?;
             say(&config::check::describe(&config))?;
-            say(&net::doctor::key_warnings(&config))?;
+            say(&net::doctor::warnings(&config))?;
             say(&net::memory::describe(&config))?;
             say(&net::admin::metrics::describe(&config))?;
             let file = source.path.display().to_string();

@@ -39,15 +39,29 @@ pub fn chain_facts(pem: &[u8]) -> Option<ChainFacts> {
     })
 }
 
-/// Returns the host names of a PEM file's first certificate, in lower case, wildcards included.
-pub fn host_names(pem: &[u8]) -> Vec<String> {
+/// Names and key by which a certificate is chosen.
+#[derive(Default)]
+pub struct ChosenBy {
+    /// Host names in lower case, wildcards included.
+    pub hosts: Vec<String>,
+    /// Algorithm of the key: a client that can verify one of its signatures can verify all.
+    pub algorithm: Vec<u8>,
+}
+
+/// Returns what a PEM file's first certificate is chosen by.
+pub fn chosen_by(pem: &[u8]) -> ChosenBy {
     let chain = certificates_from_pem(pem).unwrap_or_default();
-    let leaf = chain.first();
-    let names = leaf.and_then(|leaf| certificate::alternative_names(leaf));
-    let hosts = names.map(|names| names.hosts).unwrap_or_default();
-    let hosts = hosts.into_iter();
+    let Some(leaf) = chain.first() else {
+        return ChosenBy::default();
+    };
+    let names = certificate::alternative_names(leaf).unwrap_or_default();
+    let hosts = names.hosts.into_iter();
     let hosts = hosts.map(|host| String::from_utf8_lossy(host).to_ascii_lowercase());
-    hosts.collect()
+    let key = certificate::public_key(leaf);
+    ChosenBy {
+        hosts: hosts.collect(),
+        algorithm: key.map_or_else(Vec::new, |key| key.algorithm.to_vec()),
+    }
 }
 
 fn gap(chain: &[Vec<u8>]) -> Option<Gap> {

@@ -315,6 +315,10 @@ def certificates_of_listeners():
     expect("hosts without a certificate", write(hosts(NAME, "wild.test", "a.b.wild.test"), listen=whole + wilds), [bare])
     expect("hosts that plain HTTP may be for", write(hosts(NAME, "wild.test", "a.b.wild.test"), listen=whole + wilds + plain), hints=[bare])
     expect("hosts without TLS", write(hosts("wild.test"), listen=plain))
+    for listener in whole:
+        listener["tls"]["certificates"] += wilds[0]["tls"]["certificates"] * 2 + [{"cert": f"{FOLDER}/root.pem", "key": f"{FOLDER}/root.key"}]
+    unshown = [("certificates before it have all its names", "remove it"), ("root.pem: no client is shown it: it has no DNS name", "put it first")]
+    expect("certificates that no client is shown", write([good], listen=whole), unshown)
     mixed = write([good], listen=[{"address": "127.0.0.1:1", "tls": {"certificates": [{"cert": f"{leaf}.pem", "key": f"{FOLDER}/good.key"}]}}])
     expect("a key of another certificate", mixed, [("is not the key of the certificate", "correct the configuration")])
 

@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384};
+
 use super::super::authority::Authority;
 use super::world::*;
 
@@ -67,6 +69,60 @@ fn check_warns_of_a_key_that_everybody_may_read() {
         let warning = "a.key: everybody may read the key (mode 644); run chmod o-r ";
         assert_eq!(said.contains(warning), is_warned, "mode {mode:o}: {said}");
     }
+}
+
+/// A certificate behind the first is shown for its DNS names alone, a second one for a name only with a key of another kind.
+#[test]
+fn check_warns_of_a_certificate_that_no_client_is_shown() {
+    let folder = Folder::new();
+    let authority = Authority::new();
+    let none = "no client is shown it: it has no DNS name (subjectAltName), and is not the first of its listener; \
+                make it again with its names, or put it first";
+    let taken = "no client is shown it: certificates before it have all its names; remove it, or put it before them";
+    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key");
+    let files: [(&str, &[&str], Option<&str>); 6] = [
+        ("common", &[], None),
+        ("a", &["a.test", "*.a.test"], None),
+        ("bare", &[], Some(none)),
+        ("address", &["127.0.0.1"], Some(none)),
+        ("again", &["A.test"], Some(taken)),
+        ("more", &["a.test", "x.a.test"], None),
+    ];
+    let mut pairs = Vec::new();
+    for (name, hosts, _) in files {
+        let (certificate, key) = authority.sign_for(hosts, Some("b.test"));
+        pairs.push((name, certificate.pem(), key.serialize_pem()));
+    }
+    let params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
+    let other = params.signed_by(&p384, &authority.issuer).expect("signed");
+    pairs.push(("other", other.pem(), p384.serialize_pem()));
+    let mut listed = Vec::new();
+    for (name, certificate, key) in &pairs {
+        folder.write(&format!("{name}.pem"), certificate);
+        let path = folder.write(&format!("{name}.key"), key);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its owner");
+        listed.push(format!(
+            r#"{{ "cert": "{name}.pem", "key": "{name}.key" }}"#
+        ));
+    }
+    let file = format!(
+        r#"{{ "listen": [ {{ "address": "127.0.0.1:0", "tls": {{ "certificates": [ {} ] }} }} ],
+             "services": [ {{ "route": "/", "target": "http://127.0.0.1:9000" }} ] }}"#,
+        listed.join(", ")
+    );
+    folder.write("tollgate.json", &file);
+    let output = run(&folder, &["check"]);
+    let said = text(&output.stdout);
+    for (name, _, problem) in files {
+        match problem {
+            Some(problem) => assert!(
+                said.contains(&format!(" {name}.pem: {problem}\n")),
+                "{name}: {said}"
+            ),
+            None => assert!(!said.contains(&format!(" {name}.pem:")), "{name}: {said}"),
+        }
+    }
+    assert!(!said.contains("other.pem"), "{said}");
 }
 
 #[test]

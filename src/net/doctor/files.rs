@@ -10,7 +10,7 @@ use crate::config::{Config, ListenKind};
 use crate::limits::EXPIRY_WARNING;
 use crate::sort;
 use crate::time::{Duration, UnixTime};
-use crate::transport::inspect::{Gap, chain_facts, host_names};
+use crate::transport::inspect::{ChosenBy, Gap, chain_facts, chosen_by};
 
 const DAY_SECONDS: u64 = 24 * 3600;
 /// Bit of a mode: others may write.
@@ -25,6 +25,10 @@ pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
     for (path, _) in &certificates {
         examined.begin(1);
         certificate(path, examined);
+    }
+    for (path, problem, cure) in unshown(config) {
+        let what = format!("certificate {}", path.display());
+        examined.find("certificate", &what, problem.to_owned(), cure);
     }
     hosts(config, &certificates, examined);
     permissions(subject, &keys(config), examined);
@@ -47,18 +51,69 @@ fn certificates(config: &Config) -> Vec<(&PathBuf, &PathBuf)> {
     certificates
 }
 
-/// Returns a line of `tollgate check` for each key file that everybody may read.
-pub fn key_warnings(config: &Config) -> String {
-    let warning = |path: &PathBuf| {
-        let mode = std::fs::metadata(path).ok()?.mode();
-        let (problem, cure) = readable_key(path, mode)?;
-        Some(format!(
-            "{:10} {}: {problem}; run {cure}\n",
-            "warning",
-            path.display()
-        ))
+/// Returns a line of `tollgate check` for each certificate that no client is shown, and for each key
+/// file that everybody may read.
+pub fn warnings(config: &Config) -> String {
+    let line = |path: &Path, problem: &str, cure: &str| {
+        let path = path.display();
+        format!("{:10} {path}: {problem}; {cure}\n", "warning")
     };
-    keys(config).into_iter().filter_map(warning).collect()
+    let unshown = unshown(config).into_iter();
+    let mut lines = unshown
+        .map(|(path, problem, cure)| line(path, problem, cure))
+        .collect::<String>();
+    for path in keys(config) {
+        let mode = std::fs::metadata(path).map_or(0, |facts| facts.mode());
+        if let Some((problem, cure)) = readable_key(path, mode) {
+            lines.push_str(&line(path, &problem, &format!("run {cure}")));
+        }
+    }
+    lines
+}
+
+/// Returns the certificates that no client is shown, each with the problem and the cure.
+fn unshown(config: &Config) -> Vec<(&PathBuf, &'static str, &'static str)> {
+    let mut found = Vec::new();
+    for listen in &config.listeners {
+        let ListenKind::Tls(files) = &listen.kind else {
+            continue;
+        };
+        let files = &files.certificates;
+        let read = files.iter().map(|pair| read(&pair.certificate));
+        let read = read.collect::<Vec<_>>();
+        let named = read.iter().enumerate().flat_map(|(place, one)| {
+            let hosts = one.hosts.iter();
+            hosts.map(move |host| ((host, &one.algorithm), place))
+        });
+        // The first of a listener is shown where no name fits, each other one for its names.
+        let first = sort::group(named).into_iter();
+        let first = first.filter_map(|(_, places)| places.first().copied());
+        let mut shown = first.chain([0]).collect::<Vec<_>>();
+        sort::unique(&mut shown);
+        for (place, (pair, one)) in files.iter().zip(&read).enumerate() {
+            if shown.binary_search(&place).is_ok() {
+                continue;
+            }
+            let (problem, cure) = match one.hosts.is_empty() {
+                true => (
+                    "no client is shown it: it has no DNS name (subjectAltName), and is not the first of its listener",
+                    "make it again with its names, or put it first",
+                ),
+                false => (
+                    "no client is shown it: certificates before it have all its names",
+                    "remove it, or put it before them",
+                ),
+            };
+            found.push((&pair.certificate, problem, cure));
+        }
+    }
+    sort::unique(&mut found);
+    found
+}
+
+/// Returns what the certificate in a file is chosen by.
+fn read(path: &Path) -> ChosenBy {
+    chosen_by(&std::fs::read(path).unwrap_or_default())
 }
 
 /// Returns the paths of all private keys: of the listeners, and of the certificates for upstreams.
@@ -127,7 +182,7 @@ fn hosts(config: &Config, certificates: &[(&PathBuf, &PathBuf)], examined: &mut 
     examined.begin(1);
     let mut names = Vec::new();
     for (path, _) in certificates {
-        names.extend(host_names(&std::fs::read(path).unwrap_or_default()));
+        names.extend(read(path).hosts);
     }
     let services = config.settings.services.iter();
     let hosts = services.flat_map(|service| &service.hosts);

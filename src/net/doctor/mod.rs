@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::ask::now;
-pub use self::files::key_warnings;
+pub use self::files::warnings;
 use crate::net::Loaded;
 use crate::observe::report::{Cell, Form, row};
 
