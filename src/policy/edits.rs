@@ -149,9 +149,17 @@ enum Piece {
     Variable(Box<[u8]>, Box<[Part]>),
 }
 
+/// Returns true for the name of the field `Host`.
+pub fn is_host(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host")
+}
+
 /// Edits of a service, or of the top level.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Edits {
+    /// Value of `Host` in the request that goes to the upstream; `None`: that of the target or of the
+    /// client.
+    pub host: Option<Box<str>>,
     /// Edits of the request that goes to the upstream.
     pub request: HeaderEdits,
     /// Edits of the response that goes to the client.
@@ -161,7 +169,8 @@ pub struct Edits {
 impl Edits {
     /// Returns the bytes that the edits occupy.
     pub fn bytes(&self) -> usize {
-        let parts = [self.request.bytes(), self.response.bytes()];
+        let host = self.host.as_ref().map_or(0, |host| host.len());
+        let parts = [host, self.request.bytes(), self.response.bytes()];
         parts
             .into_iter()
             .fold(size_of::<Edits>(), usize::saturating_add)
@@ -180,7 +189,9 @@ impl HeaderEdits {
             .fold(0, |all, name| all | length_bit(name.len()));
         let mut pieces = Vec::new();
         let mut fixed = Vec::new();
-        for Line { name, parts, .. } in set.iter().chain(add) {
+        let lines = set.iter().chain(add);
+        // The head has its `Host` already, see [`Edits::host`].
+        for Line { name, parts, .. } in lines.filter(|line| !is_host(&line.name)) {
             let start = format!("{name}: ").into_bytes();
             if let [Part::Text(text)] = &parts[..] {
                 fixed.extend_from_slice(&start);

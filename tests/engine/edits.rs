@@ -409,6 +409,50 @@ fn another_target_gets_the_edits() {
     world.expect_status(client, 200);
 }
 
+#[test]
+fn a_host_of_its_own_goes_to_every_target() {
+    let config = |top: &str, service: &str| {
+        format!(
+            r#"{{ "rateLimit": false, "cors": false, "securityHeaders": false {top}, "services": [
+                {{ "route": "/auth", "targets": ["http://10.0.0.1:81/a", "http://10.0.0.2:82/b"] {service} }} ] }}"#
+        )
+    };
+    let set = r#", "requestHeaders": { "set": { "host": "app.example:8080" } }"#;
+    for (top, service, expected) in [
+        ("", "", "10.0.0.2:82"),
+        ("", set, "app.example:8080"),
+        (set, "", "app.example:8080"),
+        // It is the more special wish.
+        (r#", "preserveHost": true"#, set, "app.example:8080"),
+        (
+            set,
+            r#", "preserveHost": true, "requestHeaders": { "set": { "Host": null } }"#,
+            "gate",
+        ),
+        (
+            set,
+            r#", "requestHeaders": { "set": { "Host": "[::1]" } }"#,
+            "[::1]",
+        ),
+    ] {
+        let mut world = World::with(&config(top, service));
+        let client = world.connect();
+        world.send(client, get("/auth/x", ""));
+        // The head is written anew for the other target.
+        world.refuse(Fault::Refused);
+        let origin = world.accept();
+        world.expect_upstream(
+            origin,
+            format!(
+                "GET /b/x HTTP/1.1\r\nHost: {expected}\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\
+                 X-Forwarded-Host: gate\r\nVia: 1.1 tollgate\r\n\r\n"
+            ),
+        );
+        world.reply(origin, OK);
+        world.expect_status(client, 200);
+    }
+}
+
 /// A request ends with the edits that it began with; the next one has the new ones.
 #[test]
 fn a_reload_changes_the_edits() {

@@ -321,6 +321,8 @@ const _: fn(Gate, ServiceEntrance, Edits) = |gate, entrance, edits| {
         needs_certificate: _,
     } = entrance;
     let Edits {
+        // The text of `request` has it.
+        host: _,
         request: _,
         response: _,
     } = edits;

@@ -102,7 +102,9 @@ pub(crate) fn edit_fault(lower: &str) -> Option<&'static str> {
     if lower.contains('_') {
         Some("has a \"_\", which many servers take for a \"-\"; write a \"-\"")
     } else if lower == "host" {
-        Some("is that of the target's URL, and with \"preserveHost\": true the client's")
+        Some(
+            "is that of the target's URL; \"preserveHost\": true sends the client's, \"requestHeaders\": { \"set\": { \"Host\": \"app.example.com\" } } another one",
+        )
     } else if CONNECTION.contains(&lower) {
         Some("belongs to the framing or to one connection, which are the gateway's; remove it")
     } else if HANDSHAKE.contains(&lower) {

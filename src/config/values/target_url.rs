@@ -50,6 +50,14 @@ pub(crate) fn parse(text: &str) -> Result<(Target, String), Fault> {
     Ok((target, path.into()))
 }
 
+/// Checks a value of `Host`: a host, perhaps with a port.
+pub(crate) fn check_host(text: &str) -> Result<(), Fault> {
+    match text.contains('/') {
+        true => Err(r#"must be a host alone, as in "app.example.com""#.into()),
+        false => parse(&format!("http://{text}")).map(|_| ()),
+    }
+}
+
 /// Returns the URL that text without a scheme most likely means, such as `http://localhost:3001`.
 pub(crate) fn meant(text: &str) -> Option<String> {
     let (secure, rest) = match (text.strip_prefix("https"), text.strip_prefix("http")) {

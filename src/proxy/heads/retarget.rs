@@ -13,7 +13,7 @@ use crate::http::emit::HeadTooLarge;
 pub(in crate::proxy) struct HeadVariant {
     /// True if the client's path equals the route, so that the target's path is used as configured.
     pub(in crate::proxy) is_bare: bool,
-    /// True if `Host` is the client's.
+    /// True if `Host` is not the target's: it is the client's, or that of the service.
     pub(in crate::proxy) keeps_host: bool,
     /// True if `X-Forwarded-Prefix` is the gateway's to say; it follows `Host`.
     pub(in crate::proxy) says_prefix: bool,

@@ -31,18 +31,13 @@ pub(super) const ADDED: usize = 512 + LINE_BYTES;
 /// Bytes of the buffers of one client connection that is served, and of its upstream connection.
 pub fn buffers_of_connection(settings: &Settings) -> usize {
     let head = settings.limits.head_bytes;
-    let authority = settings
-        .targets
-        .iter()
-        .map(|target| target.authority.len())
-        .max()
-        .unwrap_or(0);
+    let host = host(settings);
     let inbox = READ_BYTES.max(head.saturating_add(1));
     // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host,
     // and perhaps as Host.
     let ours = total([
         CONFIG_PATH_BYTES_MAX,
-        authority,
+        host,
         CLIENT_SUBJECT_BYTES,
         auth::request_head(settings),
         edits(settings, |edits| &edits.request),
@@ -60,7 +55,7 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
         request_head = total([
             BufferPool::storage_for(request_head),
             CONFIG_PATH_BYTES_MAX,
-            authority,
+            host,
             prefix_line(settings),
         ]);
     }
@@ -157,6 +152,16 @@ fn blocks(settings: &Settings) -> usize {
         false => 0,
     };
     total([cors, security, rate, edits, cookie, page, grown])
+}
+
+/// Bytes of the longest `Host` that is not the client's.
+fn host(settings: &Settings) -> usize {
+    let targets = settings.targets.iter();
+    let targets = targets.map(|target| target.authority.len());
+    let services = settings.services.iter();
+    let edits = services.filter_map(|service| service.edits.as_ref()?.host.as_ref());
+    let all = targets.chain(edits.map(|host| host.len()));
+    all.max().unwrap_or(0)
 }
 
 /// Bytes of an `X-Forwarded-Prefix`.

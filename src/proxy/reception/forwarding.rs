@@ -233,12 +233,17 @@ impl UpstreamHead<'_> {
     /// Writes the head; `None`: it outgrows every buffer.
     fn write(&self, client: &Client, ctx: &mut Context) -> Option<(Buffer, HeadVariant)> {
         let request = self.request;
-        let keeps_host = self.rules.service.preserve_host;
+        let edits = self.rules.service.edits.as_deref();
+        let own_host = edits.and_then(|edits| edits.host.as_deref());
         let destination = self.rules.destination(self.destination)?;
         let [first, rest] = destination
             .rewrite
             .parts(request.target.path, self.route.taken);
         let asked_host = request.asked_host();
+        let kept_host = match own_host {
+            Some(host) => Some(host.as_bytes()),
+            None => asked_host.filter(|_| self.rules.service.preserve_host),
+        };
         let trusted = ctx.rules.trusted.is_trusted(client.peer);
         let mut prefix_line = &destination.prefix_line[..];
         let says_prefix = !(trusted && is_prefix_said(request.head));
@@ -248,13 +253,11 @@ impl UpstreamHead<'_> {
         let variant = HeadVariant {
             says_prefix,
             is_bare: rest.is_empty(),
-            keeps_host: keeps_host && asked_host.is_some(),
+            keeps_host: kept_host.is_some(),
         };
         let parts = RequestParts {
             target: [first, rest, request.target.query],
-            host: asked_host
-                .filter(|_| keeps_host)
-                .unwrap_or(destination.target.authority.as_bytes()),
+            host: kept_host.unwrap_or(destination.target.authority.as_bytes()),
             connection: &request.connection,
             peer: client.peer.ip(),
             trusted,
@@ -275,7 +278,6 @@ impl UpstreamHead<'_> {
             gateway_headers: self.gateway_headers,
             lines: self.grant.map_or(&[], Grant::lines),
         };
-        let edits = self.rules.service.edits.as_deref();
         let mut bound = parts.bound(request.head);
         if let Some(edits) = edits {
             bound = bound.saturating_add(edits.request.bound());

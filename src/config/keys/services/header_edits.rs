@@ -8,13 +8,15 @@ use crate::limits::{
     HEADER_EDIT_LINES_BYTES, HEADER_EDIT_NAME_BYTES, HEADER_EDIT_VALUE_BYTES,
     HEADER_EDIT_VARIABLES_MAX, HEADER_EDITS_MAX,
 };
-use crate::policy::edits::{CONSUMER, Edits, HeaderEdits, Line, Part, Variable};
+use crate::policy::edits::{CONSUMER, Edits, HeaderEdits, Line, Part, Variable, is_host};
 
 use crate::config::keys::security_headers::value_fault;
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Entry, Located, Object};
 use crate::config::syntax::report::Report;
+use crate::config::syntax::stray::Fault;
 use crate::config::values::header_name::{edit_fault, is_token};
+use crate::config::values::target_url;
 
 /// Edits of one kind of head, as the file says them.
 #[derive(Clone, Default)]
@@ -52,8 +54,8 @@ impl Inherited {
         if request.is_none() && response.is_none() {
             return self.clone();
         }
-        let request = lists(&self.request, request, &self.claims, report);
-        let response = lists(&self.response, response, &self.claims, report);
+        let request = lists(&self.request, request, (&self.claims, true), report);
+        let response = lists(&self.response, response, (&self.claims, false), report);
         let compiled = compiled(&request, &response);
         Inherited {
             claims: Rc::clone(&self.claims),
@@ -86,7 +88,13 @@ impl Inherited {
 
 fn compiled(request: &Lists, response: &Lists) -> Option<Arc<Edits>> {
     let compile = |lists: &Lists| HeaderEdits::new(&lists.set, &lists.add, &lists.remove);
+    let mut lines = request.set.iter();
+    let host = lines.find_map(|line| match &line.parts[..] {
+        [Part::Text(text)] if is_host(&line.name) => Some(text.as_ref().into()),
+        _ => None,
+    });
     let edits = Edits {
+        host,
         request: compile(request),
         response: compile(response),
     };
@@ -94,11 +102,11 @@ fn compiled(request: &Lists, response: &Lists) -> Option<Arc<Edits>> {
     (!is_empty).then(|| Arc::new(edits))
 }
 
-/// Reads one kind of edits.
+/// Reads one kind of edits. `of_request`: that of requests.
 fn lists(
     inherited: &Rc<Lists>,
     place: Option<&Located<'_>>,
-    claims: &[String],
+    (claims, of_request): (&[String], bool),
     report: &mut Report<'_>,
 ) -> Rc<Lists> {
     let Some(place) = place else {
@@ -110,6 +118,7 @@ fn lists(
     let mut lists = Lists::clone(inherited);
     let mut reader = Reader {
         claims,
+        of_request,
         removed: Vec::new(),
     };
     if let Some(place) = object.get("remove") {
@@ -147,6 +156,8 @@ fn has(names: &[String], name: &str) -> bool {
 /// Reader of one object of edits.
 struct Reader<'c> {
     claims: &'c [String],
+    /// True for edits of requests, whose `set` may have a `Host`.
+    of_request: bool,
     /// Names in `remove`.
     removed: Vec<String>,
 }
@@ -185,6 +196,8 @@ impl Reader<'_> {
                 .any(|name| name.eq_ignore_ascii_case(entry.name))
             {
                 Some("given twice, in another case; keep one of them")
+            } else if self.of_request && key == "set" && is_host(entry.name) {
+                None
             } else {
                 self.name_fault(entry.name)
             };
@@ -212,6 +225,12 @@ impl Reader<'_> {
             let Some(parts) = value(&entry, report) else {
                 continue;
             };
+            if is_host(entry.name)
+                && let Err(fault) = check_host(&parts)
+            {
+                entry.place.fail(report, fault);
+                continue;
+            }
             let line = Line {
                 name: entry.name.to_owned(),
                 parts,
@@ -248,6 +267,17 @@ fn written(place: &Located<'_>) -> String {
     match (&place.node.written, &place.node.value) {
         (Some(text), _) | (None, Value::Text(text)) => text.clone(),
         _ => String::new(),
+    }
+}
+
+/// Checks the value of an edit of `Host`.
+fn check_host(parts: &[Part]) -> Result<(), Fault> {
+    match parts {
+        [Part::Text(text)] => target_url::check_host(text),
+        _ => Err(
+            "cannot have a variable; for the host that the client asks for, remove it and set \"preserveHost\": true"
+                .into(),
+        ),
     }
 }
 
@@ -497,11 +527,14 @@ mod tests {
             "é",
             &"x".repeat(HEADER_EDIT_NAME_BYTES + 1),
         ] {
+            let set = format!(r#"{{ "set": {{ "{name}": "a" }} }}"#);
             for edits in [
-                format!(r#"{{ "set": {{ "{name}": "a" }} }}"#),
                 format!(r#"{{ "add": {{ "{name}": "a" }} }}"#),
                 format!(r#"{{ "remove": ["{name}"] }}"#),
-            ] {
+            ]
+            .into_iter()
+            .chain((name != "Host").then_some(set))
+            {
                 for case in [edits.clone(), edits.replace(name, &name.to_lowercase())] {
                     let found = errors(&case);
                     assert_eq!(found.len(), 1, "{case}: {found:?}");
@@ -603,8 +636,24 @@ mod tests {
                 r#"requestHeaders.set.-Server: begins with a mark, as in a Caddyfile; write the name alone, into "remove", "add" or "set""#,
             ),
             (
-                r#"{ "set": { "Host": "a" } }"#.to_owned(),
-                r#"requestHeaders.set.Host: is that of the target's URL, and with "preserveHost": true the client's"#,
+                r#"{ "add": { "Host": "a" } }"#.to_owned(),
+                r#"requestHeaders.add.Host: is that of the target's URL; "preserveHost": true sends the client's, "requestHeaders": { "set": { "Host": "app.example.com" } } another one"#,
+            ),
+            (
+                r#"{ "set": { "host": "a/b" } }"#.to_owned(),
+                r#"requestHeaders.set.host: "a/b" must be a host alone, as in "app.example.com""#,
+            ),
+            (
+                r#"{ "set": { "Host": "a b" } }"#.to_owned(),
+                r#"requestHeaders.set.Host: "a b" names several hosts; a service has a list of URLs in "targets""#,
+            ),
+            (
+                r#"{ "set": { "Host": "${host}" } }"#.to_owned(),
+                r#"requestHeaders.set.Host: "${host}" cannot have a variable; for the host that the client asks for, remove it and set "preserveHost": true"#,
+            ),
+            (
+                r#"{ "set": { "Host": "$host" } }"#.to_owned(),
+                r#"requestHeaders.set.Host: "$host" has a malformed host name; letters, digits, "-", "_" and "." are allowed"#,
             ),
             (
                 r#"{ "set": { "X-Forwarded-Proto": "https" } }"#.to_owned(),
@@ -625,5 +674,12 @@ mod tests {
                 "{edits}\n{found:#?}\n{error}"
             );
         }
+        // A response has no `Host`.
+        let response = r#"{ "services": [{ "route": "/", "target": "http://b" }], "responseHeaders": { "set": { "Host": "a" } } }"#;
+        let found = try_load(response).err().unwrap_or_default();
+        assert!(
+            matches!(&found[..], [line] if line.contains("responseHeaders.set.Host: is that of")),
+            "{found:?}"
+        );
     }
 }

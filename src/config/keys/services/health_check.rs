@@ -88,11 +88,7 @@ fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
 /// Reads a host, perhaps with a port.
 fn check_host(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = place.text(report)?;
-    let checked = match text.contains('/') {
-        true => Err(r#"must be a host alone, as in "app.example.com""#.into()),
-        false => target_url::parse(&format!("http://{text}")),
-    };
-    checked
+    target_url::check_host(text)
         .map_err(|message| place.fail(report, message))
         .ok()?;
     Some(text.to_owned())
