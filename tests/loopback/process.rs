@@ -80,20 +80,21 @@ fn check_warns_of_a_certificate_that_no_client_is_shown() {
                 make it again with its names, or put it first";
     let taken = "no client is shown it: certificates before it have all its names; remove it, or put it before them";
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key");
-    let files: [(&str, &[&str], Option<&str>); 6] = [
+    let files: [(&str, &[&str], Option<&str>); 7] = [
         ("common", &[], None),
         ("a", &["a.test", "*.a.test"], None),
         ("bare", &[], Some(none)),
         ("address", &["127.0.0.1"], Some(none)),
         ("again", &["A.test"], Some(taken)),
         ("more", &["a.test", "x.a.test"], None),
+        ("plain", &["b.test"], None),
     ];
     let mut pairs = Vec::new();
     for (name, hosts, _) in files {
         let (certificate, key) = authority.sign_for(hosts, Some("b.test"));
         pairs.push((name, certificate.pem(), key.serialize_pem()));
     }
-    let params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
+    let params = CertificateParams::new(vec!["b.test".to_owned()]).expect("a name");
     let other = params.signed_by(&p384, &authority.issuer).expect("signed");
     pairs.push(("other", other.pem(), p384.serialize_pem()));
     let mut listed = Vec::new();

@@ -26,9 +26,11 @@ pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
         examined.begin(1);
         certificate(path, examined);
     }
-    for (path, problem, cure) in unshown(config) {
-        let what = format!("certificate {}", path.display());
-        examined.find("certificate", &what, problem.to_owned(), cure);
+    for (paths, problem, cure) in unshown(config) {
+        for path in paths {
+            let what = format!("certificate {}", path.display());
+            examined.find("certificate", &what, problem.to_owned(), cure);
+        }
     }
     hosts(config, &certificates, examined);
     permissions(subject, &keys(config), examined);
@@ -58,10 +60,10 @@ pub fn warnings(config: &Config) -> String {
         let path = path.display();
         format!("{:10} {path}: {problem}; {cure}\n", "warning")
     };
-    let unshown = unshown(config).into_iter();
-    let mut lines = unshown
-        .map(|(path, problem, cure)| line(path, problem, cure))
-        .collect::<String>();
+    let mut lines = String::new();
+    for (paths, problem, cure) in unshown(config) {
+        lines.extend(paths.into_iter().map(|path| line(path, problem, cure)));
+    }
     for path in keys(config) {
         let mode = std::fs::metadata(path).map_or(0, |facts| facts.mode());
         if let Some((problem, cure)) = readable_key(path, mode) {
@@ -71,9 +73,9 @@ pub fn warnings(config: &Config) -> String {
     lines
 }
 
-/// Returns the certificates that no client is shown, each with the problem and the cure.
-fn unshown(config: &Config) -> Vec<(&PathBuf, &'static str, &'static str)> {
-    let mut found = Vec::new();
+/// Returns the certificates that no client is shown, by their problem, each with its cure.
+fn unshown(config: &Config) -> [(Vec<&PathBuf>, &'static str, &'static str); 2] {
+    let (mut nameless, mut covered) = (Vec::new(), Vec::new());
     for listen in &config.listeners {
         let ListenKind::Tls(files) = &listen.kind else {
             continue;
@@ -83,32 +85,40 @@ fn unshown(config: &Config) -> Vec<(&PathBuf, &'static str, &'static str)> {
         let read = read.collect::<Vec<_>>();
         let named = read.iter().enumerate().flat_map(|(place, one)| {
             let hosts = one.hosts.iter();
-            hosts.map(move |host| ((host, &one.algorithm), place))
+            hosts.map(move |host| (host, &one.algorithm, place))
         });
+        let mut named = named.collect::<Vec<_>>();
+        sort::sort(&mut named);
+        named.dedup_by_key(|(host, algorithm, _)| (*host, *algorithm));
         // The first of a listener is shown where no name fits, each other one for its names.
-        let first = sort::group(named).into_iter();
-        let first = first.filter_map(|(_, places)| places.first().copied());
-        let mut shown = first.chain([0]).collect::<Vec<_>>();
-        sort::unique(&mut shown);
-        for (place, (pair, one)) in files.iter().zip(&read).enumerate() {
-            if shown.binary_search(&place).is_ok() {
-                continue;
+        let mut is_shown = vec![false; files.len()];
+        for place in named.iter().map(|(_, _, place)| *place).chain([0]) {
+            if let Some(is_shown) = is_shown.get_mut(place) {
+                *is_shown = true;
             }
-            let (problem, cure) = match one.hosts.is_empty() {
-                true => (
-                    "no client is shown it: it has no DNS name (subjectAltName), and is not the first of its listener",
-                    "make it again with its names, or put it first",
-                ),
-                false => (
-                    "no client is shown it: certificates before it have all its names",
-                    "remove it, or put it before them",
-                ),
-            };
-            found.push((&pair.certificate, problem, cure));
+        }
+        for ((pair, one), is_shown) in files.iter().zip(&read).zip(is_shown) {
+            match (is_shown, one.hosts.is_empty()) {
+                (true, _) => {}
+                (false, true) => nameless.push(&pair.certificate),
+                (false, false) => covered.push(&pair.certificate),
+            }
         }
     }
-    sort::unique(&mut found);
-    found
+    sort::unique(&mut nameless);
+    sort::unique(&mut covered);
+    [
+        (
+            nameless,
+            "no client is shown it: it has no DNS name (subjectAltName), and is not the first of its listener",
+            "make it again with its names, or put it first",
+        ),
+        (
+            covered,
+            "no client is shown it: certificates before it have all its names",
+            "remove it, or put it before them",
+        ),
+    ]
 }
 
 /// Returns what the certificate in a file is chosen by.
