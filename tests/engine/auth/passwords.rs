@@ -402,3 +402,19 @@ fn waiting_requests_are_cut_at_the_end_of_the_grace_time() {
     world.expect_no_dial();
     world.expect_quiet();
 }
+
+#[test]
+fn waiting_requests_outlive_the_grace_time_of_an_upgrade() {
+    let mut world = world();
+    let client = world.connect();
+    world.send(client, basic("ann:secret"));
+    tollgate::proxy::retire(&mut world.proxy);
+    assert_eq!(world.end_others(), 0);
+    assert!(world.verify());
+    let origin = world.accept();
+    world.reply(origin, OK);
+    let answer = world.expect_status(client, 200);
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    world.expect_closing(client);
+    world.expect_quiet();
+}
