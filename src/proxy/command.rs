@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
-pub use super::reason::Reason;
+pub use super::reason::{Busy, Reason};
 use super::settings::{Store, Target};
 use crate::http::chunked::ChunkError;
 use crate::http::proxy_header::HeaderFault;

@@ -10,6 +10,36 @@ use crate::policy::auth::fault::CredentialFault;
 use crate::policy::path::PathFault;
 use crate::policy::reply::Reply;
 
+/// Bound of what waits until credentials are judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Busy {
+    /// A password of the same client and user name.
+    PasswordOfUser,
+    /// [`PASSWORDS_WAITING_PER_CLIENT`](crate::limits::PASSWORDS_WAITING_PER_CLIENT)
+    PasswordsOfClient,
+    /// [`PASSWORDS_WAITING`](crate::limits::PASSWORDS_WAITING)
+    Passwords,
+    /// [`SIGNATURES_WAITING_PER_CLIENT`](crate::limits::SIGNATURES_WAITING_PER_CLIENT)
+    SignaturesOfClient,
+    /// [`SIGNATURES_WAITING`](crate::limits::SIGNATURES_WAITING)
+    Signatures,
+    /// [`AUTH_LOOKUPS`](crate::limits::AUTH_LOOKUPS), or the gateway's own requests.
+    Questions,
+}
+
+impl Busy {
+    fn as_str(self) -> &'static str {
+        match self {
+            Busy::PasswordOfUser => "a password of this client and user name is being checked",
+            Busy::PasswordsOfClient => "2 passwords of this client are being checked",
+            Busy::Passwords => "16 passwords are being checked",
+            Busy::SignaturesOfClient => "8 signatures of this client are being checked",
+            Busy::Signatures => "64 signatures are being checked",
+            Busy::Questions => "too many questions to providers wait for their answers",
+        }
+    }
+}
+
 /// Reason why a request was refused or an exchange failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reason {
@@ -24,6 +54,8 @@ pub enum Reason {
     FailureBudget,
     /// No provider could decide about the request.
     ProviderDown,
+    /// As much as may wait for a provider, or for a helper thread, waits already.
+    Busy(Busy),
     /// The store of a limit is down, and `onFailure` is `closed`.
     StoreDown,
     /// The upstream could read the path differently.
@@ -97,6 +129,7 @@ impl Reason {
                 "more credentials that are not authentic than authFailures allows"
             }
             Reason::ProviderDown => "no provider can say whether the request is let in",
+            Reason::Busy(busy) => busy.as_str(),
             Reason::StoreDown => "the store of the rate limit is down, see onFailure",
             Reason::UnsafePath(fault) => fault.as_str(),
             Reason::BodyTooLong => "body longer than limits.bodyBytes",
@@ -157,9 +190,11 @@ impl Reason {
     /// Returns how the operator is told that a request was refused for this reason.
     pub(super) fn told(&self) -> Told {
         match self {
-            Reason::AllTargetsDown | Reason::ServiceFull | Reason::TargetsFull | Reason::Loop => {
-                Told::Warn
-            }
+            Reason::AllTargetsDown
+            | Reason::ServiceFull
+            | Reason::TargetsFull
+            | Reason::Loop
+            | Reason::Busy(Busy::Passwords | Busy::Signatures | Busy::Questions) => Told::Warn,
             Reason::ConnectionsFull
             | Reason::ClientShare
             | Reason::ProviderDown
@@ -275,6 +310,22 @@ impl From<Outcome> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::*;
+
+    /// The texts name the bounds.
+    #[test]
+    fn what_is_busy_has_the_number_of_its_bound() {
+        for (busy, bound) in [
+            (Busy::PasswordOfUser, 1),
+            (Busy::PasswordsOfClient, PASSWORDS_WAITING_PER_CLIENT),
+            (Busy::Passwords, PASSWORDS_WAITING),
+            (Busy::SignaturesOfClient, SIGNATURES_WAITING_PER_CLIENT),
+            (Busy::Signatures, SIGNATURES_WAITING),
+        ] {
+            let text = Reason::Busy(busy).to_string().replacen("a ", "1 ", 1);
+            assert_eq!(text.split(' ').next(), Some(&*bound.to_string()), "{text}");
+        }
+    }
 
     /// The head is written at once, or when the body was gathered: the client gets one status.
     #[test]

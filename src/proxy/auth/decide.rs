@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::ids::LookupId;
+use super::super::reason::Busy;
 use super::super::rules::ServiceRules;
 use super::counts::{count_result, count_verdict, provider_of};
 use super::progress::{AuthProgress, ProviderVerdict};
@@ -52,8 +53,8 @@ pub(in crate::proxy) enum Refusal {
     /// 429: too many forged credentials came from this client. The value is the time until they are
     /// verified again.
     Throttled(Duration),
-    /// 503: the provider that could decide does not respond.
-    Down(Outcome),
+    /// 503: the provider that could decide does not respond, or cannot be asked now.
+    Down(Outcome, Option<Busy>),
 }
 
 /// A signature that a helper thread has to verify, and the fingerprint of its token.
@@ -78,7 +79,7 @@ impl Authenticator {
                 Refusal::Unauthorized(..)
                     | Refusal::Forbidden(_)
                     | Refusal::Denied(_)
-                    | Refusal::Down(_)
+                    | Refusal::Down(..)
             )
         ) && progress.is_forged()
         {
@@ -170,15 +171,20 @@ impl Authenticator {
             let signature = costly.iter().position(|(of, _)| *of == position);
             let lookup = match signature.map(|at| costly.swap_remove(at)) {
                 Some((_, signature)) => provider_of(asking.service, position)
+                    .ok_or(None)
                     .and_then(|provider| self.look_up_signature(asking, provider, signature, env)),
                 None => self.start_lookup(asking, position, authorization, progress, env),
             };
-            if let Some(lookup) = lookup {
-                self.join_lookup(asking.id, lookup);
-                return Some((lookup, position));
+            match lookup {
+                Ok(lookup) => {
+                    self.join_lookup(asking.id, lookup);
+                    return Some((lookup, position));
+                }
+                Err(busy) => {
+                    count_result(asking.service, position, AuthResult::Down, env);
+                    progress.go_down(position, Outcome::OverLimit, busy);
+                }
             }
-            count_result(asking.service, position, AuthResult::Down, env);
-            progress.go_down(position, Outcome::OverLimit);
         }
         None
     }
@@ -220,7 +226,7 @@ impl Authenticator {
             ProviderVerdict::Denied(denial) => {
                 progress.denied.get_or_insert(denial);
             }
-            ProviderVerdict::Down(outcome) => progress.go_down(position, outcome),
+            ProviderVerdict::Down(outcome) => progress.go_down(position, outcome, None),
         }
         progress.settle(position);
         None
@@ -336,8 +342,8 @@ impl Authenticator {
     /// Returns the refusal of a request that no provider let in. A provider that is down comes
     /// first: it might have let it in.
     fn refusal(&self, service: &ServiceRules, progress: &mut AuthProgress) -> Refusal {
-        if let Some(outcome) = progress.down {
-            return Refusal::Down(outcome);
+        if let Some((outcome, busy)) = progress.down {
+            return Refusal::Down(outcome, busy);
         }
         if progress.insufficient {
             let scopes = &service.service.auth.scopes;

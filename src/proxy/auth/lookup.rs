@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use super::super::heads::subrequest_head;
 use super::super::ids::{ClientId, LookupId, ProviderId, TargetId};
+use super::super::reason::Busy;
 use super::super::rules::ServiceRules;
 use super::super::settings::Provider;
 use super::super::subrequest::{Expects, Requester, SubrequestSpec};
 use super::counts::provider_of;
 use super::forward::forwarded_request;
 use super::progress::AuthProgress;
-use super::{Asking, AuthEnv, AuthRequest, Authenticator, Lookup, LookupKind, Starter};
+use super::{Asking, AuthEnv, AuthRequest, Authenticator, Lookup, LookupKind, Started, Starter};
 use crate::limits::{
     AUTH_KEEP_ALIVE, AUTH_LOOKUPS, AUTH_WAIT_MAX, FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES,
     TOKENS_LEFT_PER_CLIENT,
@@ -33,19 +34,21 @@ impl Authenticator {
         authorization: &Authorization<'_>,
         progress: &mut AuthProgress,
         env: &mut AuthEnv<'_>,
-    ) -> Option<LookupId> {
-        let provider = provider_of(asking.service, position)?;
-        let definition = Rc::clone(&self.providers.get(provider)?.provider);
+    ) -> Started {
+        let provider = provider_of(asking.service, position).ok_or(None)?;
+        let definition = Rc::clone(&self.providers.get(provider).ok_or(None)?.provider);
         match (&definition.kind, authorization) {
             (Kind::Jwt { .. }, Authorization::Bearer(token)) => {
                 // The signature is being verified for another request.
                 let fingerprint = self.fingerprints.compute(provider.into(), token, b"");
                 if let Some(&lookup_id) = self.pending.get(&fingerprint) {
-                    return Some(lookup_id);
+                    return Ok(lookup_id);
                 }
-                let (lookup_id, under_way) = self.fetch_keys_for_token(provider, env)?;
+                let (lookup_id, under_way) = self
+                    .fetch_keys_for_token(provider, env)
+                    .ok_or(Some(Busy::Questions))?;
                 progress.note_waits_for_keys(position, under_way);
-                Some(lookup_id)
+                Ok(lookup_id)
             }
             (Kind::Introspection { .. }, Authorization::Bearer(token)) => {
                 self.look_up_token(asking, provider, token, env)
@@ -60,7 +63,7 @@ impl Authenticator {
                 | Kind::Jwt { .. }
                 | Kind::Introspection { .. },
                 _,
-            ) => None,
+            ) => Err(None),
         }
     }
 
@@ -77,21 +80,22 @@ impl Authenticator {
         provider: ProviderId,
         token: &[u8],
         env: &mut AuthEnv<'_>,
-    ) -> Option<LookupId> {
+    ) -> Started {
         let fingerprint = self.fingerprints.compute(provider.into(), token, b"");
         if let Some(&lookup_id) = self.pending.get(&fingerprint) {
-            return Some(lookup_id);
+            return Ok(lookup_id);
         }
-        let state = self.providers.get(provider)?;
+        let state = self.providers.get(provider).ok_or(None)?;
         let Kind::Introspection {
             endpoint,
             credentials,
             ..
         } = &state.provider.kind
         else {
-            return None;
+            return Err(None);
         };
-        let (target, authority) = state.target.as_ref().map(|(id, to)| (*id, &to.authority))?;
+        let (target, of_target) = state.target.as_ref().ok_or(None)?;
+        let (target, authority) = (*target, &of_target.authority);
         let form = introspection::form(token);
         let mut request = subrequest_head(
             "POST",
@@ -123,7 +127,7 @@ impl Authenticator {
             env,
         )?;
         self.pending.insert(fingerprint, lookup_id);
-        Some(lookup_id)
+        Ok(lookup_id)
     }
 
     fn look_up_request(
@@ -131,11 +135,11 @@ impl Authenticator {
         asking: Asking<'_>,
         provider: ProviderId,
         env: &mut AuthEnv<'_>,
-    ) -> Option<LookupId> {
-        let state = self.providers.get(provider)?;
-        let path = &state.provider.kind.endpoint()?.path;
-        let (target, of_target) = state.target.as_ref()?;
-        let text = forwarded_request(asking, (&of_target.authority, path), env)?;
+    ) -> Started {
+        let state = self.providers.get(provider).ok_or(None)?;
+        let path = &state.provider.kind.endpoint().ok_or(None)?.path;
+        let (target, of_target) = state.target.as_ref().ok_or(None)?;
+        let text = forwarded_request(asking, (&of_target.authority, path), env).ok_or(None)?;
         self.send_lookup(
             (LookupKind::Request(provider), None),
             *target,
@@ -154,14 +158,14 @@ impl Authenticator {
         body_bytes: usize,
         service: &ServiceRules,
         env: &mut AuthEnv<'_>,
-    ) -> Option<LookupId> {
+    ) -> Started {
         // Health checks have their own share of the subrequests.
         let others = self
             .open_lookups()
             .filter(|lookup| !lookup.is_work())
             .count();
         if others >= AUTH_LOOKUPS {
-            return None;
+            return Err(Some(Busy::Questions));
         }
         let lookup_id = self.lookups.insert(Lookup {
             kind,
@@ -180,9 +184,9 @@ impl Authenticator {
         };
         if !self.want_subrequest(spec, env) {
             self.lookups.remove(lookup_id);
-            return None;
+            return Err(Some(Busy::Questions));
         }
-        Some(lookup_id)
+        Ok(lookup_id)
     }
 
     /// Requests a subrequest. Returns false if there is no room for one.

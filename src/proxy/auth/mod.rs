@@ -47,6 +47,7 @@ use super::command::ListenerKind;
 use super::context::{Context, TimerKey};
 use super::ids::{ClientId, LookupId, OfLookup, OfProvider, ProviderId, SubrequestId, TargetId};
 use super::limiter::Limiter;
+use super::reason::Busy;
 use super::rules::ServiceRules;
 use super::settings::{Provider, Target};
 use super::subrequest::SubrequestSpec;
@@ -163,6 +164,10 @@ struct Lookup {
     /// Client that started the lookup, if the lookup is about one credential.
     starter: Option<Starter>,
 }
+
+/// A lookup that was started, or joined. Otherwise the bound that kept it from that; `None`: the
+/// provider takes no question.
+type Started = Result<LookupId, Option<Busy>>;
 
 /// Subject of a lookup.
 #[derive(Clone)]

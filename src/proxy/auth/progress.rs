@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::ids::ProviderId;
+use super::super::reason::Busy;
 use super::{Denial, LookupResult};
 use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
@@ -44,7 +45,8 @@ pub(in crate::proxy) struct AuthProgress {
     /// A credential was good but lacks a scope of the service.
     pub(super) insufficient: bool,
     pub(super) denied: Option<Denial>,
-    pub(super) down: Option<Outcome>,
+    /// A provider gave no answer. With the bound, if it could not be asked because of one.
+    pub(super) down: Option<(Outcome, Option<Busy>)>,
     /// Grant that let the request in and has lines for the client.
     pub(super) for_client: Option<Arc<Grant>>,
     /// Result of the last lookup, with the position of its provider.
@@ -161,8 +163,8 @@ impl AuthProgress {
     }
 
     /// Records a provider that gives no answer.
-    pub(super) fn go_down(&mut self, position: usize, outcome: Outcome) {
-        self.down = Some(outcome);
+    pub(super) fn go_down(&mut self, position: usize, outcome: Outcome, busy: Option<Busy>) {
+        self.down = Some((outcome, busy));
         self.settle(position);
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::super::command::{Command, Work};
 use super::super::ids::{LookupId, ProviderId};
+use super::super::reason::Busy;
 use super::decide::Costly;
-use super::{Asking, AuthEnv, Authenticator, Lookup, LookupKind, Starter};
+use super::{Asking, AuthEnv, Authenticator, Lookup, LookupKind, Started, Starter};
 use crate::limits::{
     PASSWORDS_WAITING, PASSWORDS_WAITING_PER_CLIENT, SIGNATURES_WAITING,
     SIGNATURES_WAITING_PER_CLIENT,
@@ -25,27 +26,31 @@ impl Authenticator {
         provider: ProviderId,
         pair: &Pair,
         env: &mut AuthEnv<'_>,
-    ) -> Option<LookupId> {
+    ) -> Started {
         let fingerprints = &self.fingerprints;
         let fingerprint =
             fingerprints.compute(provider.into(), pair.user.bytes(), pair.password.bytes());
         if let Some(&lookup_id) = self.pending.get(&fingerprint) {
-            return Some(lookup_id);
+            return Ok(lookup_id);
         }
-        let Kind::Basic { users } = &self.providers.get(provider)?.provider.kind else {
-            return None;
+        let Kind::Basic { users } = &self.providers.get(provider).ok_or(None)?.provider.kind else {
+            return Err(None);
         };
-        let work = Verification::new(users, pair.user.bytes(), pair.password.clone())?;
+        let work =
+            Verification::new(users, pair.user.bytes(), pair.password.clone()).ok_or(None)?;
         let account = fingerprints.compute(provider.into(), pair.user.bytes(), b"");
         let is_password = |lookup: &&Lookup| matches!(lookup.kind, LookupKind::Password { .. });
         let is_of_account = |lookup: &Lookup| matches!(lookup.kind, LookupKind::Password { account: other, .. } if other == account);
         let waiting = || self.open_lookups().filter(is_password);
         let own = || waiting().filter(|lookup| lookup.is_of(asking.client, env.accounts));
-        if waiting().count() >= PASSWORDS_WAITING
-            || own().count() >= PASSWORDS_WAITING_PER_CLIENT
-            || own().any(is_of_account)
-        {
-            return None;
+        if own().any(is_of_account) {
+            return Err(Some(Busy::PasswordOfUser));
+        }
+        if own().count() >= PASSWORDS_WAITING_PER_CLIENT {
+            return Err(Some(Busy::PasswordsOfClient));
+        }
+        if waiting().count() >= PASSWORDS_WAITING {
+            return Err(Some(Busy::Passwords));
         }
         // A password is right for a user of the configuration alone, whose name is text.
         let user = core::str::from_utf8(pair.user.bytes());
@@ -55,7 +60,7 @@ impl Authenticator {
             account,
             grant: Arc::new(Grant::named(user.unwrap_or_default())),
         };
-        Some(self.start_work(
+        Ok(self.start_work(
             asking.into(),
             kind,
             fingerprint,
@@ -71,7 +76,7 @@ impl Authenticator {
         provider: ProviderId,
         costly: Costly,
         env: &mut AuthEnv<'_>,
-    ) -> Option<LookupId> {
+    ) -> Started {
         let Costly {
             fingerprint,
             signature,
@@ -79,18 +84,20 @@ impl Authenticator {
         let is_signature = |lookup: &&Lookup| matches!(lookup.kind, LookupKind::Signature { .. });
         let waiting = || self.open_lookups().filter(is_signature);
         let own = || waiting().filter(|lookup| lookup.is_of(asking.client, env.accounts));
-        if waiting().count() >= SIGNATURES_WAITING || own().count() >= SIGNATURES_WAITING_PER_CLIENT
-        {
-            return None;
+        if own().count() >= SIGNATURES_WAITING_PER_CLIENT {
+            return Err(Some(Busy::SignaturesOfClient));
+        }
+        if waiting().count() >= SIGNATURES_WAITING {
+            return Err(Some(Busy::Signatures));
         }
         let signature = Arc::new(signature);
         let kind = LookupKind::Signature {
             provider,
             fingerprint,
-            generation: self.providers.get(provider)?.generation,
+            generation: self.providers.get(provider).ok_or(None)?.generation,
             signature: Arc::clone(&signature),
         };
-        Some(self.start_work(
+        Ok(self.start_work(
             asking.into(),
             kind,
             fingerprint,

@@ -87,9 +87,14 @@ pub(super) fn unauthorized_reply(refusal: &Refusal) -> LocalReply<'_> {
             reason: Some(Reason::FailureBudget),
             ..rate_limited_reply(*wait)
         },
-        Refusal::Down(outcome) => {
-            LocalReply::refusal(Reply::ServiceUnavailable, *outcome, Reason::ProviderDown)
-        }
+        Refusal::Down(outcome, busy) => LocalReply {
+            retry_after: busy.map(|_| 1),
+            ..LocalReply::refusal(
+                Reply::ServiceUnavailable,
+                *outcome,
+                busy.map_or(Reason::ProviderDown, Reason::Busy),
+            )
+        },
         Refusal::Unauthorized(lines, fault) => LocalReply {
             lines: lines.clone(),
             ..LocalReply::refusal(Reply::Unauthorized, Outcome::Unauthorized, *fault)

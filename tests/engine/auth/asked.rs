@@ -310,7 +310,14 @@ fn questions_above_the_limit_get_a_503() {
         world.send(client, bearer(&format!("t{number}")));
     }
     assert_eq!(world.dials.len(), 256);
-    world.expect_status(clients[256], 503);
+    let answer = world.expect_status(clients[256], 503);
+    assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
+    assert!(
+        matches!(&world.reports[..], [Report::UpstreamFailed(failed)]
+            if failed.reason == Some(Reason::Busy(Busy::Questions))),
+        "{:?}",
+        world.reports
+    );
     for &client in &clients[..256] {
         world.expect_silence(client);
         world.finish(client);

@@ -13,7 +13,9 @@ mod several;
 mod signatures;
 
 use ring::hmac;
+use tollgate::observe::access::Outcome;
 use tollgate::policy::auth::base64::encode_url;
+use tollgate::proxy::command::{Busy, Reason, Report};
 
 use super::script::*;
 
@@ -84,6 +86,22 @@ pub fn passes(world: &mut World, client: Client) -> String {
 pub fn refused(world: &mut World, client: Client, status: u16) -> String {
     world.expect_no_dial();
     world.expect_status(client, status)
+}
+
+/// Checks that the request is refused because as many wait as may, and what the operator is told.
+#[track_caller]
+pub fn refused_as_busy(world: &mut World, client: Client, busy: Busy, is_warning: bool) {
+    let answer = refused(world, client, 503);
+    assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
+    let failed = match world.reports.pop() {
+        Some(Report::UpstreamFailed(failed)) if is_warning => failed,
+        Some(Report::Refused(failed)) if !is_warning => failed,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        (failed.outcome, &failed.reason, failed.status),
+        (Outcome::OverLimit, &Some(Reason::Busy(busy)), Some(503))
+    );
 }
 
 /// Returns the challenges of an answer.

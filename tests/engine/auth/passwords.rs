@@ -220,13 +220,13 @@ fn at_most_sixteen_passwords_wait() {
     }
     assert_eq!(world.passwords.len(), 16);
     for &client in &clients[16..] {
-        refused(&mut world, client, 503);
+        refused_as_busy(&mut world, client, Busy::Passwords, true);
     }
     // A client that leaves does not free its place: the work cannot be cancelled.
     world.finish(clients[0]);
     let client = from(&mut world, 100);
     world.send(client, basic("ann:x"));
-    refused(&mut world, client, 503);
+    refused_as_busy(&mut world, client, Busy::Passwords, true);
     world.verify();
     let client = from(&mut world, 100);
     world.send(client, basic("ann:secret"));
@@ -253,12 +253,12 @@ fn a_client_has_two_places_and_a_user_name_one() {
     let first = send(&mut world, 1, "ann:1");
     for guess in 2..5 {
         let client = send(&mut world, 1, &format!("ann:{guess}"));
-        refused(&mut world, client, 503);
+        refused_as_busy(&mut world, client, Busy::PasswordOfUser, false);
     }
     // Guesses at ann's password do not lock out bob.
     let bob = send(&mut world, 1, "bob:hunter2");
     let third = send(&mut world, 1, "eve:x");
-    refused(&mut world, third, 503);
+    refused_as_busy(&mut world, third, Busy::PasswordsOfClient, false);
     let other = send(&mut world, 2, "ann:secret");
     assert_eq!(world.passwords.len(), 3);
     assert_eq!(
@@ -290,7 +290,7 @@ fn addresses_of_one_network_share_the_two_places() {
         send("2001:db8:0:1::1", "eve:x"),
     ];
     let third = send("2001:db8::3", "eve:y");
-    refused(&mut world, third, 503);
+    refused_as_busy(&mut world, third, Busy::PasswordsOfClient, false);
     assert_eq!(world.passwords.len(), 3);
     for client in waiting {
         assert!(!world.verify());

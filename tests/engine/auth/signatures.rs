@@ -151,7 +151,7 @@ fn a_client_has_at_most_eight_waiting_signatures() {
         .map(|number| send_from(&mut world, 1, &forgery(&good, number)))
         .collect::<Vec<_>>();
     let ninth = send_from(&mut world, 1, &good);
-    refused(&mut world, ninth, 503);
+    refused_as_busy(&mut world, ninth, Busy::SignaturesOfClient, false);
     // A token whose verification is in progress needs no further place. Other clients have their
     // own places.
     let joined = send_from(&mut world, 1, &forgery(&good, 3));
@@ -165,7 +165,7 @@ fn a_client_has_at_most_eight_waiting_signatures() {
     // A client that leaves frees no place, because the work of the thread cannot be cancelled.
     world.finish(clients[0]);
     let ninth = send_from(&mut world, 1, &forgery(&good, 8));
-    refused(&mut world, ninth, 503);
+    refused_as_busy(&mut world, ninth, Busy::SignaturesOfClient, false);
     for _ in 0..8 {
         assert!(!world.verify_signature(0));
     }
@@ -187,7 +187,7 @@ fn at_most_sixty_four_signatures_wait() {
     }
     assert_eq!(world.signatures.len(), 64);
     let client = send_from(&mut world, 100, &good);
-    refused(&mut world, client, 503);
+    refused_as_busy(&mut world, client, Busy::Signatures, true);
     assert!(!world.verify_signature(63));
     let client = send_from(&mut world, 100, &good);
     assert!(world.verify_signature(63));
