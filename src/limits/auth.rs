@@ -84,8 +84,10 @@ pub const JWKS_RETRY: Duration = Duration::from_secs(1);
 /// Upper bound of [`JWKS_RETRY`]'s back-off.
 pub const JWKS_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Passwords waiting for verification; each takes a part of a second.
-pub const PASSWORDS_WAITING: usize = 16;
-/// Waiting passwords of one client; of one client and one user name there is one.
+pub const PASSWORDS_WAITING: usize = 32;
+/// Waiting passwords that each client may have while there is a place: further ones take at most half
+/// of the places that are free. So an office behind one address gets in, and many addresses that
+/// guess leave places to others. Of one client and one user name there is one.
 pub const PASSWORDS_WAITING_PER_CLIENT: usize = 2;
 /// Lookups of tokens that continue for a client after it disconnected, so that their results are
 /// counted.

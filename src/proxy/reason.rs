@@ -31,8 +31,8 @@ impl Busy {
     fn as_str(self) -> &'static str {
         match self {
             Busy::PasswordOfUser => "a password of this client and user name is being checked",
-            Busy::PasswordsOfClient => "2 passwords of this client are being checked",
-            Busy::Passwords => "16 passwords are being checked",
+            Busy::PasswordsOfClient => "many passwords of this client are being checked",
+            Busy::Passwords => "32 passwords are being checked",
             Busy::SignaturesOfClient => "8 signatures of this client are being checked",
             Busy::Signatures => "64 signatures are being checked",
             Busy::Questions => "too many questions to providers wait for their answers",

@@ -46,11 +46,12 @@ impl Authenticator {
         if own().any(is_of_account) {
             return Err(Some(Busy::PasswordOfUser));
         }
-        if own().count() >= PASSWORDS_WAITING_PER_CLIENT {
-            return Err(Some(Busy::PasswordsOfClient));
-        }
-        if waiting().count() >= PASSWORDS_WAITING {
+        let free = PASSWORDS_WAITING.saturating_sub(waiting().count());
+        if free == 0 {
             return Err(Some(Busy::Passwords));
+        }
+        if own().count() >= PASSWORDS_WAITING_PER_CLIENT.max(free / 2) {
+            return Err(Some(Busy::PasswordsOfClient));
         }
         // A password is right for a user of the configuration alone, whose name is text.
         let user = core::str::from_utf8(pair.user.bytes());

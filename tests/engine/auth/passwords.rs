@@ -210,16 +210,16 @@ fn from(world: &mut World, number: u8) -> Client {
 }
 
 #[test]
-fn at_most_sixteen_passwords_wait() {
+fn at_most_thirty_two_passwords_wait() {
     let mut world = world();
-    let clients = (0..18)
+    let clients = (0..34)
         .map(|number| from(&mut world, number))
         .collect::<Vec<_>>();
     for (number, &client) in clients.iter().enumerate() {
         world.send(client, basic(&format!("ann:{number}")));
     }
-    assert_eq!(world.passwords.len(), 16);
-    for &client in &clients[16..] {
+    assert_eq!(world.passwords.len(), 32);
+    for &client in &clients[32..] {
         refused_as_busy(&mut world, client, Busy::Passwords, true);
     }
     // A client that leaves does not free its place: the work cannot be cancelled.
@@ -230,11 +230,11 @@ fn at_most_sixteen_passwords_wait() {
     world.verify();
     let client = from(&mut world, 100);
     world.send(client, basic("ann:secret"));
-    assert_eq!(world.passwords.len(), 16);
-    for _ in 0..15 {
+    assert_eq!(world.passwords.len(), 32);
+    for _ in 0..31 {
         assert!(!world.verify());
     }
-    for &client in &clients[1..16] {
+    for &client in &clients[1..32] {
         refused(&mut world, client, 401);
     }
     assert!(world.verify());
@@ -243,7 +243,7 @@ fn at_most_sixteen_passwords_wait() {
 }
 
 #[test]
-fn a_client_has_two_places_and_a_user_name_one() {
+fn a_user_name_of_a_client_has_one_place() {
     let mut world = world();
     let send = |world: &mut World, number: u8, pair: &str| {
         let client = from(world, number);
@@ -255,10 +255,8 @@ fn a_client_has_two_places_and_a_user_name_one() {
         let client = send(&mut world, 1, &format!("ann:{guess}"));
         refused_as_busy(&mut world, client, Busy::PasswordOfUser, false);
     }
-    // Guesses at ann's password do not lock out bob.
+    // Guesses at ann's password lock out neither bob, nor ann elsewhere.
     let bob = send(&mut world, 1, "bob:hunter2");
-    let third = send(&mut world, 1, "eve:x");
-    refused_as_busy(&mut world, third, Busy::PasswordsOfClient, false);
     let other = send(&mut world, 2, "ann:secret");
     assert_eq!(world.passwords.len(), 3);
     assert_eq!(
@@ -268,16 +266,39 @@ fn a_client_has_two_places_and_a_user_name_one() {
     passes(&mut world, bob);
     passes(&mut world, other);
     refused(&mut world, first, 401);
-    // A place is free again.
+    // The place is free again.
     let again = send(&mut world, 1, "ann:6");
     assert!(!world.verify());
     refused(&mut world, again, 401);
     world.expect_quiet();
 }
 
+#[test]
+fn a_client_has_half_of_the_free_places_and_two_in_any_case() {
+    let mut world = world();
+    // One address after the other takes what it can.
+    for (number, most) in [(1, 11), (2, 7), (3, 5), (4, 3), (5, 2), (6, 2), (7, 2)] {
+        let before = world.passwords.len();
+        for user in 0..most {
+            let client = from(&mut world, number);
+            world.send(client, basic(&format!("user{user}:{number}")));
+        }
+        assert_eq!(world.passwords.len() - before, most, "{number}");
+        let client = from(&mut world, number);
+        world.send(client, basic(&format!("another:{number}")));
+        match number {
+            7 => refused_as_busy(&mut world, client, Busy::Passwords, true),
+            _ => refused_as_busy(&mut world, client, Busy::PasswordsOfClient, false),
+        }
+    }
+    for _ in 0..32 {
+        assert!(!world.verify());
+    }
+}
+
 /// A client is an address, or an IPv6 network of 64 bits.
 #[test]
-fn addresses_of_one_network_share_the_two_places() {
+fn addresses_of_one_network_share_their_places() {
     let mut world = world();
     let mut send = |address: &str, pair: &str| {
         let client = world.connect_from(address.parse().expect("an address"));
@@ -286,12 +307,11 @@ fn addresses_of_one_network_share_the_two_places() {
     };
     let waiting = [
         send("2001:db8::1", "ann:1"),
-        send("2001:db8::2", "bob:1"),
-        send("2001:db8:0:1::1", "eve:x"),
+        send("2001:db8:0:1::1", "ann:2"),
     ];
-    let third = send("2001:db8::3", "eve:y");
-    refused_as_busy(&mut world, third, Busy::PasswordsOfClient, false);
-    assert_eq!(world.passwords.len(), 3);
+    let same = send("2001:db8::3", "ann:3");
+    refused_as_busy(&mut world, same, Busy::PasswordOfUser, false);
+    assert_eq!(world.passwords.len(), 2);
     for client in waiting {
         assert!(!world.verify());
         refused(&mut world, client, 401);
