@@ -27,6 +27,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
         .chain(unused_stores(settings))
         .chain(foreign_variables(settings))
         .chain(patterns(settings))
+        .chain(taken_away(settings))
         .collect()
 }
 
@@ -47,6 +48,48 @@ fn foreign_variables(settings: &Settings) -> Vec<String> {
         )
     };
     each_once(&lines).map(|line| said(line)).collect()
+}
+
+/// Returns a line for each header that a key sets and the header edits of a response remove: they come
+/// last.
+fn taken_away(settings: &Settings) -> Vec<String> {
+    let found = settings.services.iter().flat_map(|service| {
+        let removed = service
+            .edits
+            .iter()
+            .flat_map(|edits| edits.response.removed());
+        removed.filter_map(move |name| {
+            Some(((key_of(name, service, settings)?, name), &*service.route))
+        })
+    });
+    let line = |((key, name), routes): ((&str, &str), Vec<&str>)| {
+        let cure = match key {
+            "securityHeaders" => "null for it in \"securityHeaders\" if none is to be sent",
+            "sticky" => "\"sticky\": false",
+            _ => "\"cors\": false if none is to be sent",
+        };
+        format!(
+            "\"remove\" of the responseHeaders of {} takes {name} of {key:?} away, too; take it out there, or write {cure}",
+            listed(&routes)
+        )
+    };
+    sort::group(found).into_iter().map(line).collect()
+}
+
+/// Returns the key that puts a header of this name into responses of a service.
+fn key_of(name: &str, service: &Service, settings: &Settings) -> Option<&'static str> {
+    let policies = &service.headers;
+    let cors = policies.cors.or(settings.cors.as_ref());
+    let security = policies
+        .security_headers
+        .or(settings.security_headers.as_ref());
+    if cors.is_some_and(|policy| policy.has(name)) {
+        Some("cors")
+    } else if security.is_some_and(|headers| headers.has(name)) {
+        Some("securityHeaders")
+    } else {
+        (service.sticky.is_some() && name.eq_ignore_ascii_case("Set-Cookie")).then_some("sticky")
+    }
 }
 
 /// Returns a line for each condition whose value is a pattern as other programs write it: it is compared

@@ -1595,6 +1595,62 @@ fn variables_of_other_programs_are_warned_about() {
 }
 
 #[test]
+fn headers_of_the_gateway_that_edits_remove_are_warned_about() {
+    let warned = |top: &str, service: &str| {
+        let text =
+            format!(r#"{{{top}"services":[{{"route":"/a","target":"http://b"{service}}}]}}"#);
+        let mut lines = good(&text).warnings().into_iter();
+        (lines.next(), lines.next())
+    };
+    let said = |name: &str, key: &str, cure: &str| {
+        format!(
+            "\"remove\" of the responseHeaders of \"/a\" takes {name} of {key:?} away, too; take it out there, or write {cure}"
+        )
+    };
+    let cors = "\"cors\": false if none is to be sent";
+    let security = "null for it in \"securityHeaders\" if none is to be sent";
+    let remove = |name: &str| format!(r#","responseHeaders":{{"remove":["Server","{name}"]}}"#);
+    let (origin, max_age, hsts, cookie) = (
+        "access-control-allow-origin",
+        "Access-Control-Max-Age",
+        "Strict-Transport-Security",
+        "Set-Cookie",
+    );
+    for (name, more, expected) in [
+        (origin, "", Some(said(origin, "cors", cors))),
+        (origin, r#","cors":false"#, None),
+        (max_age, "", None),
+        (
+            max_age,
+            r#","cors":{"maxAge":"1h"}"#,
+            Some(said(max_age, "cors", cors)),
+        ),
+        ("Access-Control-Expose-Headers", "", None),
+        (hsts, "", Some(said(hsts, "securityHeaders", security))),
+        (hsts, r#","securityHeaders":false"#, None),
+        (
+            hsts,
+            r#","securityHeaders":{"Strict-Transport-Security":null}"#,
+            None,
+        ),
+        (cookie, "", None),
+        (
+            cookie,
+            r#","sticky":{}"#,
+            Some(said(cookie, "sticky", "\"sticky\": false")),
+        ),
+    ] {
+        let found = warned("", &format!("{}{more}", remove(name)));
+        assert_eq!(found, (expected.clone(), None), "{name} {more}");
+        // The edits of the top level are those of the service.
+        let top = format!("{},", &remove(name)[1..]);
+        assert_eq!(warned(&top, more), (expected, None), "{name} {more}");
+    }
+    let replaced = r#","responseHeaders":{"set":{"X-Frame-Options":"DENY","Access-Control-Allow-Origin":"https://a.b"}}"#;
+    assert_eq!(warned("", replaced), (None, None));
+}
+
+#[test]
 fn patterns_in_conditions_are_warned_about() {
     for (part, value, shown) in [
         ("headers", "*", Some("x-v: *")),

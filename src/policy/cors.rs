@@ -29,6 +29,25 @@ pub struct CorsPolicy {
     pub forward_options: bool,
 }
 
+impl CorsPolicy {
+    /// Returns true if responses, or answers to preflights, have a header of this name.
+    pub fn has(&self, name: &str) -> bool {
+        [
+            ("Access-Control-Allow-Origin", true),
+            ("Access-Control-Allow-Methods", true),
+            ("Access-Control-Allow-Headers", true),
+            (
+                "Access-Control-Expose-Headers",
+                !self.expose_headers.is_empty(),
+            ),
+            ("Access-Control-Allow-Credentials", self.credentials),
+            ("Access-Control-Max-Age", self.max_age.is_some()),
+        ]
+        .into_iter()
+        .any(|(known, is_sent)| is_sent && known.eq_ignore_ascii_case(name))
+    }
+}
+
 /// The CORS policy as header lines.
 pub struct Cors {
     /// Allowed origins, which are echoed; `None` allows any origin (`*`).

@@ -128,8 +128,10 @@ impl<'a> Facts<'a> {
 /// Edits of one kind of head.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HeaderEdits {
-    /// Names whose lines go: those of `set` and `remove`.
+    /// Names whose lines go: those of `set`, then those of `remove`.
     dropped: Box<[Box<str>]>,
+    /// Number of the names of `set`.
+    set: usize,
     /// A bit for each length of these names, by its remainder.
     lengths: u64,
     /// Lines that are added.
@@ -210,6 +212,7 @@ impl HeaderEdits {
         let (shown, foreign) = shown(set, add, remove);
         HeaderEdits {
             dropped,
+            set: set.len(),
             lengths,
             pieces: pieces.into(),
             shown: shown.into(),
@@ -230,6 +233,11 @@ impl HeaderEdits {
         cost::count(self.dropped.len());
         let mut names = self.dropped.iter();
         names.any(|dropped| dropped.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Returns the names of `remove`.
+    pub fn removed(&self) -> impl Iterator<Item = &str> {
+        self.dropped.iter().skip(self.set).map(|name| &**name)
     }
 
     /// Returns true if lines go at all.
