@@ -164,10 +164,7 @@ impl Inherited {
         entries
             .map(|Listen { address, port, .. }| match self.take(address)? {
                 Some(listener) => Ok(listener),
-                None => {
-                    let ipv6_only = Listener::is_ipv4_taken(address, addresses.clone());
-                    Listener::bind_as(address, ipv6_only, *port)
-                }
+                None => Listener::bind_entry((address, *port), addresses.clone(), self.listeners()),
             })
             .collect()
     }
@@ -193,6 +190,13 @@ impl Inherited {
             }
         }
         Ok(index.map(|index| self.sockets.swap_remove(index).listener))
+    }
+
+    /// Returns the listeners of the old process that are not taken yet.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        let sockets = self.sockets.iter();
+        let of_clients = sockets.filter(|socket| socket.handed_over == Some(Purpose::Clients));
+        of_clients.map(|socket| &socket.listener)
     }
 
     /// Takes the socket of an entry of `admin`; `None`: it is to be bound.

@@ -1,5 +1,7 @@
 //! Listening sockets, TCP and unix. The sockets that they accept are in `io/socket.rs`.
 
+mod entries;
+
 use std::fmt;
 use std::fs::{File, Permissions};
 use std::io;

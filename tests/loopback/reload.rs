@@ -2,7 +2,7 @@
 //! the old configuration that stays when the new file has errors.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -98,6 +98,37 @@ fn listeners_come_and_go_and_their_connections_stay() {
     assert!(!socket.exists());
     other.send(KEPT);
     other.read_until("\r\n\r\nhi");
+}
+
+/// As an owner does who lets others than this machine in: the port is held by the gateway itself.
+#[test]
+fn a_port_moves_to_all_addresses_of_the_machine_and_back() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
+    let mut kept = gateway.connect();
+    let port = gateway.address.port();
+    let other = SocketAddr::from(([127, 0, 0, 2], port));
+    for (round, listen) in ["0.0.0.0", "127.0.0.1", "0.0.0.0"].into_iter().enumerate() {
+        let listen = format!("\"{listen}:{port}\"");
+        put(&gateway, &config(&origin, &listen, ""));
+        gateway.signal("HUP");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while gateway.stderr.text().matches("is closed").count() <= round {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{}",
+                gateway.stderr.text()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(TcpStream::connect(other).is_ok(), round != 1, "{listen}");
+        for client in [&mut kept, &mut gateway.connect()] {
+            client.send(KEPT);
+            client.read_until("\r\n\r\nhi");
+        }
+    }
+    let error = TcpListener::bind(gateway.address).expect_err("the port is the gateway's alone");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
 
 /// As many addresses as a file may have, all of them replaced at once, while a client waits at each.

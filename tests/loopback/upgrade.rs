@@ -794,6 +794,28 @@ fn clients_that_wait_at_an_address_that_goes_are_served() {
     }
 }
 
+/// The new process binds the port while the old one listens on another address of it.
+#[test]
+fn a_port_moves_to_all_addresses_at_an_upgrade() {
+    let origin = Origin::polite();
+    let mut gateway = Upgraded::start(&origin.config("\"rateLimit\": false,"), &[]);
+    let address = gateway.gateway.address;
+    let file = gateway.gateway.folder.0.join("tollgate.json");
+    let config = fs::read_to_string(&file).expect("a file");
+    let all = config.replace("127.0.0.1:", "0.0.0.0:");
+    fs::write(
+        &file,
+        all.replace(
+            &format!("0.0.0.0:{}", origin.address.port()),
+            &origin.address.to_string(),
+        ),
+    )
+    .expect("written");
+    gateway.upgrade();
+    let other = std::net::SocketAddr::from(([127, 0, 0, 2], address.port()));
+    Client::to(other);
+}
+
 /// An upgrade begins while addresses drain. Whether the file of the new process has them again or not: each client
 /// that came is served, and files of sockets stay or go.
 #[test]

@@ -76,8 +76,11 @@ pub(in crate::net) fn bind(
         if passed.is_none() && acceptor.is_closing(address) {
             continue;
         }
-        let ipv6_only = Listener::is_ipv4_taken(address, addresses.clone());
-        match passed.unwrap_or_else(|| Listener::bind_as(address, ipv6_only, *port)) {
+        let bind = || {
+            let held = acceptor.sockets().map(|(_, listener)| &*listener);
+            Listener::bind_entry((address, *port), addresses.clone(), held)
+        };
+        match passed.unwrap_or_else(bind) {
             Ok(listener) => listeners.push((address.clone(), listener)),
             Err(error) => errors.push(error.to_string()),
         }

@@ -53,10 +53,16 @@ impl Sockets {
                 continue;
             }
             let addresses = config.listeners.iter().map(|listen| &listen.address);
-            let ipv6_only = Listener::is_ipv4_taken(address, addresses);
             let take = |from: &ListenAddress, port, inherited: &mut Inherited| {
-                let taken = inherited.take(address)?;
-                taken.map_or_else(|| Listener::bind_as(from, ipv6_only, port), Ok)
+                if let Some(taken) = inherited.take(address)? {
+                    return Ok(taken);
+                }
+                let held = self.kept.iter().flat_map(|kept| &kept.sockets);
+                Listener::bind_entry(
+                    (from, port),
+                    addresses.clone(),
+                    held.chain(inherited.listeners()),
+                )
             };
             // The first is bound alone, so that the port of another process is an error. Workers that
             // have not served all clients of the address yet share it.
