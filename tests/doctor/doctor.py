@@ -29,12 +29,14 @@ NAME = "gate.test"
 class Server:
     """Answers each connection by `answer(head)`, or in another way: `silent`, `closes`, `text` or `rejects` by bytes."""
 
-    def __init__(self, answer=None, certificate=None, how="answers", text=b"", clients=None):
+    def __init__(self, answer=None, certificate=None, how="answers", text=b"", clients=None, most=None):
         self.port = next(PORTS)
         self.context = None
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
+            if most:
+                self.context.maximum_version = most
             if clients:
                 self.context.verify_mode = ssl.CERT_REQUIRED
                 self.context.load_verify_locations(clients)
@@ -212,6 +214,12 @@ def names_and_targets():
     expect("a dead port", write([service(f"http://127.0.0.1:{dead}"), service(good.url, "/b")]), [("(/a)", "refused", "start the service")])
     expect("a name that nobody knows", write([service("http://nobody.invalid")]), [("name nobody.invalid (/a)", "does not resolve", "/etc/hosts")])
     expect("a socket that nobody made", write([service(f"http://unix:{FOLDER}/no.sock:/base/")]), [(f"target http://unix:{FOLDER}/no.sock (/a): No such file", "start the service")])
+    full = socket.socket(socket.AF_UNIX)
+    full.bind(f"{FOLDER}/full.sock")
+    full.listen(0)
+    waiting = socket.socket(socket.AF_UNIX)
+    waiting.connect(f"{FOLDER}/full.sock")
+    expect("a socket whose queue is full", write([service(f"http://unix:{FOLDER}/full.sock:/")]), [("Resource temporarily unavailable", "the queue of the socket is full")])
     expect("silence", write([service(silent.url)]), [("gives no answer in 3 s", "log of the service")])
     expect("no answer", write([service(Server(how="closes").url)]), hints=[("closes the connection without an answer",)])
     expect("another protocol", write([service(Server(how="text", text=b"SSH-2.0-x\r\n").url)]), [("no HTTP/1.1 response: start of the status line", "correct the target")])
@@ -266,6 +274,8 @@ def certificates_of_targets():
         expect(what, write([service(server.url, tls=tls)]), expected)
     closed = Server(certificate=FOLDER / "good", clients=FOLDER / "root.pem")
     expect("a target that asks for a client certificate", write([service(closed.url, tls=trusted)]), [("CertificateRequired", "set tls.cert and tls.key")])
+    closed = Server(certificate=FOLDER / "good", clients=FOLDER / "root.pem", most=ssl.TLSVersion.TLSv1_2)
+    expect("the same with TLS 1.2", write([service(closed.url, tls=trusted)]), [("HandshakeFailure", "a client certificate (tls.cert and tls.key)")])
     plain = Server(how="rejects", text=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     url = plain.url.replace("http:", "https:")
     expect("https to a plain port", write([service(url, tls=trusted)]), [("does not speak TLS on this port", "http://")])

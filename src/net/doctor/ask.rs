@@ -161,7 +161,14 @@ fn connect(question: &Question) -> io::Result<Socket> {
         ),
     };
     let socket = Socket::new(domain, Type::STREAM, None)?;
-    socket.connect_timeout(&address, CHECK)?;
+    match question.socket {
+        // A full queue of a unix socket is EAGAIN, which does not become ready.
+        Some(_) => {
+            socket.set_write_timeout(Some(CHECK))?;
+            socket.connect(&address)?;
+        }
+        None => socket.connect_timeout(&address, CHECK)?,
+    }
     Ok(socket)
 }
 

@@ -19,6 +19,7 @@
 
 mod ask;
 mod clock;
+mod connects;
 mod files;
 mod folders;
 mod machine;

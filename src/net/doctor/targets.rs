@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::ask::{Asked, Question, Trouble, ask};
 use super::parallel::{Done, Job, run};
 use super::probes::{Probe, Purpose, probes};
-use super::{Examined, Subject, clock, listed, stores};
+use super::{Examined, Subject, clock, connects, listed, stores};
 use crate::http::error::ResponseError;
 use crate::limits::{EXPIRY_WARNING, INTROSPECTION_BYTES, JWKS_BYTES};
 use crate::net::Loaded;
@@ -191,10 +191,12 @@ fn judge(
         let what = format!("{check} {url}{at} ({users})");
         match done {
             Done::Answer(Ok(answered)) => good = good.or(Some((what, answered))),
-            Done::Answer(Err(trouble)) => bad.push((address, what, described(&trouble, probe))),
+            Done::Answer(Err(trouble)) => {
+                bad.push((address, what, described(&trouble, address, probe)))
+            }
             Done::Addresses(_) | Done::Late => {
                 let late = Trouble::Connect(io::ErrorKind::TimedOut.into());
-                bad.push((address, what, described(&late, probe)));
+                bad.push((address, what, described(&late, address, probe)));
             }
         }
     }
@@ -227,8 +229,8 @@ fn judge(
 }
 
 /// Returns the problem, the cure, and whether the target is certainly at fault.
-fn described(trouble: &Trouble, probe: &Probe<'_>) -> (String, String, bool) {
-    let (problem, cure, is_sure) = description(trouble, probe);
+fn described(trouble: &Trouble, address: SocketAddr, probe: &Probe<'_>) -> (String, String, bool) {
+    let (problem, cure, is_sure) = description(trouble, address, probe);
     let cure = match probe.is_store() {
         true => stores::worded(cure),
         false => cure.to_owned(),
@@ -236,30 +238,21 @@ fn described(trouble: &Trouble, probe: &Probe<'_>) -> (String, String, bool) {
     (problem, cure, is_sure)
 }
 
-fn description(trouble: &Trouble, probe: &Probe<'_>) -> (String, &'static str, bool) {
-    let correct = "start the service there, or correct the target in the file";
+fn description(
+    trouble: &Trouble,
+    address: SocketAddr,
+    probe: &Probe<'_>,
+) -> (String, &'static str, bool) {
     match trouble {
-        Trouble::Connect(error) if error.kind() == io::ErrorKind::TimedOut => (
-            "no connection in 3 s".to_owned(),
-            "see whether a firewall drops it, that machine is down or the service hangs, or correct the target",
-            true,
-        ),
-        Trouble::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            (error.to_string(), correct, true)
+        Trouble::Connect(error) => {
+            let problem = match error.kind() {
+                io::ErrorKind::TimedOut => "no connection in 3 s".to_owned(),
+                _ => error.to_string(),
+            };
+            let is_socket = matches!(probe.target.host, TargetHost::Unix(_));
+            let cure = connects::cure(error, (!is_socket).then_some(address));
+            (problem, cure, true)
         }
-        Trouble::Connect(error) if error.kind() == io::ErrorKind::NotFound => {
-            (error.to_string(), correct, true)
-        }
-        Trouble::Connect(error) if error.kind() == io::ErrorKind::PermissionDenied => (
-            error.to_string(),
-            "let the user that tollgate runs as write to the socket, and enter its folder",
-            true,
-        ),
-        Trouble::Connect(error) => (
-            error.to_string(),
-            "correct the network of this machine, or the target in the file",
-            true,
-        ),
         Trouble::Tls(text, "") => (
             text.clone(),
             "look into the log of the service there; write http:// if it speaks no TLS",

@@ -69,7 +69,7 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
 /// EADDRNOTAVAIL means that or that no port is left. Connecting a datagram socket, which takes no
 /// TCP port, tells the two apart.
 #[cold]
-fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
+pub fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
     match error.raw_os_error() {
         // ENETUNREACH, EHOSTUNREACH, EAFNOSUPPORT on Linux.
         Some(101 | 113 | 97) => true,

@@ -1,7 +1,9 @@
 //! Errors of rustls as text for the operator.
 
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerMisbehaved};
+use rustls::{
+    AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved,
+};
 
 use crate::transport::chain::ChainFault;
 
@@ -63,8 +65,38 @@ fn rough(later: UnixTime, earlier: UnixTime) -> String {
     }
 }
 
-/// Describes an error of a connection to an upstream. Returns advice for the operator, too; it may
-/// be empty.
+/// Advice where the other side alone knows more.
+const LOG: &str = "look into the log of the service there";
+
+/// Returns what helps against an alert of an upstream. An alert proves that its port speaks TLS.
+fn cure_of_alert(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
+            "set tls.cert and tls.key"
+        }
+        // Servers with TLS 1.2 say this to a client without a certificate (RFC 5246 7.4.6).
+        AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
+            "it may ask for a client certificate (tls.cert and tls.key), or have no version or cipher in common with the gateway: its log says which"
+        }
+        // Some say this to a client without a certificate, others of one that they got.
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied => {
+            "set tls.cert and tls.key to a certificate that it accepts, with those of its authorities in between: its log says more"
+        }
+        AlertDescription::CertificateRevoked | AlertDescription::CertificateExpired => {
+            "tls.cert needs a new certificate, and the gateway a reload"
+        }
+        AlertDescription::ProtocolVersion => "have it speak TLS 1.2 or 1.3",
+        AlertDescription::UnrecognisedName => "set tls.serverName to a name that it has",
+        _ => LOG,
+    }
+}
+
+/// Describes an error of a connection to an upstream. Returns advice for the operator, too; it is
+/// empty where the port may speak no TLS at all.
 pub(super) fn describe_with_advice(error: &Error) -> (String, &'static str) {
     let (meaning, cure) = match error {
         Error::InvalidCertificate(
@@ -85,8 +117,9 @@ pub(super) fn describe_with_advice(error: &Error) -> (String, &'static str) {
         Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => ("", "is the clock of this machine right?"),
-        Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            ("", "set tls.cert and tls.key")
+        Error::AlertReceived(alert) => ("", cure_of_alert(*alert)),
+        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            ("", cure_of_alert(AlertDescription::ProtocolVersion))
         }
         // webpki refuses a CA as a server's certificate unless the certificate itself is trusted;
         // `openssl req -x509` makes such a certificate.
@@ -108,12 +141,65 @@ pub(super) fn describe_with_advice(error: &Error) -> (String, &'static str) {
             "the gateway does not renegotiate TLS 1.2",
             "turn renegotiation off at the upstream",
         ),
-        _ => return (describe_error(error), ""),
+        Error::InvalidMessage(_) => ("", ""),
+        // Such a server speaks TLS.
+        _ => ("", LOG),
     };
     let described = describe_error(error);
     match meaning {
         // What rustls says is clear.
         "" => (described, cure),
         _ => (format!("{described}: {meaning}"), cure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_alert_has_a_cure_and_none_doubts_that_the_port_speaks_tls() {
+        let cure = |alert| describe_with_advice(&Error::AlertReceived(alert)).1;
+        for (alert, expected) in [
+            (AlertDescription::CertificateRequired, "set tls.cert"),
+            (AlertDescription::NoCertificate, "set tls.cert"),
+            (AlertDescription::HandshakeFailure, "a client certificate"),
+            (AlertDescription::BadCertificate, "that it accepts"),
+            (AlertDescription::UnknownCA, "that it accepts"),
+            (AlertDescription::CertificateExpired, "a new certificate"),
+            (AlertDescription::CertificateRevoked, "a new certificate"),
+            (AlertDescription::ProtocolVersion, "TLS 1.2 or 1.3"),
+            (AlertDescription::UnrecognisedName, "tls.serverName"),
+            (AlertDescription::InternalError, "look into the log"),
+        ] {
+            assert!(cure(alert).contains(expected), "{alert:?}: {}", cure(alert));
+        }
+        for alert in (0..=u8::MAX).map(AlertDescription::from) {
+            assert!(!cure(alert).is_empty() && !cure(alert).contains("http://"));
+        }
+    }
+
+    #[test]
+    fn only_bytes_that_are_no_tls_leave_the_cure_open() {
+        for (error, expected) in [
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                "write http://",
+            ),
+            (
+                Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+                "have it speak TLS 1.2 or 1.3",
+            ),
+            (
+                Error::PeerIncompatible(PeerIncompatible::Tls12NotOfferedOrEnabled),
+                LOG,
+            ),
+            (Error::DecryptError, LOG),
+        ] {
+            let (_, cure) = describe_with_advice(&error);
+            assert!(cure.starts_with(expected), "{error}: {cure}");
+        }
+        let strange = Error::InvalidMessage(InvalidMessage::MessageTooLarge);
+        assert_eq!(describe_with_advice(&strange).1, "");
     }
 }
