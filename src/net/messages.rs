@@ -301,6 +301,9 @@ fn log_health_change(
     };
     match change {
         Change::WentDown => warn!("{service}: {place} is down, its checks fail: {seen}"),
+        Change::StillDown => {
+            warn!("{service}: {place} is still down, its checks fail now: {seen}")
+        }
         Change::CameUp => info!("{service}: {place} is up again, its checks succeed: {seen}"),
         Change::Ejected => {
             warn!("{service}: {place} is put aside for a while, requests fail there: {seen}")

@@ -6,3 +6,4 @@ pub mod dampen;
 pub mod date;
 pub mod metrics;
 pub mod report;
+pub mod told;

@@ -233,7 +233,8 @@ impl Tables {
             (Availability::Ejected, Some(_) | None) => "put aside",
             (Availability::Up, Some(_)) => "up",
         };
-        let since = view.note.as_ref().map(|note| self.time(proxy, note.at));
+        let since = view.note.and_then(|note| note.at);
+        let since = since.map(|at| self.time(proxy, at));
         let why = view.note.as_ref().map(|note| note.why());
         let counters = &view.counters;
         let reused = counters.requests.saturating_sub(counters.connects);

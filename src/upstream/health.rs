@@ -51,6 +51,8 @@ pub enum Availability {
 pub enum Change {
     /// Health checks failed.
     WentDown,
+    /// Health checks fail for another reason than before.
+    StillDown,
     /// Health checks succeed again.
     CameUp,
     /// Too many requests failed.

@@ -1,9 +1,11 @@
 //! Several targets: the choice for a request, the retries after a failure, and the targets that are
 //! left out.
 
+use super::metrics::table;
 use super::script::*;
 use std::net::{IpAddr, SocketAddr};
 use tollgate::proxy::command::{Cause, Fault, Report};
+use tollgate::proxy::tables::Table;
 use tollgate::upstream::health::Change;
 
 /// Length of a timer wheel slot in milliseconds.
@@ -1516,6 +1518,36 @@ fn checks_take_a_target_out_and_bring_it_back() {
         world.log().iter().all(|line| !line.contains("health")),
         "checks are not in the access log"
     );
+}
+
+/// The port was closed, and now a server listens there that answers 404: its reason is another one, it is down
+/// since the same time.
+#[test]
+fn a_target_that_is_down_says_why_it_is_now() {
+    let mut world = world(&format!("{TWO}, {CHECKED}"));
+    let state = |world: &World| {
+        let rows = table(world, Table::Targets);
+        let rows = rows.as_array().expect("rows");
+        let row = rows.iter().find(|row| row["state"] == "down");
+        let row = row.expect("a target that is down");
+        (row["since"].to_string(), row["why"].to_string())
+    };
+    let fails = |with: Option<u16>| move |place| if place == 1 { with } else { Some(200) };
+    checks(&mut world, 4_000, fails(None));
+    assert_eq!(health(&mut world), [(1, Change::WentDown)]);
+    let (since, why) = state(&world);
+    assert!(why.contains("upstream_refused"), "{why}");
+    checks(&mut world, 4_000, fails(Some(404)));
+    assert_eq!(health(&mut world), [(1, Change::StillDown)], "told once");
+    assert_eq!(state(&world), (since.clone(), r#""status 404""#.to_owned()));
+    // One that flaps is shown as it is, and told a minute later.
+    checks(&mut world, 4_000, fails(None));
+    assert_eq!(health(&mut world), []);
+    assert_eq!(state(&world), (since, why));
+    checks(&mut world, 61_000, fails(None));
+    assert_eq!(health(&mut world), [(1, Change::StillDown)]);
+    checks(&mut world, 3_000, |_| Some(200));
+    assert_eq!(health(&mut world), [(1, Change::CameUp)]);
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn a_store_that_is_down_costs_no_request() {
             world.wait(pause - 1);
             world.expect_no_dial();
             world.wait(130);
-            world.refuse(Fault::Refused);
+            world.refuse_because(Fault::Refused, "Connection refused (os error 111)");
         }
         assert_eq!(ask(&mut world), expected);
         assert!(told(&mut world).is_empty());
@@ -247,6 +247,26 @@ fn a_store_that_is_down_costs_no_request() {
             let status = if nth < left { 204 } else { 429 };
             assert_eq!(gateway.ask(), status, "{keys} {nth}");
         }
+    }
+}
+
+/// A server that asks for a password from now on ends its connections first, and refuses the next one.
+#[test]
+fn a_store_that_is_down_for_another_reason_is_told_again() {
+    let mut world = World::with(&config(3, ""));
+    let store = world.accept();
+    let mut gateway = Gateway { store, world };
+    gateway.exchange(&mut Server::default());
+    gateway.world.fail_upstream(store, Fault::Reset);
+    assert_eq!(told(&mut gateway.world).len(), 1);
+    let refused = "-NOAUTH Authentication required.\r\n";
+    for expected in [1, 0, 0] {
+        gateway.world.wait(1_000);
+        gateway.store = gateway.world.accept();
+        gateway.world.reply(gateway.store, refused);
+        let told = told(&mut gateway.world);
+        assert_eq!(told.len(), expected, "{told:?}");
+        assert!(told.iter().all(|why| why.contains("NOAUTH")), "{told:?}");
     }
 }
 

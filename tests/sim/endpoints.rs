@@ -69,7 +69,7 @@ impl Endpoints {
                 self.out.remove(&address);
                 self.back.insert(address, now);
             }
-            Change::Recovered => {}
+            Change::StillDown | Change::Recovered => {}
         }
     }
 

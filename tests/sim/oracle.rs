@@ -432,7 +432,7 @@ impl Oracle {
         match change {
             Change::WentDown | Change::Ejected | Change::EjectedAgain => self.stats.out += 1,
             Change::CameUp | Change::Returned => self.stats.back += 1,
-            Change::Recovered => {}
+            Change::StillDown | Change::Recovered => {}
         }
         self.endpoints.health_changed(address, change, self.now);
     }

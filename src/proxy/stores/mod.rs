@@ -36,6 +36,7 @@ use super::settings::Store;
 use super::upstream::{Dialing, Owner, Search, Upstreams};
 use crate::limits::{STORE_EXACT_WAIT, STORE_PAUSE_MAX, STORE_PAUSE_MIN, STORE_WHY_CHARS_MAX};
 use crate::observe::metrics::histogram::Histogram;
+use crate::observe::told::Told;
 use crate::policy::rate::WindowId;
 use crate::policy::store::session::Session;
 use crate::slab::Slab;
@@ -76,6 +77,8 @@ struct StoreState {
     up_since: Instant,
     /// True if the operator was told that the store is down.
     is_told: bool,
+    /// Reason that was told.
+    told: Told,
     /// Time since which it is up or down; `None`: it has not been up, and no connection has failed.
     since: Option<Instant>,
     /// Reason why the last connection that failed did.
@@ -125,6 +128,7 @@ impl StoreState {
             failures: 0,
             up_since: Instant::ZERO,
             is_told: false,
+            told: Told::default(),
             since: None,
             why: None,
             duration: Histogram::default(),
@@ -188,7 +192,8 @@ impl Stores {
         }
     }
 
-    /// Ends the connection to a store, tells the operator once, and makes the next one later.
+    /// Ends the connection to a store, tells the operator once of each reason, and makes the next one
+    /// later.
     #[cold]
     fn lost(&mut self, id: StoreId, why: &str, env: &mut StoreEnv<'_>) {
         self.disconnect(id, env);
@@ -210,7 +215,14 @@ impl Stores {
         store.failures = store.failures.saturating_add(1);
         let pause = Duration::from_millis(doubled).min(STORE_PAUSE_MAX);
         ctx.arm(&mut store.timer, TimerKey::Store(id), Some(pause));
-        if !core::mem::replace(&mut store.is_told, true) {
+        let is_news = match core::mem::replace(&mut store.is_told, true) {
+            true => store.told.is_news(why, ctx.now),
+            false => {
+                store.told = Told::first(why);
+                true
+            }
+        };
+        if is_news {
             ctx.report(Report::Store {
                 store: Rc::clone(&store.settings),
                 why: Some(why.into()),

@@ -156,13 +156,13 @@ impl Upstreams {
         let Some(state) = self.services.get_mut(service) else {
             return;
         };
-        state.notes.note(HealthNote {
-            endpoint,
-            destination,
-            at: ctx.now,
-            cause,
-            reason: reason.clone(),
-        });
+        let (place, seen) = ((destination, endpoint), (cause, reason.clone()));
+        if change != Change::StillDown {
+            let note = HealthNote::new(place, Some(ctx.now), seen);
+            state.notes.note(note);
+        } else if !state.notes.note_again(place, seen, ctx.now) {
+            return;
+        }
         let Some(state) = self.services.get(service) else {
             return;
         };

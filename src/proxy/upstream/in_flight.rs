@@ -257,16 +257,15 @@ impl Upstreams {
         };
         if let Some(state) = self.services.get_mut(service)
             && state.group.is_none()
-            && state.notes.of(endpoint, destination).is_none()
         {
+            let (place, seen) = ((destination, endpoint), (Cause::Failure(outcome), None));
+            if state.notes.of(endpoint, destination).is_some() {
+                state.notes.note_again(place, seen, ctx.now);
+                return;
+            }
             state.notes.clear();
-            state.notes.note(HealthNote {
-                endpoint,
-                destination,
-                at: ctx.now,
-                cause: Cause::Failure(outcome),
-                reason: None,
-            });
+            let note = HealthNote::new(place, Some(ctx.now), seen);
+            state.notes.note(note);
         }
     }
 

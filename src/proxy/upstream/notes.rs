@@ -3,6 +3,7 @@
 use super::super::command::Cause;
 use super::super::ids::EndpointId;
 use super::super::reason::Reason;
+use crate::observe::told::Told;
 use crate::time::Instant;
 
 /// Changes of the health of a service's endpoints: the last one of each endpoint that has had one.
@@ -14,13 +15,34 @@ pub(in crate::proxy) struct HealthNote {
     pub(super) endpoint: EndpointId,
     /// Number of the destination within the service.
     pub(super) destination: usize,
-    pub(in crate::proxy) at: Instant,
+    /// Time of the change; `None`: before this process began.
+    pub(in crate::proxy) at: Option<Instant>,
+    /// Last event that showed this health.
     pub(super) cause: Cause,
     pub(super) reason: Option<Reason>,
+    /// Reason that the operator was told.
+    told: Told,
 }
 
 impl HealthNote {
-    /// Returns the event that changed the health; empty: time has passed.
+    pub(super) fn new(
+        (destination, endpoint): (usize, EndpointId),
+        at: Option<Instant>,
+        (cause, reason): (Cause, Option<Reason>),
+    ) -> HealthNote {
+        let mut note = HealthNote {
+            endpoint,
+            destination,
+            at,
+            cause,
+            reason,
+            told: Told::default(),
+        };
+        note.told = Told::first(&note.why());
+        note
+    }
+
+    /// Returns the event that shows the health; empty: time has passed.
     pub(in crate::proxy) fn why(&self) -> String {
         match (&self.reason, self.cause) {
             (Some(reason), _) => reason.as_str().to_owned(),
@@ -39,6 +61,26 @@ impl HealthNotes {
     pub(super) fn note(&mut self, note: HealthNote) {
         self.forget(note.endpoint, Some(note.destination));
         self.0.push(note);
+    }
+
+    /// Notes that an endpoint is out of use as before, and why it is now. Returns true if the operator is
+    /// to be told: the reason has changed.
+    pub(super) fn note_again(
+        &mut self,
+        place: (usize, EndpointId),
+        (cause, reason): (Cause, Option<Reason>),
+        now: Instant,
+    ) -> bool {
+        let mut notes = self.0.iter_mut();
+        let known = notes.find(|note| (note.destination, note.endpoint) == place);
+        let Some(known) = known else {
+            // The process before this one has told of it.
+            self.0.push(HealthNote::new(place, None, (cause, reason)));
+            return false;
+        };
+        (known.cause, known.reason) = (cause, reason);
+        let why = known.why();
+        known.told.is_news(&why, now)
     }
 
     /// Forgets all endpoints.

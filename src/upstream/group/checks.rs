@@ -1,6 +1,6 @@
 //! Active health checks: when each endpoint is checked, and what a check shows.
 
-use super::super::health::Change;
+use super::super::health::{Availability, Change};
 use super::member::Check;
 use super::{Group, Member};
 use crate::time::{Duration, Instant};
@@ -55,7 +55,8 @@ impl<E: Copy + PartialEq> Group<E> {
         }
     }
 
-    /// Records the result of a check. The next one is due an interval after this one started.
+    /// Records the result of a check. The next one is due an interval after this one started. A member that
+    /// was down and fails again is `StillDown`.
     pub fn checked(
         &mut self,
         endpoint: E,
@@ -80,7 +81,11 @@ impl<E: Copy + PartialEq> Group<E> {
             .saturating_sub(tenth)
             .saturating_add(jitter);
         member.check = Check::Due(began.after(Duration::from_millis(wait)).max(now));
-        let change = member.health.checked(good, checks.rule, now);
+        let was = member.availability();
+        let mut change = member.health.checked(good, checks.rule, now);
+        if !good && was == Availability::Down {
+            change = Some(Change::StillDown);
+        }
         self.update_next_expiry();
         change
     }
