@@ -283,6 +283,7 @@ impl Values<'_> {
             ("now", Cell::Text(&self.now)),
             ("started", Cell::Text(&self.started)),
             ("uptime", Cell::Number(uptime)),
+            ("logLinesDropped", Cell::Number(facts.dropped_lines)),
         ];
         let config = [
             ("path", Cell::Text(&facts.config.path)),

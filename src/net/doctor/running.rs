@@ -4,10 +4,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{CHECK, Examined};
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, Workers};
+use crate::limits::WORKER_ANSWER;
 use crate::net::admin::client;
 use crate::observe::date::DateCache;
 use crate::policy::auth::json::Json;
@@ -29,10 +30,15 @@ pub(super) struct Running {
 /// Asks at each address of the admin listener.
 pub(super) fn ask(file: &Path, config: &Config, examined: &mut Examined) -> Running {
     let mut running = Running::default();
-    let admin = &config.admin;
-    examined.begin(admin.addresses.len());
-    for address in &admin.addresses {
-        match client::ask(address, "GET /state.json", CHECK) {
+    let addresses = &config.admin.addresses;
+    examined.begin(addresses.len());
+    // A supervisor waits for a worker that hangs.
+    let time = match config.workers {
+        Workers::Count(1) => CHECK,
+        _ => CHECK.saturating_add(Duration::from_millis(WORKER_ANSWER.as_millis())),
+    };
+    for address in addresses {
+        match client::ask(address, "GET /state.json", time) {
             Ok(reply) if reply.status == 200 => {
                 if let Some(state) = Json::parse(reply.body.as_bytes()) {
                     take(&mut running, (file, config), (address, &state), examined);
@@ -74,11 +80,7 @@ fn take(
             .and_then(|config| config.get(name))
             .and_then(Json::text)
     };
-    let number = |at: Option<&Json>| match at {
-        Some(Json::Whole(number)) => u64::try_from(*number).ok(),
-        _ => None,
-    };
-    let pid = number(state.get("pid"));
+    let pid = state.get("pid").and_then(number);
     let path = text("path").unwrap_or_default();
     if !is_same_file(file, Path::new(path), pid) {
         let problem = format!("it runs with the file {path:?}");
@@ -91,7 +93,7 @@ fn take(
     }
     running.pid = pid;
     let descriptors = state.get("descriptors").and_then(|all| all.get("limit"));
-    running.descriptors = number(descriptors);
+    running.descriptors = descriptors.and_then(number);
     if let Some(error) = text("lastError") {
         let problem = format!("its last reload failed: {error}");
         let cure = "correct the file, then tollgate reload";
@@ -103,6 +105,7 @@ fn take(
         let problem = format!("{changed} was changed after it was read, and does not hold yet");
         examined.hint("gateway", &what, problem, "tollgate reload");
     }
+    losses(&what, state, examined);
     if let Some(peer) = text("ignoredForwarder") {
         let problem = format!(
             "{peer} sends X-Forwarded-For, which is ignored: all clients behind it count as one"
@@ -111,6 +114,34 @@ fn take(
             "if {peer} is your balancer, add it: \"trustedProxies\": [\"{peer}\"]; if none is there, a target may lead to this gateway itself"
         );
         examined.find("trustedProxies", &what, problem, &cure);
+    }
+}
+
+/// Says which workers hang, and whether lines of the access log were lost.
+fn losses(what: &str, state: &Json, examined: &mut Examined) {
+    if let Some(Json::List(silent)) = state.get("silentWorkers") {
+        for pid in silent.iter().filter_map(number) {
+            let problem = format!("its worker {pid} gives no answer in 5 s: its clients hang");
+            let cure =
+                format!("kill -9 {pid}: it is started again, and its connections alone are lost");
+            examined.find("gateway", what, problem, &cure);
+        }
+    }
+    let dropped = state
+        .get("logLinesDropped")
+        .and_then(number)
+        .unwrap_or_default();
+    if dropped > 0 {
+        let problem = format!("it has dropped {dropped} lines of the access log since it started");
+        let cure = "its lines \"access log:\" on stderr say why: make room on that disk, or look at the program that reads stdout";
+        examined.hint("log", what, problem, cure);
+    }
+}
+
+fn number(value: &Json) -> Option<u64> {
+    match value {
+        Json::Whole(number) => u64::try_from(*number).ok(),
+        _ => None,
     }
 }
 

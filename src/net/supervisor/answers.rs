@@ -10,6 +10,9 @@ use crate::observe::metrics::exposition::Format;
 impl Supervisor {
     /// Returns the answer to a client of the admin listener.
     pub(super) fn joined(&mut self, part: Part, said: Vec<(usize, Option<Said>)>) -> Response {
+        let silent = said.iter().filter(|(_, said)| said.is_none());
+        let silent = silent.filter_map(|(worker, _)| self.workers.get(*worker)?.pid());
+        let silent = silent.collect();
         let said = said.into_iter();
         let said = said.filter_map(|(worker, said)| Some((worker, said?)));
         let said = said.collect::<Vec<_>>();
@@ -31,6 +34,7 @@ impl Supervisor {
                         .iter()
                         .map(|worker| worker.restarts.ended)
                         .collect(),
+                    silent,
                 };
                 let mut response = Response::text(200, state::join(bodies.collect(), &own));
                 response.kind = "application/json";

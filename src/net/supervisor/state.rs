@@ -23,6 +23,8 @@ pub(super) struct Own<'a> {
     pub(super) error: Option<&'a str>,
     /// Number of ends of each worker.
     pub(super) ended: Vec<u64>,
+    /// Processes of the workers that gave no answer in time.
+    pub(super) silent: Vec<u32>,
 }
 
 /// Joins the states; each comes with the number of its worker.
@@ -68,6 +70,15 @@ pub(super) fn join(bodies: Vec<(usize, &str)>, own: &Own<'_>) -> String {
             number(value, &mut out);
         }
         out.push(b'}');
+    }
+    out.push(b']');
+    member("silentWorkers", &mut out);
+    out.push(b'[');
+    for (place, pid) in own.silent.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        number(i64::from(*pid), &mut out);
     }
     out.extend_from_slice(b"]}\n");
     String::from_utf8_lossy(&out).into_owned()
@@ -246,6 +257,7 @@ mod tests {
             reloads: 2,
             error: Some("bad \"x\""),
             ended: vec![0, 4],
+            silent: vec![70, 80],
         }
     }
 
@@ -279,6 +291,7 @@ mod tests {
         );
         assert_eq!(state["workers"][1]["ended"], 4);
         assert_eq!(state["workers"][1]["pid"], 6);
+        assert_eq!(state["silentWorkers"], serde_json::json!([70, 80]));
     }
 
     #[test]
