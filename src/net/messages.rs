@@ -9,14 +9,13 @@ use std::rc::Rc;
 
 use log::{Level, debug, error, info, log, warn};
 
+use super::provider_messages::{self, reason_text};
 use crate::config::shown::limit::counted;
 use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
 use crate::policy::meter::Algorithm;
 use crate::policy::rate_key::RateKey;
-use crate::proxy::command::{
-    Cause, Failed, FullLimit, KeysFault, Reason, Report, TargetId, Uncertified,
-};
+use crate::proxy::command::{Cause, Failed, FullLimit, Reason, Report, TargetId, Uncertified};
 use crate::proxy::settings::{Store, Target, TargetHost};
 use crate::sort::Index;
 use crate::upstream::health::Change;
@@ -126,24 +125,22 @@ impl Messages {
                 change,
                 (cause, reason.as_ref()),
             ),
-            Report::ProviderFailed { provider, reason } => {
-                let useless = "its answer cannot be used, such as a 5xx";
-                warn!(
-                    "auth {provider}: {}",
-                    reason.as_ref().map_or(useless, Reason::as_str)
-                );
-            }
+            Report::ProviderFailed {
+                provider,
+                reason,
+                status,
+            } => provider_messages::failed(&provider, reason.as_ref(), status),
             Report::Store { store, why } => log_store(&store, why.as_deref()),
             Report::KeysFetched {
                 provider,
                 count,
                 left_out,
-            } => log_keys_fetched(&provider, count, left_out),
+            } => provider_messages::keys_fetched(&provider, count, left_out),
             Report::KeysFailed {
                 provider,
                 fault,
                 reason,
-            } => log_keys_failed(&provider, fault, reason.as_ref()),
+            } => provider_messages::keys_failed(&provider, fault, reason.as_ref()),
             Report::ConnectionsFull { client, is_first } => log_full(client, is_first),
             Report::Exhausted => error!(
                 "no descriptor, port or memory is left for an upstream connection; raise the limit of open files (LimitNOFILE, \
@@ -255,33 +252,6 @@ fn forwarded_text(peer: Option<IpAddr>) -> String {
     )
 }
 
-/// Logs a new key set of a provider.
-fn log_keys_fetched(name: &str, count: usize, left_out: usize) {
-    if left_out == 0 {
-        info!("auth {name}: {count} keys in the key set");
-    } else {
-        warn!(
-            "auth {name}: the first {count} keys of the key set are used, and {left_out} more are not: tokens that they signed are refused"
-        );
-    }
-}
-
-/// Logs a key set that could not be fetched.
-fn log_keys_failed(name: &str, fault: KeysFault, reason: Option<&Reason>) {
-    match fault {
-        KeysFault::NoAnswer(outcome) => warn!(
-            "auth {name}: cannot fetch the key set: {}",
-            reason_text(outcome, reason)
-        ),
-        KeysFault::Status(status) => {
-            warn!("auth {name}: cannot fetch the key set: status {status}")
-        }
-        KeysFault::Refused(why) => {
-            warn!("auth {name}: the key set {why}; the one before stays")
-        }
-    }
-}
-
 /// Logs that an endpoint became usable or unusable.
 fn log_health_change(
     service: &str,
@@ -313,11 +283,6 @@ fn log_health_change(
         Change::Returned => debug!("{service}: {place} is tried again"),
         Change::Recovered => info!("{service}: {place} is well again, its requests succeed"),
     }
-}
-
-/// Returns the reason of a failure, or the outcome's word if no more is known.
-fn reason_text(outcome: Outcome, reason: Option<&Reason>) -> &str {
-    reason.map_or(outcome.as_str(), Reason::as_str)
 }
 
 /// Prepares a message of the system or of TLS to stand in the middle of a line: without its capital.

@@ -28,6 +28,7 @@ pub mod listener_counters;
 pub mod memory;
 pub mod messages;
 pub mod notify;
+mod provider_messages;
 pub mod reload;
 mod shutdown;
 pub mod signals;

@@ -235,6 +235,8 @@ pub enum Report {
         provider: Rc<str>,
         /// Reason why there is no answer; `None`: there is one, of no use.
         reason: Option<Reason>,
+        /// Status of the answer.
+        status: Option<u16>,
     },
     /// A store cannot be used, and limits do what its `onFailure` says; or it can be used again.
     Store {

@@ -307,11 +307,17 @@ fn records_without_room_are_lost_with_one_warning() {
         if is_full {
             std::fs::remove_file(records.join("filler")).expect("a file");
         } else {
+            // Another reason is told, too.
+            std::fs::write(&records, "").expect("a file");
+            assert!(gateway.get("/a").starts_with("HTTP/1.1 502 "));
+            gateway.stderr.expect("look at the directory");
+            std::fs::remove_file(&records).expect("a file");
             std::fs::create_dir(&records).expect("a folder");
         }
         assert!(gateway.get("/a").starts_with("HTTP/1.1 502 "));
         let text = gateway.stderr.expect("records are written to");
-        assert_eq!(text.matches("no record of").count(), 1, "{text}");
+        let reasons = if is_full { 1 } else { 2 };
+        assert_eq!(text.matches("no record of").count(), reasons, "{text}");
         let names = std::fs::read_dir(&records).expect("a folder");
         let names = names.map(|entry| entry.expect("an entry").file_name());
         let names = names.map(|name| name.to_string_lossy().into_owned());

@@ -45,20 +45,21 @@ impl RecordWriter {
 }
 
 fn run(receiver: &Receiver<Recording>) {
-    let mut has_failed = false;
+    // Kinds of errors that the operator was told since a record was written.
+    let mut told = Vec::new();
     while let Ok(recording) = receiver.receive(None) {
         let ending = recording.ending.as_ref();
         let Some(rule) = ending.and_then(|ending| ending.settings.record.as_ref()) else {
             continue;
         };
         match write(&recording, rule) {
-            Ok(()) if has_failed => {
+            Ok(()) if !told.is_empty() => {
                 info!("records are written to {} again", rule.dir);
-                has_failed = false;
+                told.clear();
             }
             Ok(()) => {}
-            Err(error) if !has_failed => {
-                has_failed = true;
+            Err(error) if !told.contains(&error.kind()) => {
+                told.push(error.kind());
                 warn!(
                     "no record of a failed request in {}: {error}; {}",
                     rule.dir,

@@ -140,14 +140,16 @@ impl Authenticator {
             .as_ref()
             .err()
             .and_then(|failure| failure.reason.clone());
+        let status = answer.as_ref().ok().map(|response| response.status);
+        let told = (reason, status);
         let answer = answer.map_err(|failure| failure.outcome);
         let lookup = self.lookups.get_mut(lookup_id)?;
         lookup.subrequest = None;
         let result = match lookup.kind.clone() {
-            LookupKind::Keys(provider) => self.keys_answered(provider, answer, reason, env),
+            LookupKind::Keys(provider) => self.keys_answered(provider, answer, told.0, env),
             LookupKind::Token(provider, fingerprint) => {
                 let result = self.token_answered(provider, fingerprint, answer, env);
-                self.report_provider_down(provider, &result, reason, env);
+                self.report_provider_down(provider, &result, told, env);
                 self.charge_starter(lookup_id, &result, env);
                 result
             }
@@ -163,7 +165,7 @@ impl Authenticator {
                     )
                     | None => LookupResult::Bad(CredentialFault::Denied),
                 };
-                self.report_provider_down(provider, &result, reason, env);
+                self.report_provider_down(provider, &result, told, env);
                 result
             }
             LookupKind::Password { .. } | LookupKind::Signature { .. } => return None,
@@ -250,7 +252,7 @@ impl Authenticator {
         &self,
         provider: ProviderId,
         result: &LookupResult,
-        reason: Option<Reason>,
+        (reason, status): (Option<Reason>, Option<u16>),
         env: &mut AuthEnv<'_>,
     ) {
         if let LookupResult::Down(outcome) = result
@@ -260,6 +262,7 @@ impl Authenticator {
             env.ctx.report(Report::ProviderFailed {
                 provider: Rc::clone(&state.name),
                 reason,
+                status,
             });
         }
     }

@@ -111,7 +111,8 @@ impl Authenticator {
             let late = LookupResult::Down(Outcome::UpstreamTimeout);
             // The question to the provider ends at the same moment, and is dropped when it comes second.
             if let Some(provider) = self.asked_provider(lookup) {
-                self.report_provider_down(provider, &late, Some(Reason::AnswerTimeout), env);
+                let told = (Some(Reason::AnswerTimeout), None);
+                self.report_provider_down(provider, &late, told, env);
             }
             self.leave_lookup(id, lookup, env);
             suspended.progress.answer = Some((position, late));
