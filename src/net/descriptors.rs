@@ -63,7 +63,8 @@ impl Plan {
         let usable = files
             .saturating_sub(self.reserved)
             .saturating_sub(pipes.saturating_mul(2));
-        let overflow = overflow.min(usable / 8);
+        // At least one, so that a client without a place gets a 503 and does not wait for one.
+        let overflow = overflow.min((usable / 8).max(1));
         let fitting = (usable.saturating_sub(overflow) / 2).max(1);
         Fitting {
             connections: connections.min(fitting),

@@ -181,3 +181,30 @@ fn two_thousand_connections_at_once() {
         gateway.kilobytes("VmHWM")
     );
 }
+
+/// A limit of open files for no more than one connection: the next client is told so, and does not wait.
+#[test]
+fn a_client_for_whom_no_descriptor_is_meant_gets_503() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start_by(&origin.config("\"rateLimit\": false,"), |command| {
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
+        *command = std::process::Command::new("sh");
+        command
+            .arg("-c")
+            .arg("ulimit -n 26; exec \"$0\" \"$@\"")
+            .arg(TOLLGATE)
+            .args(args)
+            .env_remove("PORT");
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+    });
+    let mut busy = gateway.connect();
+    busy.send("GET /a HTTP/1.1\r\n");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut next = gateway.connect();
+    next.send(GET);
+    let head = next.read_until("\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    gateway.stderr.expect("has its share of the connections");
+}
