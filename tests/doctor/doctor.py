@@ -10,6 +10,7 @@ import email.utils
 import json
 import os
 import pathlib
+import signal
 import socket
 import ssl
 import subprocess
@@ -518,6 +519,48 @@ def running():
         gateway.wait()
 
 
+def losses():
+    """A worker that hangs, and lines of the access log that nobody takes."""
+    good = Server()
+    file = write([service(good.url)], admin=f"unix:{FOLDER}/workers.sock", limits={"connections": 100}, workers=2)
+    gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        until_running(gateway)
+        worker = until(lambda: subprocess.run(["pgrep", "-P", str(gateway.pid)], capture_output=True, text=True, check=False).stdout.split())[0]
+        expect("two workers", file)
+        os.kill(int(worker), signal.SIGSTOP)
+        expect("a worker that hangs", file, [(f"its worker {worker} gives no answer", f"kill -9 {worker}")])
+        os.kill(int(worker), signal.SIGKILL)
+        time.sleep(1)
+        expect("a worker that was started again", file)
+    finally:
+        gateway.terminate()
+        gateway.wait()
+    file = write([service(good.url)], admin=f"unix:{FOLDER}/lost.sock", limits={"connections": 100})
+    with open("/dev/full", "wb") as full:
+        gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=full, stderr=subprocess.PIPE, text=True)
+    try:
+        until_running(gateway)
+        port = int(json.loads(file.read_text())["listen"][0].split(":")[1])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            while client.recv(4096):
+                pass
+        time.sleep(1)
+        expect("a log on a full disk", file, hints=[("lines of the access log", "make room")])
+    finally:
+        gateway.kill()
+        gateway.wait()
+
+
+def until(found):
+    for _ in range(100):
+        if result := found():
+            return result
+        time.sleep(0.05)
+    raise AssertionError("it does not come")
+
+
 def until_running(gateway):
     for line in gateway.stderr:
         if "Gateway is running" in line:
@@ -534,6 +577,6 @@ def usage():
     assert run.returncode == 2 and "--json goes with the command explain or doctor" in run.stderr, run.stderr
 
 
-for part in [names_and_targets, certificates_of_targets, certificates_of_listeners, files, ports, descriptors, providers, running, other_users, disks, usage, many_targets]:
+for part in [names_and_targets, certificates_of_targets, certificates_of_listeners, files, ports, descriptors, providers, running, losses, other_users, disks, usage, many_targets]:
     part()
 print("doctor: every fault was found, and no other")
