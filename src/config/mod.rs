@@ -135,6 +135,7 @@ pub fn load_with_folder(
         folder: Path::new(file).parent().unwrap_or(Path::new("")),
         bodies: RefCell::default(),
         noted: RefCell::default(),
+        upstream: RefCell::default(),
     };
     let config = read_document(text, 0, &mut report).and_then(|mut root| {
         // The bare array stands for the services; its paths say so.
@@ -146,7 +147,9 @@ pub fn load_with_folder(
         included::expand(&mut root, &source, &mut report);
         let mut config = keys::compile(&root, &source, &mut report)?;
         config.included = source.noted.take();
+        config.upstream_files = source.upstream.take();
         unique(&mut config.included);
+        unique(&mut config.upstream_files);
         Some(config)
     });
     report.finish(config)

@@ -2,10 +2,11 @@
 
 use core::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::proxy::command::ListenerKind;
 use crate::proxy::settings::{PeerSet, Settings, Target, TargetHost};
+use crate::time::UnixTime;
 use crate::transport::identity::ClientIdentity;
 use crate::transport::server::TlsFiles;
 
@@ -37,8 +38,10 @@ pub struct Config {
     /// `workers`: number of processes that serve.
     pub workers: Workers,
     /// Files and folders beside the file itself that a reload alone reads again, sorted, each once:
-    /// all that keys name but those of [`ListenKind::Tls`] and [`UpstreamTls`].
+    /// all that keys name but those of [`ListenKind::Tls`] and `upstream_files`.
     pub included: Vec<PathBuf>,
+    /// Files of the TLS settings of targets, sorted, each once. They are read again when they change.
+    pub upstream_files: Vec<PathBuf>,
 }
 
 /// Number of processes that serve.
@@ -192,6 +195,8 @@ pub struct UpstreamTls {
 pub struct ClientCertificate {
     /// Contents of the files.
     pub identity: ClientIdentity,
+    /// File of the certificate.
+    pub certificate: PathBuf,
     /// File of the key.
     pub key: PathBuf,
 }
@@ -277,7 +282,7 @@ impl Config {
     }
 
     /// Makes this the configuration of one of several workers. The supervisor has the admin
-    /// listener, looks at the file and keeps the counts of limits that name no store, and each worker
+    /// listener, looks at the files and keeps the counts of limits that name no store, and each worker
     /// has its part of `limits.connections`.
     pub fn become_worker(&mut self, workers: usize) {
         let limits = &mut self.settings.limits;
@@ -287,9 +292,17 @@ impl Config {
             hosts: Vec::new(),
         };
         self.watch = false;
+        self.upstream_files.clear();
         self.workers = Workers::Count(1);
         shared_limits::share(&mut self.settings);
         self.upstream_tls.push(None);
+    }
+
+    /// Returns the certificates that targets are shown, each with its end.
+    pub fn client_certificates(&self) -> impl Iterator<Item = (&Path, UnixTime)> {
+        let shown = self.upstream_tls.iter().flatten();
+        let shown = shown.filter_map(|tls| tls.client.as_ref());
+        shown.filter_map(|client| Some((client.certificate.as_path(), client.identity.end()?)))
     }
 
     /// Returns the number of clients whose counts the workers share at most.

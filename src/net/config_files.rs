@@ -70,6 +70,20 @@ impl ConfigFiles {
         })
     }
 
+    /// Returns the files of a configuration that was accepted, and the disk for those that are not kept.
+    ///
+    /// # Errors
+    /// As [`ConfigFiles::accepted`].
+    pub(super) fn renewed(
+        memory: OwnedFd,
+        is_kept: impl Fn(&Path) -> bool,
+    ) -> io::Result<ConfigFiles> {
+        let mut files = ConfigFiles::accepted(memory)?;
+        files.entries.get_mut().retain(|entry| is_kept(&entry.path));
+        files.is_accepted = false;
+        Ok(files)
+    }
+
     /// Writes all files into memory that other processes can be given.
     ///
     /// # Errors

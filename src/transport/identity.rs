@@ -13,6 +13,7 @@ use rustls::{InconsistentKeys, RootCertStore};
 use super::certificate;
 use super::provider::provider;
 use crate::pem::{self, Wanted};
+use crate::time::UnixTime;
 
 /// Returns the certificates of a PEM file as DER. Every one can serve as a root.
 ///
@@ -95,6 +96,11 @@ impl ClientIdentity {
             certified: Arc::new(pair(certificates, keys, &provider())?),
             digest: digest(None, &[chain.to_vec(), key.to_vec()]),
         })
+    }
+
+    /// Returns the end of the certificate, if it can be read.
+    pub fn end(&self) -> Option<UnixTime> {
+        certificate::not_after(self.certified.cert.first()?)
     }
 
     /// Returns a digest of the contents of both files.

@@ -275,6 +275,9 @@ def certificates_of_targets():
         expect(what, write([service(server.url, tls=tls)]), expected)
     closed = Server(certificate=FOLDER / "good", clients=FOLDER / "root.pem")
     expect("a target that asks for a client certificate", write([service(closed.url, tls=trusted)]), [("CertificateRequired", "set tls.cert and tls.key")])
+    for name, days, expected in [("shown", 90, []), ("ending", 5, [("ends in 5 days", "renew it")]), ("over", -2, [("has ended", "renew it"), ("", "")])]:
+        made = certificate(name, "root", days)
+        expect(f"a client certificate of {days} days", write([service(closed.url, tls={**trusted, "cert": f"{made}.pem", "key": f"{made}.key"})]), expected)
     closed = Server(certificate=FOLDER / "good", clients=FOLDER / "root.pem", most=ssl.TLSVersion.TLSv1_2)
     expect("the same with TLS 1.2", write([service(closed.url, tls=trusted)]), [("HandshakeFailure", "a client certificate (tls.cert and tls.key)")])
     plain = Server(how="rejects", text=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")

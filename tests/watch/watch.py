@@ -1,12 +1,17 @@
-"""`watch` and the ways in which files are replaced, each with one process and with workers.
+"""`watch` and the ways in which files are replaced, each with one process and with workers. The files of targets' TLS
+are read again without it, too.
 
 Usage: watch.py TOLLGATE, in a mount namespace of its own.
 """
 
 import http.client
+import http.server
 import json
 import os
 import pathlib
+import re
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -27,11 +32,11 @@ class Gateway:
 
     def __init__(self, folder, workers, port):
         self.folder, self.workers, self.port = folder, workers, port
-        self.log, self.file, self.process = folder / "log", folder / "tollgate.json", None
+        self.log, self.file, self.process, self.watch = folder / "log", folder / "tollgate.json", None, True
 
     def text(self, body, services=None, **keys):
         services = services or [{"route": "/", "respond": {"status": 200, "body": body}}]
-        file = {"listen": f"127.0.0.1:{self.port}", "watch": True, "rateLimit": False, "accessLog": "off", "services": services, **keys}
+        file = {"listen": f"127.0.0.1:{self.port}", "watch": self.watch, "rateLimit": False, "accessLog": "off", "services": services, **keys}
         return json.dumps({**file, "workers": 2} if self.workers else file)
 
     def start(self):
@@ -49,15 +54,26 @@ class Gateway:
     def says(self, what, line):
         self.until(f"{what} is not seen", lambda: line in self.log.read_text())
 
-    def body(self):
+    def ask(self, path):
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            client.request("GET", "/", headers={"Connection": "close"})
-            return client.getresponse().read().decode()
+            client.request("GET", path, headers={"Connection": "close"})
+            response = client.getresponse()
+            return response.status, response.read().decode()
         except OSError:
-            return None
+            return None, None
         finally:
             client.close()
+
+    def metrics(self):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(self.folder / "admin"))
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return client.makefile(encoding="utf-8").read()
+
+    def body(self, path="/"):
+        return self.ask(path)[1]
 
 
 def replace(path, text):
@@ -218,6 +234,96 @@ def named_file(name):
     return check
 
 
+def openssl(*arguments):
+    subprocess.run(["openssl", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def authority(folder, name):
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90", "-subj", f"/CN={name}",
+            "-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem"))
+
+
+def signed(folder, name, by):
+    """Makes a certificate, whose common name the upstream answers with."""
+    key, request, out, names = (folder / f"{name}.{kind}" for kind in ["key", "csr", "pem", "ext"])
+    names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request))
+    openssl("x509", "-req", "-in", str(request), "-CA", str(folder / f"{by}.pem"), "-CAkey", str(folder / f"{by}.key"), "-days", "5",
+            "-extfile", str(names), "-out", str(out))
+
+
+def upstream(folder, certificate, authority):
+    """A server that lets in clients of an authority, and answers with the name in their certificate. Each connection has one request."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / f"{certificate}.pem", folder / f"{certificate}.key")
+    context.load_verify_locations(folder / f"{authority}.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            (name,) = (value for part in self.connection.getpeercert()["subject"] for key, value in part if key == "commonName")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(name)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(name.encode())
+
+        def log_message(self, *_):
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_):
+            pass
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def tls_of_target(watch):
+    def check(gateway):
+        """The client certificate, its key and the CA of a target are renewed; what is broken leaves those of before."""
+        folder = gateway.folder
+        gateway.watch = watch
+        for name in ["old", "new"]:
+            authority(folder, name)
+        for name, by in [("one", "old"), ("two", "old"), ("three", "old"), ("server", "old"), ("other", "new")]:
+            signed(folder, name, by)
+        servers = [upstream(folder, "server", "old"), upstream(folder, "other", "old")]
+
+        def put(name, *files):
+            for kind, file in zip(["pem", "key", "ca"], files):
+                replace(folder / f"{name}.{kind}", (folder / file).read_text())
+
+        put("client", "one.pem", "one.key", "old.pem")
+        tls = {"cert": "client.pem", "key": "client.key", "ca": "client.ca"}
+        services = [{"route": route, "target": f"https://127.0.0.1:{server.server_address[1]}", "tls": tls} for route, server in zip(["/", "/other"], servers)]
+        gateway.file.write_text(gateway.text("", services, admin=f"unix:{folder}/admin"))
+        gateway.start()
+        gateway.answers("the start", "one")
+        put("client", "two.pem", "two.key")
+        gateway.answers("a new client certificate", "two")
+        replace(folder / "client.pem", "none")
+        gateway.says("a broken client certificate", STAYS)
+        assert gateway.body() == "two", "the certificate of before is shown"
+        # The file of the configuration is broken, and not read without `watch`.
+        replace(gateway.file, "{")
+        put("client", "three.pem", "three.key")
+        gateway.answers("a whole one while the file is broken", "three")
+        assert gateway.ask("/other")[0] == 502, "the authority is not known"
+        put("client", "three.pem", "three.key", "new.pem")
+        gateway.until("another authority is not seen", lambda: gateway.body("/other") == "three")
+        gateway.says("a certificate that ends soon", "client.pem: this certificate expires in 4 days")
+        end = float(re.search(r'certificate_expiry_timestamp_seconds\{name="[^"]*client.pem"\} (\S+)', gateway.metrics())[1])
+        assert abs(end - time.time() - 5 * 86400) < 600, end
+        for server in servers:
+            server.shutdown()
+
+    check.__name__ = f"tls_of_target, watch {watch}"
+    return check
+
+
 def missing_file(gateway):
     """A file that comes later than the file that names it, and one more in a folder."""
     (gateway.folder / "d").mkdir()
@@ -247,7 +353,7 @@ def main():
                 if gateway.process:
                     gateway.process.kill()
 
-    checks = [mounted_file, mounted_folder, config_map, editors, folders, *map(named_file, NAMED), missing_file]
+    checks = [mounted_file, mounted_folder, config_map, editors, folders, *map(named_file, NAMED), missing_file, *map(tls_of_target, [False, True])]
     threads = [threading.Thread(target=one, args=(check, workers, next(PORTS))) for check in checks for workers in [False, True]]
     for thread in threads:
         thread.start()

@@ -72,13 +72,8 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
     let (services, mut targets) = services::all(places.as_ref(), &defaults, source, report);
     let counted = rate_limit::claims((&rate_limit, &services), root.at, report);
     let (auth, stores) = (auth.join(&mut targets, &counted), stores.join(&mut targets));
-    let (listeners, acme) = listeners(
-        &object,
-        located(root, "listen"),
-        &mut targets,
-        source,
-        report,
-    );
+    let listen = located(root, "listen");
+    let (listeners, acme) = listeners(&object, listen, &mut targets, source, report);
     let names = (&services[..], security_headers.as_ref(), &auth[..]);
     let settings = Settings {
         request_id: request_id::compile(object.get("requestId"), names, report),
@@ -114,6 +109,7 @@ pub(crate) fn compile(root: &Node, source: &Source<'_>, report: &mut Report<'_>)
         acme,
         log_level: log_level(&object, report),
         included: Vec::new(),
+        upstream_files: Vec::new(),
     })
 }
 

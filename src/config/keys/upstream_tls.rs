@@ -120,7 +120,7 @@ impl<'t> Trust<'t> {
             let path = self.source.folder.join(text);
             let fault =
                 |error| format!("{:?}: cannot be read: {error}", path.display().to_string());
-            match (self.source.read)(&path).map_err(fault) {
+            match self.source.file_of_upstream(&path).map_err(fault) {
                 Ok(bytes) => Some((path, bytes)),
                 Err(message) => {
                     place.fail_bare(report, message);
@@ -134,6 +134,7 @@ impl<'t> Trust<'t> {
             Ok(identity) => {
                 return Some(ClientCertificate {
                     identity,
+                    certificate: chain_path,
                     key: key_path,
                 });
             }
@@ -158,8 +159,8 @@ impl<'t> Trust<'t> {
         }
         let path = self.source.folder.join(text);
         let loaded = self.certificates.entry(path.clone()).or_insert_with(|| {
-            let bytes =
-                (self.source.read)(&path).map_err(|error| format!("cannot be read: {error}"))?;
+            let bytes = self.source.file_of_upstream(&path);
+            let bytes = bytes.map_err(|error| format!("cannot be read: {error}"))?;
             identity::certificates_from_pem(&bytes).map_err(|error| error.to_string())
         });
         match loaded {

@@ -339,7 +339,7 @@ fn each_file_that_a_key_names_is_read_again() {
         assert_eq!(load(text).included, files.collect::<Vec<_>>(), "{key}");
         known.insert((*key).to_owned());
     }
-    for (keys, text) in [
+    for (keys, text, files) in [
         (
             &[
                 "listen[].tls.certificates[].cert",
@@ -347,6 +347,7 @@ fn each_file_that_a_key_names_is_read_again() {
                 "listen[].tls.clientCa",
             ][..],
             format!("{TLS}, {SERVICE}"),
+            &[][..],
         ),
         (
             &[
@@ -355,6 +356,7 @@ fn each_file_that_a_key_names_is_read_again() {
                 "services[].tls.key",
             ],
             UPSTREAM.to_owned(),
+            &["key", "pem"],
         ),
         (
             &["acme.ca"],
@@ -362,9 +364,13 @@ fn each_file_that_a_key_names_is_read_again() {
                 r#""acme": {{ "directory": "https://a/", "state": "/s", "ca": "pem", "agree": true }},
                 "listen": ["127.0.0.1:80", {{ "address": "127.0.0.1:1", "tls": {{ "acme": {{ "names": ["a.test"] }} }} }}], {SERVICE}"#
             ),
+            &["pem"],
         ),
     ] {
-        assert!(load(&text).included.is_empty(), "{text}");
+        let config = load(&text);
+        let files = files.iter().map(std::path::PathBuf::from);
+        assert!(config.included.is_empty(), "{text}");
+        assert_eq!(config.upstream_files, files.collect::<Vec<_>>(), "{text}");
         known.extend(keys.iter().map(|key| (*key).to_owned()));
     }
     assert_eq!(keys_of_files(), known, "a row for each key");

@@ -21,7 +21,8 @@ pub(crate) type Lister<'l> = &'l dyn Fn(&Path) -> io::Result<Vec<OsString>>;
 /// Environment and files that a configuration may read.
 pub(crate) struct Source<'s> {
     pub(crate) environment: Environment<'s>,
-    /// Reads a file that is read again without a reload. All others are read by [`Source::file`].
+    /// Reads a file of a listener's certificates, which are watched where they are served. All others
+    /// are read by [`Source::file`] and [`Source::file_of_upstream`].
     pub(crate) read: Reader<'s>,
     pub(crate) list: Lister<'s>,
     /// Folder that relative paths start from.
@@ -30,12 +31,20 @@ pub(crate) struct Source<'s> {
     pub(crate) bodies: RefCell<Vec<(PathBuf, Arc<[u8]>)>>,
     /// Files and folders whose content is the one of the last reload.
     pub(crate) noted: RefCell<Vec<PathBuf>>,
+    /// Files of the TLS settings of targets.
+    pub(crate) upstream: RefCell<Vec<PathBuf>>,
 }
 
 impl Source<'_> {
     /// Reads a file, and notes that a reload alone reads it again.
     pub(crate) fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.noted.borrow_mut().push(path.to_owned());
+        (self.read)(path)
+    }
+
+    /// Reads a file of the TLS settings of a target, and notes it.
+    pub(crate) fn file_of_upstream(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.upstream.borrow_mut().push(path.to_owned());
         (self.read)(path)
     }
 

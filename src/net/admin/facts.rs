@@ -50,7 +50,7 @@ pub struct Facts {
     pub memory_bound: usize,
     /// Listeners.
     pub listeners: Vec<ListenerFacts>,
-    /// Certificates of the listeners: their files, and their ends, the first end at the front.
+    /// Certificates of the listeners, and those that targets are shown: their files, and their ends, the first end at the front.
     pub certificates: Vec<(String, UnixTime)>,
     /// Certificates that are ordered from an authority.
     pub orders: Vec<Row>,

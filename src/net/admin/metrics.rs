@@ -201,8 +201,12 @@ pub fn describe(config: &Config) -> String {
         ListenKind::Tls(files) => files.certificates.len().saturating_add(files.ordered.len()),
         ListenKind::Plain | ListenKind::Redirect => 0,
     });
-    let series =
-        total(certificates.chain([metrics::series(&config.settings), PARTS.len(), of_listeners]));
+    let series = total(certificates.chain([
+        config.client_certificates().count(),
+        metrics::series(&config.settings),
+        PARTS.len(),
+        of_listeners,
+    ]));
     format!("{:10} at most {series} series\n", "metrics")
 }
 

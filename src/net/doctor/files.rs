@@ -32,6 +32,12 @@ pub(super) fn examine(subject: &Subject<'_>, examined: &mut Examined) {
             examined.find("certificate", &what, problem.to_owned(), cure);
         }
     }
+    let mut shown = config.client_certificates().collect::<Vec<_>>();
+    sort::unique(&mut shown);
+    examined.begin(shown.len());
+    for (path, end) in shown {
+        ends(&format!("certificate {}", path.display()), end, examined);
+    }
     hosts(config, &certificates, examined);
     permissions(subject, &keys(config), examined);
 }
@@ -147,6 +153,17 @@ fn readable_key(path: &Path, mode: u32) -> Option<(String, String)> {
     })
 }
 
+/// Says when a certificate ends soon.
+fn ends(what: &str, end: UnixTime, examined: &mut Examined) {
+    let problem = match days_left(end, EXPIRY_WARNING) {
+        Some(0) if end < now() => "has ended".to_owned(),
+        Some(days) => format!("ends in {days} days"),
+        None => return,
+    };
+    let renew = "renew it; the gateway takes the new file within seconds";
+    examined.find("certificate", what, problem, renew);
+}
+
 /// Says when a chain has a fault, or ends soon.
 fn certificate(path: &Path, examined: &mut Examined) {
     let pem = std::fs::read(path).unwrap_or_default();
@@ -154,13 +171,8 @@ fn certificate(path: &Path, examined: &mut Examined) {
         return;
     };
     let what = format!("certificate {}", path.display());
+    ends(&what, facts.end, examined);
     let mut find = |problem, cure| examined.find("certificate", &what, problem, cure);
-    let renew = "renew it; the gateway takes the new file within seconds";
-    match days_left(facts.end, EXPIRY_WARNING) {
-        Some(0) if facts.end < now() => find("has ended".to_owned(), renew),
-        Some(days) => find(format!("ends in {days} days"), renew),
-        None => {}
-    }
     if facts.begin > now() {
         let cure = "set the clock of this machine, or wait";
         find("is not valid yet".to_owned(), cure);

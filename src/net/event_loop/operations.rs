@@ -3,6 +3,7 @@
 use log::{info, warn};
 
 use super::{EventLoop, Postponed};
+use crate::config::Config;
 use crate::net::acceptor::slot_of;
 use crate::net::admin::{AdminCommand, Facts, GatewayState, ListenerFacts, Progress};
 use crate::net::commands::Executor;
@@ -15,6 +16,7 @@ use crate::proxy::end_others;
 use crate::proxy::overview::{is_idle, is_service_up};
 use crate::sort::sort_by;
 use crate::time::{Duration, Instant, UnixTime};
+use crate::transport::server::ServerTls;
 
 impl EventLoop {
     /// Makes new connections use the certificates that were read again.
@@ -73,7 +75,7 @@ impl EventLoop {
             dropped_lines: self.access_log.dropped(),
             memory_bound: self.reload.memory_bound(),
             listeners: listeners(&self.executor),
-            certificates: certificates(&self.executor),
+            certificates: certificates(&self.executor, &self.reload.config()),
             orders: self.executor.order_rows(wall),
         };
         let state = GatewayState {
@@ -266,14 +268,15 @@ fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
     facts
 }
 
-/// Returns the ends of the certificates of the listeners, those that end first at the front.
-fn certificates(executor: &Executor) -> Vec<(String, UnixTime)> {
-    let ends = executor.acceptor.tls().flat_map(|tls| {
-        let files = tls.expiries();
-        let files = files.map(|(path, end)| (path.display().to_string(), end));
-        files.chain(tls.ordered_expiries())
-    });
-    by_end(ends.collect())
+/// Returns the ends of the certificates of the listeners, and of those that targets are shown. Those
+/// that end first are at the front.
+fn certificates(executor: &Executor, config: &Config) -> Vec<(String, UnixTime)> {
+    let tls = || executor.acceptor.tls();
+    let files = tls().flat_map(ServerTls::expiries);
+    let files = files.chain(config.client_certificates());
+    let files = files.map(|(path, end)| (path.display().to_string(), end));
+    let ordered = tls().flat_map(ServerTls::ordered_expiries);
+    by_end(files.chain(ordered).collect())
 }
 
 /// Returns each name once, the first end at the front. Two listeners may have read one file, or have

@@ -36,6 +36,7 @@ pub use self::loaded::Loaded;
 pub(super) use self::reader::Candidate;
 use self::reader::{ConfigReader, ReadResult};
 pub use self::reader::{ConfigSource, ReadConfig};
+pub(super) use self::watch::look_every;
 use super::admin::ConfigFacts;
 use super::memory;
 use crate::config::Config;
@@ -131,7 +132,7 @@ impl Reload {
             current,
             read_at,
         };
-        if reload.current.watch {
+        if look_every(&reload.current).is_some() {
             reload.start_reader()?;
         }
         Ok(reload)
@@ -260,7 +261,7 @@ impl Reload {
             reader.use_current(Arc::clone(&self.current));
         }
         self.read_at = wall;
-        if self.current.watch
+        if look_every(&self.current).is_some()
             && let Err(error) = self.start_reader()
         {
             warn!("no thread can be started to watch the file: {error}");

@@ -10,13 +10,13 @@ use std::time::Duration;
 use mio::Waker;
 
 use super::super::config_files::ConfigFiles;
+use super::super::worker_count;
 use super::super::workers::queue::{Empty, Receiver, Sender, unbounded};
 use super::super::workers::spawn;
 use super::loaded::Loaded;
-use super::watch::Watch;
+use super::watch::{Watch, look_every};
 use crate::config::Config;
 use crate::config::changes::{Changes, Summary};
-use crate::limits::CONFIG_LOOK;
 use crate::proxy::Prepared;
 
 /// Function that reads and checks the configuration in these files. Its errors are lines for the
@@ -43,6 +43,8 @@ pub struct ConfigSource {
     /// Function that reads it.
     pub read: ReadConfig,
     watch: Watch,
+    /// Files of the last reading, if their targets' are read again alone; a supervisor has its own.
+    read_last: Option<OwnedFd>,
 }
 
 /// Order to the thread.
@@ -63,7 +65,12 @@ impl ConfigSource {
     /// Names the file.
     pub fn new(path: PathBuf, read: ReadConfig) -> ConfigSource {
         let watch = Watch::new(path.clone());
-        ConfigSource { path, read, watch }
+        ConfigSource {
+            path,
+            read,
+            watch,
+            read_last: None,
+        }
     }
 
     /// Reads the configuration in these files, and all that it names.
@@ -74,12 +81,21 @@ impl ConfigSource {
         let read = (self.read)(files).and_then(|config| Loaded::new(config, files));
         let config = read.as_ref().ok().map(|loaded| &*loaded.config);
         self.watch.was_read(files, config);
+        let keeps =
+            |config: &&Config| !config.upstream_files.is_empty() && worker_count(config) == 1;
+        let kept = config.filter(keeps).map(|_| files.to_memory());
+        self.read_last = kept.and_then(Result::ok);
         read
     }
 
-    /// Returns true if the files have changed since they were read, and are complete.
-    pub(in crate::net) fn is_changed(&mut self) -> bool {
-        self.watch.look()
+    /// Looks at the files. Returns those to read now, if some have changed and are complete.
+    /// `accepted`: files of the configuration of the moment.
+    pub(in crate::net) fn look(
+        &mut self,
+        config: &Config,
+        accepted: Option<&OwnedFd>,
+    ) -> Option<std::io::Result<ConfigFiles>> {
+        self.watch.look(config, accepted)
     }
 }
 
@@ -129,22 +145,23 @@ fn work(
     orders: &Receiver<Order>,
     tell: &dyn Fn(ReadResult) -> bool,
 ) {
-    let look = Duration::from_millis(CONFIG_LOOK.as_millis());
+    let mut accepted_now = source.read_last.take();
     loop {
+        let look = look_every(&current).map(|every| Duration::from_millis(every.as_millis()));
         let mut files = Ok(ConfigFiles::on_disk());
-        match orders.receive(current.watch.then_some(look)) {
+        match orders.receive(look) {
             Ok(Order::Read(None)) => {}
             Ok(Order::Read(Some(accepted))) => files = ConfigFiles::accepted(accepted),
             Ok(Order::Use(config)) => {
                 current = config;
+                accepted_now = source.read_last.take();
                 continue;
             }
             Err(Empty::Closed) => return,
-            Err(Empty::TimedOut) => {
-                if !source.is_changed() {
-                    continue;
-                }
-            }
+            Err(Empty::TimedOut) => match source.look(&current, accepted_now.as_ref()) {
+                Some(changed) => files = changed,
+                None => continue,
+            },
         }
         let files = files.map_err(|error| vec![format!("what came cannot be read: {error}")]);
         let result = files.and_then(|files| source.load(&files));

@@ -1,24 +1,69 @@
 //! Watch of the files of a configuration: whether they have changed, without reading them.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use log::warn;
+use log::{info, warn};
 
 use super::super::config_files::ConfigFiles;
+use super::super::workers::certificate_watcher::ExpiryWarnings;
 use super::super::workers::file_stamp::{FileStamp, stamp};
 use crate::config::Config;
+use crate::limits::{CERTIFICATES_LOOK, CONFIG_LOOK};
+use crate::time::Duration;
 
-/// Watch of the files and folders that a reload alone reads again. After a reading that failed all
-/// files that it looked for are watched: what is missing may come.
+/// Watch of the files that a configuration is made of, but for the certificates of listeners.
 pub(super) struct Watch {
     path: PathBuf,
+    /// Files that a reload alone reads again. After a reading that failed these are all that it looked
+    /// for: what is missing may come.
+    own: Looks,
+    /// Files of the TLS settings of targets, which are read again without a reload.
+    upstream: Looks,
+    /// The file is in no folder any more: it is only mounted here.
+    is_orphan: bool,
+    warnings: ExpiryWarnings,
+}
+
+/// Files and folders, and what was seen of them.
+#[derive(Default)]
+struct Looks {
     /// Each file and folder of the last reading, with its stamp before that.
     seen: Vec<(PathBuf, FileStamp)>,
     /// Stamps of the last look, in the same order.
     last: Vec<FileStamp>,
-    /// The file is in no folder any more: it is only mounted here.
-    is_orphan: bool,
+}
+
+impl Looks {
+    fn of(seen: Vec<(PathBuf, FileStamp)>) -> Looks {
+        let last = Vec::new();
+        Looks { seen, last }
+    }
+
+    /// Returns true if the files have changed since they were read, and are complete: two looks in a
+    /// row are equal.
+    fn look(&mut self) -> bool {
+        let now: Vec<_> = self.seen.iter().map(|(path, _)| stamp(path)).collect();
+        let mut before = self.seen.iter().zip(&now);
+        let is_changed = before.any(|((_, before), now)| before != now);
+        let is_settled = now == self.last && is_changed;
+        self.last = now;
+        is_settled
+    }
+}
+
+/// Returns the time from one look to the next; `None`: nothing is looked at.
+pub(in crate::net) fn look_every(config: &Config) -> Option<Duration> {
+    match (config.watch, config.upstream_files.is_empty()) {
+        (true, _) => Some(CONFIG_LOOK),
+        (false, false) => Some(CERTIFICATES_LOOK),
+        (false, true) => None,
+    }
+}
+
+fn holds(sorted: &[PathBuf], path: &Path) -> bool {
+    sorted.binary_search_by(|one| (**one).cmp(path)).is_ok()
 }
 
 impl Watch {
@@ -26,20 +71,46 @@ impl Watch {
     pub(super) fn new(path: PathBuf) -> Watch {
         Watch {
             path,
-            seen: Vec::new(),
-            last: Vec::new(),
+            own: Looks::default(),
+            upstream: Looks::default(),
             is_orphan: false,
+            warnings: ExpiryWarnings::default(),
         }
     }
 
-    /// Looks at the files. Returns true if they have changed since they were read, and are complete:
-    /// two looks in a row are equal.
-    pub(super) fn look(&mut self) -> bool {
-        let now: Vec<_> = self.seen.iter().map(|(path, _)| stamp(path)).collect();
-        let mut before = self.seen.iter().zip(&now);
-        let is_changed = before.any(|((_, before), now)| before != now);
-        let is_settled = now == self.last && is_changed;
-        self.last = now;
+    /// Looks at the files. Returns those to read now: all, or of the configuration that was `accepted`
+    /// what its targets are verified with. Warns of certificates that end.
+    pub(super) fn look(
+        &mut self,
+        config: &Config,
+        accepted: Option<&OwnedFd>,
+    ) -> Option<std::io::Result<ConfigFiles>> {
+        self.warnings
+            .warn("upstreams", config.client_certificates());
+        if config.watch {
+            self.look_for_mount();
+            if self.own.look() {
+                return Some(Ok(ConfigFiles::on_disk()));
+            }
+        }
+        let accepted = accepted?;
+        if !self.upstream.look() {
+            return None;
+        }
+        info!(
+            "a file of the \"tls\" of a target has changed; it is read with the configuration of the moment"
+        );
+        let is_kept = |path: &Path| self.is_own(config, path);
+        let accepted = accepted.try_clone();
+        Some(accepted.and_then(|accepted| ConfigFiles::renewed(accepted, is_kept)))
+    }
+
+    /// Returns true if a reload alone reads a file again.
+    fn is_own(&self, config: &Config, path: &Path) -> bool {
+        path == self.path || holds(&config.included, path)
+    }
+
+    fn look_for_mount(&mut self) {
         let found = std::fs::metadata(&self.path);
         let is_orphan = found.is_ok_and(|found| found.nlink() == 0);
         if is_orphan && !self.is_orphan {
@@ -49,19 +120,32 @@ impl Watch {
             );
         }
         self.is_orphan = is_orphan;
-        is_settled
     }
 
     /// Notes what was read, or looked for, and what came of it. What has changed since is seen by the
     /// next look.
     pub(super) fn was_read(&mut self, files: &ConfigFiles, config: Option<&Config>) {
-        self.seen = files.stamps();
-        if let Some(config) = config {
-            let is_ours = |path: &PathBuf| config.included.binary_search(path).is_ok();
-            self.seen
-                .retain(|(path, _)| *path == self.path || is_ours(path));
+        let read = files.stamps();
+        let of = |is_in: &dyn Fn(&Path) -> bool| {
+            let read = read.iter().filter(|(path, _)| is_in(path));
+            Looks::of(read.cloned().collect())
+        };
+        // Otherwise the configuration of the moment was read with other files of targets.
+        let is_whole = read.first().is_some_and(|(path, _)| *path == self.path);
+        let Some(config) = config else {
+            let looks = if is_whole {
+                &mut self.own
+            } else {
+                &mut self.upstream
+            };
+            *looks = of(&|_| true);
+            return;
+        };
+        self.upstream = of(&|path| holds(&config.upstream_files, path));
+        if is_whole {
+            self.own = of(&|path| self.is_own(config, path));
+            self.warnings = ExpiryWarnings::default();
         }
-        self.last.clear();
     }
 }
 
@@ -88,7 +172,7 @@ mod tests {
             watch.was_read(&files, config.as_ref().ok());
             config.is_ok()
         };
-        let looks = |watch: &mut Watch| [watch.look(), watch.look()];
+        let looks = |watch: &mut Watch| [watch.own.look(), watch.own.look()];
         let (none, whole) = ([false, false], [false, true]);
         put(&main, with("one.json"));
         put(&one, service("/one"));

@@ -54,7 +54,7 @@ use super::clock::Clock;
 use super::config_files::ConfigFiles;
 use super::inherited::Inherited;
 use super::notify::{Environment, Notifier};
-use super::reload::{ConfigSource, Loaded};
+use super::reload::{ConfigSource, Loaded, look_every};
 use super::shutdown::{Overdue, Shutdown, Stopped};
 use super::signals::{Children, Request, Signals};
 use super::upgrade::Upgrader;
@@ -243,7 +243,7 @@ impl Supervisor {
         let starts = self.workers.iter().filter_map(|worker| worker.start_at);
         let pulse = self.notifier.is_open().then_some(self.pulse.0);
         let others = [
-            self.config.watch.then_some(self.look_at),
+            look_every(&self.config).map(|_| self.look_at),
             self.questions.due(),
             self.front.due(),
             self.level.due(),

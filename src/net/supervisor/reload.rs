@@ -9,12 +9,11 @@ use super::sockets::Kept;
 use super::worker::Worker;
 use super::{Kind, Supervisor};
 use crate::config::Config;
-use crate::limits::CONFIG_LOOK;
 use crate::net::admin::{AdminCommand, AdminListener};
 use crate::net::config_files::ConfigFiles;
 use crate::net::inherited::Inherited;
 use crate::net::link::FILES;
-use crate::net::reload::time_of_day;
+use crate::net::reload::{look_every, time_of_day};
 use crate::net::shutdown::STOPS;
 use crate::net::upgrade::handover::Offer;
 use crate::policy::auth::json::Json;
@@ -35,6 +34,15 @@ pub(super) struct Candidate {
 impl Supervisor {
     /// Reads the file again. `slot`: client that waits for the result.
     pub(super) fn begin_reload(&mut self, slot: Option<usize>, now: Instant) {
+        self.begin_reload_of(Ok(ConfigFiles::on_disk()), slot, now);
+    }
+
+    fn begin_reload_of(
+        &mut self,
+        files: std::io::Result<ConfigFiles>,
+        slot: Option<usize>,
+        now: Instant,
+    ) {
         if self.reloading.is_some() {
             // The file may have changed since it was read.
             self.reloads_again = true;
@@ -49,7 +57,7 @@ impl Supervisor {
             let why = "an upgrade is under way; read the file again when it has ended";
             return self.reload_failed(vec![why.to_owned()], now);
         }
-        match self.candidate() {
+        match self.candidate(files) {
             Ok(candidate) => {
                 self.pass(&candidate.bound, &candidate.files);
                 let kind = Kind::Reload(Box::new(candidate));
@@ -76,26 +84,29 @@ impl Supervisor {
         }
     }
 
-    /// Looks at the files, with `watch`, and reads them again after a change.
+    /// Looks at the files, and reads them again after a change.
     pub(super) fn look(&mut self, now: Instant) {
-        if !self.config.watch || now < self.look_at {
+        let every = look_every(&self.config).filter(|_| now >= self.look_at);
+        let Some(every) = every else {
+            return;
+        };
+        self.look_at = now.after(every);
+        if self.reloading.is_some() || self.shutdown.is_stopping() {
             return;
         }
-        self.look_at = now.after(CONFIG_LOOK);
-        let is_busy = self.reloading.is_some() || self.shutdown.is_stopping();
-        if !is_busy && self.source.is_changed() {
-            self.begin_reload(None, now);
+        if let Some(files) = self.source.look(&self.config, Some(&self.files)) {
+            self.begin_reload_of(files, None, now);
         }
     }
 
-    fn candidate(&mut self) -> Result<Candidate, Vec<String>> {
-        let files = ConfigFiles::on_disk();
+    fn candidate(&mut self, files: std::io::Result<ConfigFiles>) -> Result<Candidate, Vec<String>> {
+        let explain = |error: std::io::Error| vec![error.to_string()];
+        let files = files.map_err(explain)?;
         let config = self.source.load(&files)?.config;
         if config.workers != self.config.workers {
             warn!("\"workers\" has changed: that holds from the next start or upgrade on");
         }
         let mut none = Inherited::default();
-        let explain = |error: std::io::Error| vec![error.to_string()];
         let bound = self.sockets.bind(&config, self.workers.len(), &mut none);
         let bound = bound.map_err(explain)?;
         let admin = self.front.bind(&config.admin, &mut none).map_err(explain)?;

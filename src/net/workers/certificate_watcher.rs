@@ -5,6 +5,7 @@
 //! instant.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -139,14 +140,12 @@ fn watch(
         .into_iter()
         .map(FileWatch::new)
         .collect::<Vec<_>>();
-    let mut warned: Option<Instant> = None;
+    let mut warnings = ExpiryWarnings::default();
     loop {
-        if warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(24 * 3600)) {
-            warned = Some(Instant::now());
-            watches
-                .iter()
-                .for_each(|watch| warn_of_expiry(&watch.watched.tls));
-        }
+        let ends = watches
+            .iter()
+            .flat_map(|watch| watch.watched.tls.expiries());
+        warnings.warn("clients", ends);
         let look = Duration::from_millis(CERTIFICATES_LOOK.as_millis());
         if ended.receive(Some(look)) != Err(Empty::TimedOut) {
             return;
@@ -158,7 +157,7 @@ fn watch(
             let Some(fresh) = watch.reload() else {
                 continue;
             };
-            warn_of_expiry(&fresh);
+            warn_of_expiry("clients", fresh.expiries());
             if !tell(watch.watched.listener, fresh) {
                 return;
             }
@@ -174,26 +173,44 @@ fn stamps(files: &TlsFiles) -> Vec<FileStamp> {
     pairs.chain(files.client_ca.as_deref()).map(stamp).collect()
 }
 
-fn warn_of_expiry(tls: &ServerTls) {
+/// Warnings about certificates that end, once a day.
+#[derive(Default)]
+pub(in crate::net) struct ExpiryWarnings(Option<Instant>);
+
+impl ExpiryWarnings {
+    /// Warns, if it is time, of those that end soon. `who`: those who refuse them afterwards.
+    pub(in crate::net) fn warn<'a>(
+        &mut self,
+        who: &str,
+        ends: impl Iterator<Item = (&'a Path, UnixTime)>,
+    ) {
+        let day = Duration::from_secs(24 * 3600);
+        if self.0.is_none_or(|at| at.elapsed() >= day) {
+            self.0 = Some(Instant::now());
+            warn_of_expiry(who, ends);
+        }
+    }
+}
+
+fn warn_of_expiry<'a>(who: &str, ends: impl Iterator<Item = (&'a Path, UnixTime)>) {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = UnixTime::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
-    for (path, end) in tls.expiries() {
-        if let Some(notice) = expiry_notice(end, now) {
+    for (path, end) in ends {
+        if let Some(notice) = expiry_notice(who, end, now) {
             warn!("{}: {notice}", path.display());
         }
     }
 }
 
 /// Returns the warning for a certificate that ends soon or has ended.
-fn expiry_notice(end: UnixTime, now: UnixTime) -> Option<String> {
+fn expiry_notice(who: &str, end: UnixTime, now: UnixTime) -> Option<String> {
     let left = end.as_millis().saturating_sub(now.as_millis());
     if left == 0 {
-        return Some(
-            "this certificate has expired, and clients refuse it; put a new one in its place"
-                .to_owned(),
-        );
+        return Some(format!(
+            "this certificate has expired, and {who} refuse it; put a new one in its place"
+        ));
     }
     if left >= EXPIRY_WARNING.as_millis() {
         return None;
@@ -217,7 +234,7 @@ mod tests {
     use crate::transport::server::{CertificateFiles, ClientAuth, TlsVersion};
 
     /// Writes a new certificate and its key into a folder.
-    fn put(folder: &std::path::Path) -> TlsFiles {
+    fn put(folder: &Path) -> TlsFiles {
         let made = rcgen::generate_simple_self_signed(vec!["gate.test".to_owned()]).expect("made");
         let write = |name: &str, text: String| -> PathBuf {
             let path = folder.join(name);
@@ -272,7 +289,11 @@ mod tests {
             (47, Some("in 47 hours")),
             (0, Some("has expired")),
         ] {
-            let notice = expiry_notice(UnixTime::from_millis((1_000 + hours) * HOUR), now);
+            let notice = expiry_notice(
+                "clients",
+                UnixTime::from_millis((1_000 + hours) * HOUR),
+                now,
+            );
             match part {
                 None => assert_eq!(notice, None),
                 Some(part) => {
@@ -283,6 +304,6 @@ mod tests {
                 }
             }
         }
-        assert!(expiry_notice(UnixTime::from_millis(0), now).is_some());
+        assert!(expiry_notice("clients", UnixTime::from_millis(0), now).is_some());
     }
 }
