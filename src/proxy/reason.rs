@@ -312,12 +312,11 @@ mod tests {
     use super::*;
     use crate::limits::*;
 
-    /// The texts name the bounds.
+    /// The texts name the bounds. How many passwords a client may have waiting depends on the others.
     #[test]
     fn what_is_busy_has_the_number_of_its_bound() {
         for (busy, bound) in [
             (Busy::PasswordOfUser, 1),
-            (Busy::PasswordsOfClient, PASSWORDS_WAITING_PER_CLIENT),
             (Busy::Passwords, PASSWORDS_WAITING),
             (Busy::SignaturesOfClient, SIGNATURES_WAITING_PER_CLIENT),
             (Busy::Signatures, SIGNATURES_WAITING),
