@@ -16,8 +16,9 @@ pub(crate) fn check(path: &str) -> Result<(), Fault> {
     if let Some(wrong) = path.chars().find(|c| !is_path_char(*c)) {
         let hint = match wrong {
             '\\' => "; write \"/\"",
+            ' ' => "; write \"%20\"",
             c if c.is_ascii() => "; remove it",
-            _ => "; write it percent-encoded where the upstream expects that",
+            _ => "; write it percent-encoded, as \"%C3%A9\" for an e with an acute accent",
         };
         return Err(format!("has a character that no path may have ({wrong:?}){hint}").into());
     }

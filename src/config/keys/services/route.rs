@@ -46,11 +46,21 @@ fn check(text: &str) -> Result<(), Fault> {
             return Err(format!("has a {what} ({mark:?}); a route is a path").into());
         }
     }
-    if text.contains('%') {
-        return Err(
-            "has a \"%\"; routes are matched on the bytes as sent, write the plain character"
-                .into(),
-        );
+    let is_escaped = |c: char| c == '%' || c == ' ' || !c.is_ascii();
+    if let Some((before, after)) = text
+        .find(is_escaped)
+        .and_then(|at| text.split_at_checked(at))
+    {
+        let wrong = after.chars().next().unwrap_or('%');
+        let prefix = match before.rsplit_once('/') {
+            None | Some(("", _)) => "/",
+            Some((prefix, _)) => prefix,
+        };
+        return Err(format!(
+            "has {wrong:?}; a route has characters alone that no client sends as a \"%\" and two digits: write those, or end it before \
+             that segment, as in {prefix:?}"
+        )
+        .into());
     }
     if text.contains("//") {
         return Err("has an empty segment (\"//\"); no request could match it".into());
@@ -134,6 +144,27 @@ mod tests {
             &long,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_advice_about_an_escaped_character_is_a_route() {
+        for (text, wrong, prefix) in [
+            ("/é", 'é', "/"),
+            ("/a/caf%C3%A9/b", '%', "/a"),
+            ("/a/b c", ' ', "/a"),
+            ("= /a/é", 'é', "/a"),
+        ] {
+            let message = parse(text).expect_err(text).to_string();
+            assert!(
+                message.starts_with(&format!("has {wrong:?}; a route ")),
+                "{message}"
+            );
+            assert!(
+                message.ends_with(&format!(", as in {prefix:?}")),
+                "{message}"
+            );
+            assert_eq!(parse(prefix), Ok(prefix.into()));
         }
     }
 
