@@ -60,6 +60,7 @@ mod reason;
 mod recent;
 mod reception;
 mod record_rule;
+mod recorded_settings;
 pub mod recorder;
 mod routes;
 mod rules;
