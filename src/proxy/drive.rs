@@ -91,7 +91,7 @@ impl Proxy {
                 self.replace_response(id, LocalReply::last(reply, failure.outcome))
             }
             ExchangeStep::RefuseBody(failure) => {
-                if !self.exchanges.get(id)?.awaits_head() {
+                if !self.relay_of(id)?.take_response_back() {
                     return Some(Step::Exchange(id, ExchangeStep::Reset(failure)));
                 }
                 let reply = LocalReply::last(failure.refusal(), failure.outcome);
@@ -101,12 +101,7 @@ impl Proxy {
             ExchangeStep::Refuse(no_endpoint) => {
                 self.replace_response(id, LocalReply::no_endpoint(no_endpoint))
             }
-            ExchangeStep::Reset(failure) => {
-                self.relay_of(id)?.report(&failure, None);
-                let outcome = failure.outcome;
-                let abort = true;
-                Some(Step::Exchange(id, ExchangeStep::Drop { outcome, abort }))
-            }
+            ExchangeStep::Reset(failure) => self.relay(id, |relay| relay.fail_behind_head(failure)),
             ExchangeStep::Drop { outcome, abort } => {
                 let id = self.exchanges.get(id)?.client;
                 Some(Step::DropClient { id, outcome, abort })
@@ -261,6 +256,10 @@ impl Proxy {
             return;
         };
         if let Some(exchange) = client.exchange() {
+            // The log shows no status that the client did not get.
+            if let Some(mut relay) = self.relay_of(exchange) {
+                relay.take_response_back();
+            }
             self.end_exchange(exchange, outcome);
         } else if let Some(suspended) = client.take_suspended() {
             client.phase = Phase::Closed;

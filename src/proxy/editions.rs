@@ -4,8 +4,8 @@
 //! settings --> state: kept, added, retired (each part, by identity) --> rules that name it --> swapped
 //! ```
 //!
-//! A request that has no response yet keeps the rules of its service that it began with. Once the
-//! final head was passed on, it keeps only what it still needs of them, so that a long stream does
+//! A request that has no response yet keeps the rules of its service that it began with. Once a byte
+//! of the final head is out, it keeps only what it still needs of them, so that a long stream does
 //! not hold an edition. A request that waits for authentication is judged by the rules of the
 //! moment when the answer comes.
 
@@ -172,7 +172,7 @@ impl Proxy {
     }
 }
 
-/// Reduces the rules of exchanges whose response head was passed on, and of requests that are judged
+/// Reduces the rules of exchanges whose response head is on its way, and of requests that are judged
 /// again, to what they still need. Returns the numbers of the editions that others began with.
 fn release_editions(exchanges: &mut Exchanges, clients: &mut Clients) -> Vec<u64> {
     let mut live = Vec::new();
@@ -187,7 +187,10 @@ fn release_editions(exchanges: &mut Exchanges, clients: &mut Clients) -> Vec<u64
         if edition == u64::MAX {
             continue;
         }
-        if exchange.awaits_head() {
+        // A head of which no byte is out may be taken back.
+        let client = clients.get(exchange.client);
+        let is_out = client.is_some_and(|client| client.outbox.any_sent());
+        if exchange.awaits_head() || !is_out {
             if !live.contains(&edition) {
                 live.push(edition);
             }

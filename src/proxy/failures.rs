@@ -80,7 +80,7 @@ fn service_of(entry: &AccessLogEntry) -> Option<u32> {
 
 impl Context {
     /// Reports an exchange that fails because of the upstream. `status`: status of the gateway's
-    /// reply; `None` if the client already has a part of the response. `address`: address that the
+    /// reply; `None` if it gives none. `address`: address that the
     /// request was sent to, if it is known.
     pub(super) fn report_failed(
         &mut self,
@@ -100,6 +100,7 @@ impl Context {
                 address,
                 is_cut: status.is_none(),
                 is_kept_lost: status.is_some()
+                    && entry.numbers.upstream_status.is_none()
                     && entry.numbers.reused
                     && failure.outcome == Outcome::UpstreamClosed,
                 ..failed(entry, failure.outcome, failure.reason.clone(), status_told)

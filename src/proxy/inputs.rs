@@ -115,7 +115,9 @@ pub(super) fn note_bytes(proxy: &mut Proxy, side: Side, bytes: &[u8], length: us
 pub(super) fn note_sent(proxy: &mut Proxy, side: Side) {
     let now = proxy.ctx.now;
     if let (Side::Client(id), Some(recorder)) = (side, &mut proxy.ctx.recorder) {
-        recorder.took(id, now);
+        let client = proxy.clients.get(id);
+        let is_first = client.is_some_and(|client| !client.outbox.any_sent());
+        recorder.took(id, is_first, now);
     }
 }
 

@@ -64,6 +64,7 @@ mod recorded_settings;
 pub mod recorder;
 mod routes;
 mod rules;
+pub mod sealed;
 pub mod settings;
 mod state_keys;
 mod step;

@@ -19,7 +19,7 @@ pub(super) struct Outbox {
     body: Buffer,
     /// Bytes that the loop holds for this side.
     bytes_in_pipe: u32,
-    /// True if any byte was written at all.
+    /// See [`any_sent`](Self::any_sent).
     any_sent: bool,
     /// True if a byte was sent that is no longer here.
     dropped_sent_bytes: bool,
@@ -60,9 +60,16 @@ impl Outbox {
         self.body.is_empty() && self.bytes_in_pipe == 0
     }
 
-    /// Returns whether a byte was written to the socket since the outbox was filled or rewound.
+    /// Returns whether a byte was written to the socket since the outbox was filled or rewound, or
+    /// since a head was put into it while it was empty.
     pub(super) fn any_sent(&self) -> bool {
         self.any_sent
+    }
+
+    /// Notes that TLS holds bytes from here which it has not reported as sent: they cannot be taken
+    /// back.
+    pub(super) fn note_sealed(&mut self) {
+        self.any_sent = true;
     }
 
     /// Returns whether everything that was ever put in is still here to be sent again.
@@ -102,6 +109,7 @@ impl Outbox {
         let needed = self.head.len().saturating_add(bound);
         if self.head.is_detached() {
             self.head = pool.lend(needed);
+            self.any_sent = false;
         } else {
             pool.reserve(&mut self.head, needed);
         }

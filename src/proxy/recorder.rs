@@ -37,8 +37,10 @@ pub struct Recording {
     pub bytes: Vec<u8>,
     /// Connections to upstreams; the number of the first one is 1.
     connections: Vec<UpstreamId>,
-    /// Milliseconds until the client took bytes for the last time.
-    took: u32,
+    /// Milliseconds until the client took bytes for the last time, and the number of inputs before.
+    took: (u32, usize),
+    /// Number of inputs when the client took the first bytes of a head.
+    begun: usize,
     /// Milliseconds until the first input that found no room; `None`: all are here.
     pub dropped: Option<u32>,
     /// End of the request; `None` while it is in flight.
@@ -151,7 +153,8 @@ impl Recorder {
             inputs: Vec::new(),
             bytes: Vec::new(),
             connections: Vec::new(),
-            took: 0,
+            took: (0, 0),
+            begun: 0,
             dropped: None,
             ending: None,
         };
@@ -176,10 +179,13 @@ impl Recorder {
         }
     }
 
-    /// Notes that a client took bytes.
-    pub(super) fn took(&mut self, client: ClientId, now: Instant) {
+    /// Notes that a client took bytes. `is_first`: the first ones of a head.
+    pub(super) fn took(&mut self, client: ClientId, is_first: bool, now: Instant) {
         if let Some(recording) = self.of(client) {
-            recording.took = recording.millis(now);
+            recording.took = (recording.millis(now), recording.inputs.len());
+            if is_first {
+                recording.begun = recording.inputs.len();
+            }
         }
     }
 
@@ -201,9 +207,12 @@ impl Recorder {
         }
         let is_idle = outcome == Outcome::ClientTimeout
             && entry.reason.as_deref() == Some(&Reason::ClientIdle);
+        let answered = entry.numbers.upstream_status;
+        // Of a response that was taken back, the client took nothing.
+        let is_sure = is_idle || answered.is_some_and(|answered| status != Some(answered));
         // A client that leaves may have left bytes untaken, and a replay must not end before it leaves.
-        if is_idle || outcome == Outcome::ClientClosed && status.is_some() {
-            recording.stall(is_idle);
+        if is_sure || outcome == Outcome::ClientClosed && status.is_some() {
+            recording.stall(is_sure);
         }
         let reason = match &entry.reason {
             Some(reason) => Some(reason.as_str()),
@@ -264,11 +273,12 @@ impl Recording {
         let kept = bytes.get(..room).unwrap_or(bytes);
         self.bytes.extend_from_slice(kept);
         let at = self.millis(now);
-        // Bytes of one event are one input.
-        if let Some(Input {
-            at: before,
-            what: What::Bytes(number, sum, sum_kept),
-        }) = self.inputs.last_mut()
+        // Bytes of one event are one input, but for those behind a head that the client began to take.
+        if self.inputs.len() != self.begun
+            && let Some(Input {
+                at: before,
+                what: What::Bytes(number, sum, sum_kept),
+            }) = self.inputs.last_mut()
             && (*before, *number) == (at, from)
             && *sum == *sum_kept
         {
@@ -302,9 +312,7 @@ impl Recording {
     /// Notes that the client took nothing after it took bytes for the last time. Unless `always`, this
     /// is left out where nothing came for it later.
     fn stall(&mut self, always: bool) {
-        let at = self.took;
-        let place = self.inputs.iter().position(|input| input.at > at);
-        let place = place.unwrap_or(self.inputs.len());
+        let (at, place) = self.took;
         let mut later = self.inputs.iter().skip(place);
         if always || later.any(|input| !input.what.is_of_client()) {
             let what = What::Stall;

@@ -253,6 +253,9 @@ impl World {
             };
             format!("{end} {status}")
         });
+        if ended.is_some() {
+            self.resume();
+        }
         let ended = ended.unwrap_or_else(|| "no end".to_owned());
         let is_same = ended == record.end;
         let verdict = match is_same {

@@ -209,6 +209,17 @@ impl World {
         }
     }
 
+    /// Has a client that took nothing take what waits: a reply in place of a response.
+    pub(super) fn resume(&mut self) {
+        let stalled = self.wires.iter_mut().find(|wire| wire.is_stalled);
+        if let Some(wire) = stalled {
+            wire.is_stalled = false;
+            let side = wire.side;
+            self.attend(side);
+            self.settle();
+        }
+    }
+
     /// Moves the bytes of a side.
     fn attend(&mut self, side: Side) {
         loop {

@@ -44,5 +44,6 @@ mod splices;
 mod sticky;
 mod stores;
 mod tunnels;
+mod unsent;
 mod why;
 mod workers;

@@ -157,6 +157,36 @@ fn responses_that_break_off_do_so_again() {
     }
 }
 
+/// Whether a byte of the head was out decides between a cut and a 502, also within a millisecond.
+#[test]
+fn what_the_client_had_of_a_response_is_the_same_again() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (early, stalled, then, ends, end) in [
+        (false, false, "zz\r\n", false, "upstream_malformed 200"),
+        (false, true, "zz\r\n", false, "upstream_malformed 502"),
+        (false, true, "4\r\nhalf\r\n", true, "upstream_closed 502"),
+        (true, false, "4\r\nhalf\r\n", true, "upstream_closed 200"),
+        (true, true, "zz\r\n", false, "upstream_malformed 502"),
+    ] {
+        let mut world = World::with(&config());
+        let client = world.connect();
+        world.send(client, "GET /open/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+        let origin = world.accept();
+        if early {
+            world.reply(origin, "HTTP/1.1 103 Early\r\n\r\n");
+            assert!(world.received(client).starts_with("HTTP/1.1 103 "));
+        }
+        world.stall(client, stalled);
+        world.reply(origin, head);
+        world.reply(origin, then);
+        if ends {
+            world.finish_upstream(origin);
+        }
+        let record = expect_same(&mut world, end);
+        assert!(record.contains(&format!("\nend {end}\n")), "{record}");
+    }
+}
+
 #[test]
 fn a_kept_connection_that_was_dead_is_one_in_the_replay() {
     let mut world = World::with(&config());

@@ -385,6 +385,21 @@ impl World {
         self.settle();
     }
 
+    /// Has a client that is stalled take this many bytes.
+    pub fn take_some(&mut self, client: Client, count: usize) {
+        let side = self.side(client);
+        let (head, body) = self.proxy.pending(side);
+        let bytes: Vec<u8> = head.iter().chain(body).copied().take(count).collect();
+        self.client(client).received.extend_from_slice(&bytes);
+        self.proxy.handle_sent(side, bytes.len(), self.now);
+        self.settle();
+    }
+
+    /// Returns the side of a client.
+    pub fn side(&self, client: Client) -> Side {
+        Side::Client(self.clients[&client.0].0)
+    }
+
     pub fn closed(&mut self, client: Client) -> Option<Closed> {
         self.client(client).closed
     }

@@ -45,6 +45,21 @@ fn set(response: &str) -> Option<String> {
     Some(value.split(';').next()?.to_owned())
 }
 
+/// A reply in place of a response that is taken back names no target.
+#[test]
+fn a_response_that_is_taken_back_sets_no_cookie() {
+    let mut world = World::with(&sticky(""));
+    let client = world.connect();
+    world.send(client, get(""));
+    let origin = world.accept();
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    );
+    assert_eq!(set(&world.expect_status(client, 502)), None);
+    world.expect_quiet();
+}
+
 /// Serves a request with these lines. Returns the address that served it, and the response.
 #[track_caller]
 fn serve(world: &mut World, lines: &str) -> (SocketAddr, String) {

@@ -1,6 +1,7 @@
 //! Logs of the real binary: stdout has only the access log, and neither log can delay a request.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::world::*;
@@ -68,6 +69,34 @@ fn json_lines_are_json() {
         time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
         "{time}"
     );
+}
+
+/// A response whose fault comes with its head: not a byte of it is out, so the client gets a 502.
+#[test]
+fn a_malformed_chunk_that_comes_with_the_head_is_a_502() {
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n";
+    let origin = Origin::start(|mut client| {
+        if read_head(&mut client).is_some() {
+            let _ = client.0.write_all(RESPONSE);
+        }
+    });
+    let gateway = Gateway::start(&origin.config("\"accessLog\": \"json\", \"rateLimit\": false,"));
+    for _ in 0..20 {
+        let answer = gateway.get("/a");
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert!(answer.ends_with("}"), "{answer}");
+    }
+    gateway.get("/nowhere");
+    let log = gateway.stdout.expect("no_route");
+    let lines = log.lines().filter(|line| line.contains("/a"));
+    let failed = lines.filter(|line| {
+        line.contains("\"status\":502,") && line.contains("\"end\":\"upstream_malformed\"")
+    });
+    assert_eq!(failed.count(), 20, "{log}");
+    let stderr = gateway
+        .stderr
+        .expect("malformed response: chunk size; 502 to 127.0.0.1");
+    assert!(!stderr.contains("was cut"), "{stderr}");
 }
 
 /// A line of stderr begins with its time, and under systemd with its priority, which the journal reads.

@@ -14,6 +14,7 @@ use crate::proxy::Proxy;
 use crate::proxy::announcements;
 use crate::proxy::challenges;
 use crate::proxy::command::{Fault, Side};
+use crate::proxy::sealed;
 use crate::time::Instant;
 
 /// Progress of one pump.
@@ -243,6 +244,8 @@ impl<S: RawStream> Pump<'_, S> {
             WriteResult::Bytes { n, blocked } => {
                 if n > 0 {
                     proxy.handle_sent(*side, n, *now);
+                } else if !connection.is_plain() {
+                    sealed::held(proxy, *side);
                 }
                 (n, blocked)
             }

@@ -85,8 +85,8 @@ pub(super) struct Exchange {
     pub(super) interim_bytes: u32,
     /// Text of the request that the response needs.
     pub(super) kept: KeptText,
-    /// Grant with lines for the client ([`Grant::client_lines`]); until a final head, or a reply of
-    /// the gateway's own, has them.
+    /// Grant with lines for the client ([`Grant::client_lines`]): the final head has them, or a reply
+    /// of the gateway's own.
     pub(super) for_client: Option<Arc<Grant>>,
 }
 
@@ -139,7 +139,8 @@ pub(super) enum ExchangeStep {
     RefuseBody(Failure),
     /// No endpoint takes the request now that its body or its target's name is there.
     Refuse(NoEndpoint),
-    /// The response's head is with the client already: no clean end may follow.
+    /// The response fails behind its head: a reply of the gateway's own where no byte of the head is
+    /// out, otherwise no clean end may follow.
     Reset(Failure),
     /// The exchange ends with its client connection; `abort`: with a reset.
     Drop { outcome: Outcome, abort: bool },

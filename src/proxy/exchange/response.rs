@@ -17,6 +17,7 @@ use crate::http::framing::{ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
 use crate::http::persistence::{idle_seconds, offers_connection_scheme};
 use crate::limits::{INTERIM_BYTES, INTERIM_RESPONSES_MAX};
+use crate::policy::auth::grant::Grant;
 
 /// Result of reading a response head.
 enum HeadOutcome {
@@ -112,12 +113,11 @@ impl Relay<'_> {
         match head.status {
             101 => self.pass_switch(head, &connection),
             100..=199 => self.pass_interim(head, &connection),
-            _ => {
-                if self.exchange.for_client.is_some() {
-                    self.add_cookie();
-                }
-                self.pass_final(head, &connection)
+            _ if self.exchange.for_client.is_some() => {
+                let grant = self.with_cookie();
+                self.pass_final(head, &connection, grant.as_deref())
             }
+            _ => self.pass_final(head, &connection, None),
         }
     }
 
@@ -139,8 +139,7 @@ impl Relay<'_> {
         if !was_asked || !is_websocket || !connection.upgrade {
             return Err(ResponseError::Switch);
         }
-        self.add_cookie();
-        let for_client = self.exchange.for_client.take();
+        let for_client = self.with_cookie();
         let lines = for_client
             .as_ref()
             .map_or(&[][..], |grant| grant.client_lines());
@@ -162,10 +161,7 @@ impl Relay<'_> {
             Some(edits) => entry.edit_response(&edits.response, scheme, (room, start)),
             None => Ok(()),
         });
-        if written.is_err() {
-            self.exchange.for_client = for_client;
-            return Err(ResponseError::HeadTooLarge);
-        }
+        written.map_err(|_| ResponseError::HeadTooLarge)?;
         Ok(HeadOutcome::Switched)
     }
 
@@ -198,10 +194,12 @@ impl Relay<'_> {
         Ok(HeadOutcome::Interim)
     }
 
+    /// Passes the final head on. `grant`: it has lines for the client.
     fn pass_final(
         &mut self,
         head: &ResponseHead<'_>,
         connection: &Connection<'_>,
+        grant: Option<&Grant>,
     ) -> Result<HeadOutcome, ResponseError> {
         let exchange = &mut *self.exchange;
         let incoming = response_body(head, exchange.traits.has(Traits::HEAD))?;
@@ -213,7 +211,6 @@ impl Relay<'_> {
         if !is_complete || plan.ends_with_close || self.ctx.draining {
             exchange.persistence = Persistence::Close;
         }
-        let lines = exchange.for_client.as_ref();
         let parts = ResponseParts {
             connection,
             blocks: Blocks {
@@ -224,7 +221,7 @@ impl Relay<'_> {
             date: self.ctx.access_log.date(self.ctx.now),
             close: exchange.persistence == Persistence::Close,
             framing: plan.framing,
-            lines: lines.map_or(&[], |grant| grant.client_lines()),
+            lines: grant.map_or(&[], Grant::client_lines),
             id: exchange.log_entry.id_field(),
             rate: exchange.rate_fields(self.ctx.now),
             urls: exchange.own_urls(),
@@ -241,7 +238,6 @@ impl Relay<'_> {
             None => Ok(()),
         });
         written.map_err(|_| ResponseError::HeadTooLarge)?;
-        exchange.for_client = None;
         let reusable = is_complete
             && !exchange.traits.has(Traits::CONTENT_WITHOUT_MEANING)
             && incoming.reusable

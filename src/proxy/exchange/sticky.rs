@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use super::super::command::ListenerKind;
 use super::relay::Relay;
+use crate::policy::auth::grant::Grant;
 
 impl Relay<'_> {
-    /// Adds the cookie to the lines for the client, unless the client's own names the endpoint that
-    /// answers. Does nothing for other services.
+    /// Returns the grant whose lines go to the client with the final head, with the cookie for a
+    /// service that has one, unless the client's own names the endpoint that answers. The grant of
+    /// the exchange stays without it: a reply in place of this head names no endpoint.
     #[cold]
-    pub(super) fn add_cookie(&mut self) {
-        let exchange = &mut *self.exchange;
+    pub(super) fn with_cookie(&self) -> Option<Arc<Grant>> {
+        let exchange = &*self.exchange;
+        let known = || exchange.for_client.clone();
         let Some(sticky) = exchange.rules.service.sticky.as_deref() else {
-            return;
+            return known();
         };
         let (attempts, service) = (&exchange.attempts, exchange.rules.id);
         let name = attempts.upstream_id().and_then(|up| {
@@ -20,12 +23,12 @@ impl Relay<'_> {
             self.upstreams.sticky_name(up, service, destination)
         });
         let Some(name) = name.filter(|name| attempts.sticky != Some(*name)) else {
-            return;
+            return known();
         };
         let is_secure = self.client.listener == ListenerKind::Secure;
         let line = sticky.cookie.line(name, is_secure);
         let grant = exchange.for_client.as_deref().cloned();
         let grant = grant.unwrap_or_default().with_client_lines(&line);
-        exchange.for_client = Some(Arc::new(grant));
+        Some(Arc::new(grant))
     }
 }

@@ -1,6 +1,6 @@
 //! Ends, faults and deadlines of an exchange.
 //!
-//! Before the response head was passed on, the client gets a reply of the gateway's own (502, 503,
+//! Before a byte of the response head is out, the client gets a reply of the gateway's own (502, 503,
 //! 504, or the 4xx it earned). After that its connection is reset so that the body cannot be taken
 //! for complete.
 
@@ -66,9 +66,38 @@ impl Relay<'_> {
         }
     }
 
+    /// Takes a response back whose head waits in the client's outbox, if no byte of what waits there
+    /// is out. Returns whether the client has nothing of a response now.
+    #[cold]
+    pub(in crate::proxy) fn take_response_back(&mut self) -> bool {
+        if self.exchange.awaits_head() {
+            return true;
+        }
+        if self.client.outbox.any_sent() {
+            return false;
+        }
+        self.client.outbox.clear(&mut self.ctx.buffers);
+        self.exchange.response = Response::Begun;
+        self.exchange.log_entry.numbers.status = None;
+        self.exchange.log_entry.numbers.bytes_out = 0;
+        true
+    }
+
+    /// Ends an exchange whose response fails behind its head. A client that takes nothing gets no
+    /// reply either.
+    #[cold]
+    pub(in crate::proxy) fn fail_behind_head(&mut self, failure: Failure) -> ExchangeStep {
+        let outcome = failure.outcome;
+        if self.take_response_back() && outcome != Outcome::ClientTimeout {
+            return ExchangeStep::UpstreamLost(failure);
+        }
+        self.report(&failure, None);
+        let abort = true;
+        ExchangeStep::Drop { outcome, abort }
+    }
+
     /// Tells the operator that the exchange fails for a reason that lies with the upstream.
-    /// `status`: what the client is told in place of a response; `None`: a part of one is with it
-    /// already.
+    /// `status`: what the client is told in place of a response; `None`: it gets no reply.
     pub(in crate::proxy) fn report(&mut self, failure: &Failure, status: Option<u16>) {
         let up = self.exchange.attempts.upstream_id();
         let address = up.and_then(|up| self.upstreams.address_of(up));

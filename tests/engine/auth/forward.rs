@@ -260,6 +260,21 @@ fn a_session_that_is_renewed_survives_a_retry_and_a_refusal() {
 }
 
 #[test]
+fn a_session_that_is_renewed_survives_a_response_that_is_taken_back() {
+    let (mut world, client, _) = renewed(GET);
+    let origin = world.accept();
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    );
+    assert_eq!(
+        cookies(&world.expect_status(client, 502)),
+        ["session=new; Path=/", "b=2"]
+    );
+    world.expect_quiet();
+}
+
+#[test]
 fn a_session_has_a_bounded_number_of_cookies() {
     let mut world = world();
     let cookie = |bytes: usize| format!("Set-Cookie: s={}\r\n", "x".repeat(bytes));
