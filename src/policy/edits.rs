@@ -169,6 +169,12 @@ pub struct Edits {
 }
 
 impl Edits {
+    /// Returns an upper bound of the bytes by which the edits make a request head longer.
+    pub fn request_bound(&self) -> usize {
+        let host = self.host.as_ref().map_or(0, |host| host.len());
+        self.request.bound().saturating_add(host)
+    }
+
     /// Returns the bytes that the edits occupy.
     pub fn bytes(&self) -> usize {
         let host = self.host.as_ref().map_or(0, |host| host.len());
@@ -192,7 +198,7 @@ impl HeaderEdits {
         let mut pieces = Vec::new();
         let mut fixed = Vec::new();
         let lines = set.iter().chain(add);
-        // The head has its `Host` already, see [`Edits::host`].
+        // `Host` has a place of its own in the head, see [`Edits::host`].
         for Line { name, parts, .. } in lines.filter(|line| !is_host(&line.name)) {
             let start = format!("{name}: ").into_bytes();
             if let [Part::Text(text)] = &parts[..] {

@@ -6,7 +6,9 @@ use crate::buffer::Buffer;
 use crate::cost;
 use crate::http::emit::{HeadTooLarge, has_no_framing};
 use crate::http::field::{Name, NameSet};
-use crate::policy::edits::{Facts, HeaderEdits};
+use crate::policy::edits::{Edits, Facts, HeaderEdits};
+
+use super::retarget::HOST;
 
 /// Fields that no edit removes.
 const KEPT: NameSet = NameSet::of(&[
@@ -17,6 +19,45 @@ const KEPT: NameSet = NameSet::of(&[
     Name::Upgrade,
     Name::Via,
 ]);
+
+/// Edits a request head, with which the buffer begins.
+///
+/// # Errors
+/// The result does not fit: `out` needs room for the bound of the edits.
+#[cold]
+#[inline(never)]
+pub(in crate::proxy) fn edit_request(
+    out: &mut Buffer,
+    edits: &Edits,
+    facts: &Facts<'_>,
+) -> Result<(), HeadTooLarge> {
+    if let Some(host) = &edits.host {
+        set_host(out, host.as_bytes()).ok_or(HeadTooLarge)?;
+    }
+    edit(out, 0, &edits.request, facts)
+}
+
+/// Replaces the value of `Host` in the head with which the buffer begins; `None`: it does not fit.
+fn set_host(out: &mut Buffer, host: &[u8]) -> Option<()> {
+    let head = out.filled();
+    cost::count(head.len());
+    let start = head.windows(HOST.len()).position(|window| window == HOST)?;
+    let start = start.saturating_add(HOST.len());
+    let end = head.get(start..)?.iter().position(|&byte| byte == b'\r')?;
+    let end = start.saturating_add(end);
+    let (before, new_end) = (head.len(), start.saturating_add(host.len()));
+    let after = before.checked_sub(end)?.saturating_add(new_end);
+    // The room for a longer value; what is in it does not matter.
+    let longer = host.get(..after.saturating_sub(before)).unwrap_or(host);
+    if !out.push(longer) {
+        return None;
+    }
+    let head = out.filled_mut();
+    head.copy_within(end..before, new_end);
+    head.get_mut(start..new_end)?.copy_from_slice(host);
+    out.truncate(after);
+    Some(())
+}
 
 /// Edits the head that begins at the byte `start` of what `out` has. Bytes behind the head stay
 /// behind it.

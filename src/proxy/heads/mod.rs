@@ -12,7 +12,7 @@ mod request;
 mod response;
 mod retarget;
 
-pub(super) use self::edits::edit;
+pub(super) use self::edits::{edit, edit_request};
 pub(super) use self::own_urls::OwnUrls;
 pub(super) use self::reply::{Content, ReplyParts};
 pub(super) use self::request::RequestParts;

@@ -77,7 +77,7 @@ pub(in crate::proxy) fn retarget(
 }
 
 /// End of the first line, and start of the second line.
-const HOST: &[u8] = b"\r\nHost: ";
+pub(super) const HOST: &[u8] = b"\r\nHost: ";
 
 #[cfg(test)]
 mod tests {

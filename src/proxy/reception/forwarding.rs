@@ -9,7 +9,7 @@ use super::super::context::Context;
 use super::super::exchange::{
     Exchange, KeptText, Persistence, Relay, Response, Sharing, Traits, Upload, WaitsFor,
 };
-use super::super::heads::{HeadVariant, RequestParts, edit};
+use super::super::heads::{HeadVariant, RequestParts, edit_request};
 use super::super::log_entry::AccessLogEntry;
 use super::super::outbox::Outbox;
 use super::super::rules::ServiceRules;
@@ -233,31 +233,28 @@ impl UpstreamHead<'_> {
     /// Writes the head; `None`: it outgrows every buffer.
     fn write(&self, client: &Client, ctx: &mut Context) -> Option<(Buffer, HeadVariant)> {
         let request = self.request;
-        let edits = self.rules.service.edits.as_deref();
-        let own_host = edits.and_then(|edits| edits.host.as_deref());
+        let keeps_host = self.rules.service.preserve_host;
         let destination = self.rules.destination(self.destination)?;
         let [first, rest] = destination
             .rewrite
             .parts(request.target.path, self.route.taken);
         let asked_host = request.asked_host();
-        let kept_host = match own_host {
-            Some(host) => Some(host.as_bytes()),
-            None => asked_host.filter(|_| self.rules.service.preserve_host),
-        };
         let trusted = ctx.rules.trusted.is_trusted(client.peer);
         let mut prefix_line = &destination.prefix_line[..];
         let says_prefix = !(trusted && is_prefix_said(request.head));
         if !says_prefix {
             prefix_line = b"";
         }
-        let variant = HeadVariant {
+        let mut variant = HeadVariant {
             says_prefix,
             is_bare: rest.is_empty(),
-            keeps_host: kept_host.is_some(),
+            keeps_host: keeps_host && asked_host.is_some(),
         };
         let parts = RequestParts {
             target: [first, rest, request.target.query],
-            host: kept_host.unwrap_or(destination.target.authority.as_bytes()),
+            host: asked_host
+                .filter(|_| keeps_host)
+                .unwrap_or(destination.target.authority.as_bytes()),
             connection: &request.connection,
             peer: client.peer.ip(),
             trusted,
@@ -278,17 +275,19 @@ impl UpstreamHead<'_> {
             gateway_headers: self.gateway_headers,
             lines: self.grant.map_or(&[], Grant::lines),
         };
+        let edits = self.rules.service.edits.as_deref();
         let mut bound = parts.bound(request.head);
         if let Some(edits) = edits {
-            bound = bound.saturating_add(edits.request.bound());
+            bound = bound.saturating_add(edits.request_bound());
         }
         let mut head = ctx.buffers.lend(bound);
         let mut written = parts.write(request.head, &mut head);
         if let Some(edits) = edits
             && written.is_ok()
         {
+            variant.keeps_host |= edits.host.is_some();
             let facts = self.facts(client, parts.trusted);
-            written = edit(&mut head, 0, &edits.request, &facts);
+            written = edit_request(&mut head, edits, &facts);
         }
         if written.is_err() {
             ctx.buffers.give_back(&mut head);
