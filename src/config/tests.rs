@@ -378,7 +378,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
         &[
             "2:15: logLevel: \"loud\" must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
             "5:16: services[1].route: \"/a/\" is a duplicate route, services[0] has \"/a\" already; remove one of them",
-            "6:16: services[2].route: \"/é\" has 'é'; a route has characters alone that no client sends as a \"%\" and two digits: write those, or end it before that segment, as in \"/\"",
+            "6:16: services[2].route: \"/é\" has 'é'; a character that clients send as a \"%\" and two digits cannot be in a route, neither written out nor as \"%\": end it before that segment, as in \"/\"",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
             "8:3: upstream: unknown key; it is \"target\" in \"services[]\"",
             "9:16: halfClose: 1 must be true or false, not a number",

@@ -57,6 +57,17 @@ pub(super) fn read(source: &mut dyn Source, most: Option<usize>) -> io::Result<A
     Err(malformed(ResponseError::TooManyInterim))
 }
 
+/// Says of an end in the middle of a head how many bytes came before it.
+fn cut_off(error: io::Error, came: usize) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof if came > 0 => io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            format!("in the middle of the head of its response, after {came} bytes"),
+        ),
+        _ => error,
+    }
+}
+
 impl Rest<'_> {
     fn more(&mut self) -> io::Result<()> {
         self.source.more(&mut self.bytes)
@@ -75,7 +86,8 @@ impl Rest<'_> {
                 let framing = response_body(&head, false).map_err(malformed)?.body;
                 break (answer_of(&head), framing, head.len);
             }
-            self.more()?;
+            self.more()
+                .map_err(|error| cut_off(error, self.bytes.len()))?;
         };
         self.bytes.drain(..len.min(self.bytes.len()));
         Ok((answer, framing))

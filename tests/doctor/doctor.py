@@ -57,7 +57,8 @@ class Server:
     def one(self, client):
         try:
             client.settimeout(10)
-            if self.context:
+            is_tls = self.how != "speaks both" or client.recv(1, socket.MSG_PEEK) == b"\x16"
+            if self.context and is_tls:
                 client = self.context.wrap_socket(client, server_side=True)
             if self.how == "silent":
                 time.sleep(8)
@@ -71,7 +72,7 @@ class Server:
                     client.sendall(self.text)
                     return
             self.seen.append(head.decode())
-            if self.how == "answers":
+            if self.how in ("answers", "speaks both"):
                 client.sendall((self.answer or answer())(head))
             elif self.how == "text":
                 client.sendall(self.text)
@@ -223,6 +224,8 @@ def names_and_targets():
     expect("a socket whose queue is full", write([service(f"http://unix:{FOLDER}/full.sock:/")]), [("Resource temporarily unavailable", "the queue of the socket is full")])
     expect("silence", write([service(silent.url)]), [("gives no answer in 3 s", "log of the service")])
     expect("no answer", write([service(Server(how="closes").url)]), hints=[("closes the connection without an answer",)])
+    part = Server(how="text", text=b"HTTP/1.1 200 OK\r\nContent-Le")
+    expect("a part of an answer", write([service(part.url)]), hints=[("in the middle of the head of its response, after 27 bytes", "the log of the service there")])
     expect("another protocol", write([service(Server(how="text", text=b"SSH-2.0-x\r\n").url)]), [("no HTTP/1.1 response: start of the status line", "correct the target")])
     alert = Server(how="text", text=b"\x15\x03\x01\0\x02\x02\x46")
     expect("TLS in place of HTTP", write([service(alert.url)]), [(f"target {alert.url} (/a)", "no HTTP/1.1 response: TLS; write https:// in the target",)])
@@ -288,6 +291,8 @@ def certificates_of_targets():
     expect("http to a TLS port", write([service(tls.url.replace("https:", "http:"))]), said)
     with nginx_with_tls(FOLDER / "good") as port:
         expect("http to nginx with TLS, which answers 400", write([service(f"http://127.0.0.1:{port}")]), said)
+    both = Server(lambda head: answer(400 if head.startswith(b"OPTIONS") else 200)(head), certificate=FOLDER / "good", how="speaks both")
+    expect("http to a port that speaks both, and refuses OPTIONS", write([service(both.url.replace("https:", "http:"))]))
     refusing = Server(answer(400))
     expect("a plain server that answers 400", write([service(refusing.url)]))
     silent = Server(how="silent")

@@ -90,11 +90,35 @@ pub(super) fn ask(question: Question) -> Result<Answered, Trouble> {
         Err(_) => false,
     };
     let is_plain = question.tls.is_none() && question.socket.is_none();
-    if is_strange && is_plain && speaks_tls(&question, deadline).unwrap_or(false) {
+    let wants_tls = || {
+        speaks_tls(&question, deadline).unwrap_or(false)
+            && !(answered.is_ok() && takes_plain(&question, deadline))
+    };
+    if is_strange && is_plain && wants_tls() {
         let problem = "the port speaks TLS".to_owned();
         return Err(Trouble::Tls(problem, "write https:// in the target"));
     }
     answered
+}
+
+/// Returns true if an ordinary request has another answer than 400: a server that speaks both may
+/// refuse `OPTIONS *` alone.
+fn takes_plain(question: &Question, deadline: Instant) -> bool {
+    let Asked::Http(request, _) = &question.asked else {
+        return false;
+    };
+    let Some(rest) = request.strip_prefix(b"OPTIONS * ") else {
+        return false;
+    };
+    let ordinary = Question {
+        address: question.address,
+        socket: None,
+        tls: None,
+        asked: Asked::Http([b"GET / ", rest].concat(), None),
+    };
+    let answered = converse(&ordinary, deadline).ok();
+    let answer = answered.and_then(|answered| answered.answer);
+    answer.is_some_and(|answer| answer.status != 400)
 }
 
 /// Says hello, and returns true if the answer is a record of TLS.

@@ -57,8 +57,8 @@ fn check(text: &str) -> Result<(), Fault> {
             Some((prefix, _)) => prefix,
         };
         return Err(format!(
-            "has {wrong:?}; a route has characters alone that no client sends as a \"%\" and two digits: write those, or end it before \
-             that segment, as in {prefix:?}"
+            "has {wrong:?}; a character that clients send as a \"%\" and two digits cannot be in a route, neither written out nor as \
+             \"%\": end it before that segment, as in {prefix:?}"
         )
         .into());
     }
@@ -157,7 +157,7 @@ mod tests {
         ] {
             let message = parse(text).expect_err(text).to_string();
             assert!(
-                message.starts_with(&format!("has {wrong:?}; a route ")),
+                message.starts_with(&format!("has {wrong:?}; a character ")),
                 "{message}"
             );
             assert!(
