@@ -249,7 +249,8 @@ fn a_client_that_got_nothing_has_no_status() {
     let leaves = |world: &mut World, client: Client| world.reset(client);
     let idles = |world: &mut World, _: Client| world.wait(120_000);
     let stops = |world: &mut World, _: Client| world.abort();
-    let cases: [(&str, &dyn Fn(&mut World, Client)); 3] = [
+    type Ending = dyn Fn(&mut World, Client);
+    let cases: [(&str, &Ending); 3] = [
         ("client_closed", &leaves),
         ("client_timeout", &idles),
         ("shutdown", &stops),
