@@ -25,6 +25,8 @@ pub enum Busy {
     Signatures,
     /// [`AUTH_LOOKUPS`](crate::limits::AUTH_LOOKUPS), or the gateway's own requests.
     Questions,
+    /// The helper thread did not come to the credential within `timeouts.response`.
+    Late,
 }
 
 impl Busy {
@@ -36,6 +38,7 @@ impl Busy {
             Busy::SignaturesOfClient => "8 signatures of this client are being checked",
             Busy::Signatures => "64 signatures are being checked",
             Busy::Questions => "too many questions to providers wait for their answers",
+            Busy::Late => "the credential was not checked within timeouts.response",
         }
     }
 }
@@ -194,7 +197,9 @@ impl Reason {
             | Reason::ServiceFull
             | Reason::TargetsFull
             | Reason::Loop
-            | Reason::Busy(Busy::Passwords | Busy::Signatures | Busy::Questions) => Told::Warn,
+            | Reason::Busy(Busy::Passwords | Busy::Signatures | Busy::Questions | Busy::Late) => {
+                Told::Warn
+            }
             Reason::ConnectionsFull
             | Reason::ClientShare
             | Reason::ProviderDown

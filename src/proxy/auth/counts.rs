@@ -19,7 +19,7 @@ pub(super) fn count_verdict(
         ProviderVerdict::Nothing => AuthResult::Missing,
         ProviderVerdict::Twice | ProviderVerdict::Bad(_) => AuthResult::Bad,
         ProviderVerdict::Denied(_) => AuthResult::Denied,
-        ProviderVerdict::Down(_) => AuthResult::Down,
+        ProviderVerdict::Down(..) => AuthResult::Down,
     };
     count_result(service, position, result, env);
 }

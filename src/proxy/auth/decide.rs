@@ -226,7 +226,7 @@ impl Authenticator {
             ProviderVerdict::Denied(denial) => {
                 progress.denied.get_or_insert(denial);
             }
-            ProviderVerdict::Down(outcome) => progress.go_down(position, outcome, None),
+            ProviderVerdict::Down(outcome, busy) => progress.go_down(position, outcome, busy),
         }
         progress.settle(position);
         None

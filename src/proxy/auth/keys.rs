@@ -43,7 +43,7 @@ impl ProviderState {
             (true, _) => ProviderVerdict::Later,
             (false, Some(_)) => ProviderVerdict::Bad(CredentialFault::UnknownKey),
             // A set that was never obtained says nothing about the token.
-            (false, None) => ProviderVerdict::Down(Outcome::UpstreamClosed),
+            (false, None) => ProviderVerdict::Down(Outcome::UpstreamClosed, None),
         }
     }
 

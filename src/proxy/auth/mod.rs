@@ -209,6 +209,8 @@ enum LookupResult {
     Denied(Denial),
     /// The provider gave no answer.
     Down(Outcome),
+    /// A helper thread did not come to the work in time.
+    Late,
 }
 
 impl LookupResult {

@@ -149,7 +149,11 @@ impl AuthProgress {
             LookupResult::Good(grant) => Some(ProviderVerdict::Good(grant)),
             LookupResult::Bad(fault) => Some(ProviderVerdict::Bad(fault)),
             LookupResult::Denied(denial) => Some(ProviderVerdict::Denied(denial)),
-            LookupResult::Down(outcome) => Some(ProviderVerdict::Down(outcome)),
+            LookupResult::Down(outcome) => Some(ProviderVerdict::Down(outcome, None)),
+            LookupResult::Late => {
+                let late = Some(Busy::Late);
+                Some(ProviderVerdict::Down(Outcome::OverLimit, late))
+            }
             LookupResult::Fetched => {
                 self.note_fetched(position);
                 None
@@ -182,5 +186,5 @@ pub(super) enum ProviderVerdict {
     /// The request has the credential twice.
     Twice,
     Denied(Denial),
-    Down(Outcome),
+    Down(Outcome, Option<Busy>),
 }

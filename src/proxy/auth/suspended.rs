@@ -108,12 +108,16 @@ impl Authenticator {
             held.time_out();
         }
         if let Some((lookup, position)) = suspended.lookup.take() {
-            let late = LookupResult::Down(Outcome::UpstreamTimeout);
-            // The question to the provider ends at the same moment, and is dropped when it comes second.
-            if let Some(provider) = self.asked_provider(lookup) {
-                let told = (Some(Reason::AnswerTimeout), None);
-                self.report_provider_down(provider, &late, told, env);
-            }
+            let late = match self.asked_provider(lookup) {
+                // The question to it ends at the same moment, and is dropped when it comes second.
+                Some(provider) => {
+                    let down = LookupResult::Down(Outcome::UpstreamTimeout);
+                    let told = (Some(Reason::AnswerTimeout), None);
+                    self.report_provider_down(provider, &down, told, env);
+                    down
+                }
+                None => LookupResult::Late,
+            };
             self.leave_lookup(id, lookup, env);
             suspended.progress.answer = Some((position, late));
         }

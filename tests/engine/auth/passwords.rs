@@ -394,7 +394,7 @@ fn a_client_that_leaves_or_waits_too_long_is_forgotten() {
     world.wait(14_999);
     world.expect_silence(late);
     world.wait(1);
-    refused(&mut world, late, 503);
+    refused_as_busy(&mut world, late, Busy::Late, true);
     let log = world.log();
     assert_eq!(log.len(), 3);
     assert!(
