@@ -118,6 +118,16 @@ def answer(status=200, body=b"", ahead=0, fields=""):
     return make
 
 
+def after(seconds, body=b""):
+    """Answers 200 after a time."""
+
+    def make(head):
+        time.sleep(seconds)
+        return answer(body=body)(head)
+
+    return make
+
+
 def openssl(*words):
     run = subprocess.run(["openssl", *map(str, words)], cwd=FOLDER, capture_output=True, text=True, check=False)
     assert run.returncode == 0, f"openssl {words}: {run.stderr}"
@@ -222,7 +232,9 @@ def names_and_targets():
     waiting = socket.socket(socket.AF_UNIX)
     waiting.connect(f"{FOLDER}/full.sock")
     expect("a socket whose queue is full", write([service(f"http://unix:{FOLDER}/full.sock:/")]), [("Resource temporarily unavailable", "the queue of the socket is full")])
-    expect("silence", write([service(silent.url)]), [("gives no answer in 3 s", "log of the service")])
+    silent_check = service(Server(how="silent").url, "/b", healthCheck={"path": "/h", "timeout": "15s"})
+    words = [("(/a): accepts a connection, and gives no answer in 3 s; look into",), ("(/b)", "no answer in 3 s; healthCheck.timeout is 15s; look into")]
+    expect("silence", write([service(silent.url), silent_check]), words)
     expect("no answer", write([service(Server(how="closes").url)]), hints=[("closes the connection without an answer",)])
     part = Server(how="text", text=b"HTTP/1.1 200 OK\r\nContent-Le")
     expect("a part of an answer", write([service(part.url)]), hints=[("in the middle of the head of its response, after 27 bytes", "the log of the service there")])
@@ -239,6 +251,11 @@ def names_and_targets():
         server = Server(answer(status))
         expect(f"a health check with {status}", write([service(server.url, healthCheck={"path": "/h"})]), findings)
         assert all(head.startswith("GET /h HTTP/1.1\r\n") for head in server.seen)
+    slow = Server(after(0.3))
+    for timeout, findings in [("100ms", [("ms, healthCheck.timeout is 100ms", "or raise healthCheck.timeout")]), ("30s", [])]:
+        expect(f"a slow health check of {timeout}", write([service(slow.url, healthCheck={"path": "/h", "timeout": timeout})]), findings)
+    unchecked = write([service(slow.url, timeouts={"response": "100ms"})])
+    expect("a slow target without a health check", unchecked)
     far = Server(answer(ahead=7200))
     expect("a clock", write([service(far.url)]), [("behind the Date of", "timedatectl")])
     two = [service(far.url), service(good.url, "/b"), service(Server().url, "/c")]
@@ -484,6 +501,15 @@ def providers():
     for what, made, findings in [("a forward endpoint", answer(401), []), ("a broken one", answer(500), [("answered 500",)])]:
         server = Server(made)
         expect(what, at(server, type="forward", url=f"{server.url}/f"), findings)
+    slow = Server(after(0.3, b'{"active":false}'))
+    for kind in ("forward", "introspection"):
+        for response, findings in [("100ms", [("auth.p", "ms, timeouts.response is 100ms", "or raise timeouts.response")]), ("30s", [])]:
+            services = [service(good, auth="p", timeouts={"response": response}), service(good, "/b", auth="p")]
+            file = write(services, auth={"p": {"type": kind, "url": f"{slow.url}/f"}})
+            expect(f"a slow {kind}, {response}", file, findings)
+    slow = Server(after(0.3, keys(rsa)))
+    jwt = {"type": "jwt", "jwks": f"{slow.url}/keys", "algorithms": ["ES256"], "audience": "a"}
+    expect("a slow key set", write([service(good, auth="p", timeouts={"response": "100ms"})], auth={"p": jwt}))
 
 
 def running():

@@ -48,7 +48,7 @@ pub(super) struct Answered {
     pub(super) now: UnixTime,
     /// First end of validity of the certificates that were shown.
     pub(super) certificates_end: Option<UnixTime>,
-    /// Time that a store took for an answer.
+    /// Time that a store took for an answer; that of a response begins with the connection.
     pub(super) took: Duration,
 }
 
@@ -136,6 +136,7 @@ fn speaks_tls(question: &Question, deadline: Instant) -> io::Result<bool> {
 }
 
 fn converse(question: &Question, deadline: Instant) -> Result<Answered, Trouble> {
+    let begun = Instant::now();
     let socket = connect(question).map_err(Trouble::Connect)?;
     let transport = match &question.tls {
         None => Ok(Transport::Plain),
@@ -149,20 +150,16 @@ fn converse(question: &Question, deadline: Instant) -> Result<Answered, Trouble>
     };
     connection.handshake()?;
     let certificates_end = connection.transport.certificates_end();
-    let mut took = Duration::ZERO;
-    let answer = match &question.asked {
+    let (answer, took) = match &question.asked {
         Asked::Http(request, body) => connection
             .send(request)
             .and_then(|()| read(&mut connection, *body))
-            .map(Some)
-            .map_err(Trouble::Answer),
-        Asked::Store(account, prefix) => connection.count(account, prefix).map(|time| {
-            took = time;
-            None
-        }),
+            .map(|answer| (Some(answer), begun.elapsed()))
+            .map_err(Trouble::Answer)?,
+        Asked::Store(account, prefix) => (None, connection.count(account, prefix)?),
     };
     Ok(Answered {
-        answer: answer?,
+        answer,
         now: now(),
         certificates_end,
         took,

@@ -1,9 +1,11 @@
 //! Questions of the doctor, and the reason for each.
 
 use crate::config::Config;
-use crate::policy::auth::provider::Provider;
-use crate::proxy::settings::{HealthCheck, Store, Target};
+use crate::config::schema::units::show_duration;
+use crate::policy::auth::provider::{Kind, Provider};
+use crate::proxy::settings::{HealthCheck, Settings, Store, Target};
 use crate::sort;
+use crate::time::Duration;
 
 /// Question to a target or a store, and the reason for it.
 pub(super) struct Probe<'a> {
@@ -12,6 +14,8 @@ pub(super) struct Probe<'a> {
     /// Services, providers and stores that use the target.
     pub(super) users: Vec<String>,
     pub(super) purpose: Purpose<'a>,
+    /// Least time that the gateway gives a provider for an answer.
+    provider_time: Option<Duration>,
 }
 
 /// Reason for a question.
@@ -28,6 +32,36 @@ impl Probe<'_> {
     /// Returns true if a store is asked.
     pub(super) fn is_store(&self) -> bool {
         matches!(self.purpose, Purpose::Store(..))
+    }
+
+    /// Returns the time in which the gateway wants the answer, and the key that sets it.
+    fn within(&self) -> Option<(Duration, &'static str)> {
+        match &self.purpose {
+            Purpose::Health(check) => Some((check.timeout, "healthCheck.timeout")),
+            Purpose::Provider(_) => Some((self.provider_time?, "timeouts.response")),
+            Purpose::Any | Purpose::Store(..) => None,
+        }
+    }
+
+    /// Returns what is wrong with an answer that took so long, and what helps.
+    pub(super) fn late(&self, took: std::time::Duration) -> Option<(String, String)> {
+        let (within, key) = self.within()?;
+        let took = took.as_millis();
+        if took <= u128::from(within.as_millis()) {
+            return None;
+        }
+        let within = show_duration(within);
+        let problem = format!("answers in {took} ms, {key} is {within}");
+        let cure = format!("look into the log of the service there, or raise {key}");
+        Some((problem, cure))
+    }
+
+    /// Returns what is said where no answer came in the time of a check: the gateway may wait longer, or less.
+    pub(super) fn silent(&self) -> String {
+        let within = self.within();
+        let within = within.map(|(time, key)| format!("; {key} is {}", show_duration(time)));
+        let within = within.unwrap_or_default();
+        format!("accepts a connection, and gives no answer in 3 s{within}")
     }
 }
 
@@ -71,8 +105,24 @@ pub(super) fn probes(config: &Config) -> Vec<Probe<'_>> {
             index,
             target: settings.targets.get(index)?,
             users,
+            provider_time: provider_time(settings, &purpose),
             purpose,
         })
     });
     probes.collect()
+}
+
+/// Returns the least time for which a request waits for a provider. The time for key sets is no setting.
+fn provider_time(settings: &Settings, purpose: &Purpose<'_>) -> Option<Duration> {
+    let Purpose::Provider(provider) = purpose else {
+        return None;
+    };
+    if matches!(provider.kind, Kind::Jwt { .. }) {
+        return None;
+    }
+    let all = &settings.auth;
+    let place = all.iter().position(|other| other.name == provider.name)?;
+    let services = settings.services.iter();
+    let users = services.filter(|service| service.auth.providers.contains(&place));
+    users.filter_map(|service| service.timeouts.response).min()
 }

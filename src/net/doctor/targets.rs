@@ -190,7 +190,12 @@ fn judge(
         };
         let what = format!("{check} {url}{at} ({users})");
         match done {
-            Done::Answer(Ok(answered)) => good = good.or(Some((what, answered))),
+            Done::Answer(Ok(answered)) => {
+                if let Some((problem, cure)) = probe.late(answered.took) {
+                    examined.find(check, &what, problem, &cure);
+                }
+                good = good.or(Some((what, answered)));
+            }
             Done::Answer(Err(trouble)) => {
                 bad.push((address, what, described(&trouble, address, probe)))
             }
@@ -275,10 +280,7 @@ fn broken_off(error: &io::Error, probe: &Probe<'_>) -> (String, &'static str, bo
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     let is_asked = !matches!(probe.purpose, Purpose::Any);
     match (error.kind(), inner) {
-        (io::ErrorKind::TimedOut, _) => {
-            let problem = "accepts a connection, and gives no answer in 3 s";
-            (problem.to_owned(), LOG, true)
-        }
+        (io::ErrorKind::TimedOut, _) => (probe.silent(), LOG, true),
         (io::ErrorKind::UnexpectedEof, _) => {
             let cure = match probe.target.tls {
                 true => LOG,
