@@ -3,6 +3,7 @@
 //! runs the configuration that was accepted.
 //!
 //! ```text
+//! time of reading (8 bytes, milliseconds since 1970, big-endian)
 //! for each file and folder: kind (1 byte), bytes of the path (4, big-endian), path,
 //!                           bytes of the content (4, big-endian), content
 //! ```
@@ -21,8 +22,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::clock::Clock;
 use super::workers::file_stamp::{FileStamp, stamp};
 use crate::config::{self, Config};
+use crate::time::UnixTime;
 
 /// Files and folders, read so far or accepted before.
 pub struct ConfigFiles {
@@ -31,6 +34,8 @@ pub struct ConfigFiles {
     stamps: RefCell<Vec<(PathBuf, FileStamp)>>,
     /// Nothing is read from the disk.
     is_accepted: bool,
+    /// Time before the first file was read; of files that were accepted: by the supervisor.
+    read_at: UnixTime,
 }
 
 struct Entry {
@@ -49,6 +54,7 @@ impl ConfigFiles {
             entries: RefCell::default(),
             stamps: RefCell::default(),
             is_accepted: false,
+            read_at: Clock::new().wall(),
         }
     }
 
@@ -62,15 +68,17 @@ impl ConfigFiles {
         let mut bytes = vec![0; length];
         // All workers have one descriptor, whose position would be shared.
         memory.read_exact_at(&mut bytes, 0)?;
-        let entries = parse(&bytes).ok_or(io::ErrorKind::InvalidData)?;
+        let (read_at, entries) = parse(&bytes).ok_or(io::ErrorKind::InvalidData)?;
         Ok(ConfigFiles {
             entries: RefCell::new(entries),
             stamps: RefCell::default(),
             is_accepted: true,
+            read_at,
         })
     }
 
     /// Returns the files of a configuration that was accepted, and the disk for those that are not kept.
+    /// The time of reading stays that of the configuration.
     ///
     /// # Errors
     /// As [`ConfigFiles::accepted`].
@@ -94,6 +102,7 @@ impl ConfigFiles {
         let memory = create(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
             .or_else(|_| create(MemfdFlags::CLOEXEC))?;
         let mut file = File::from(memory);
+        file.write_all(&self.read_at.as_millis().to_be_bytes())?;
         for entry in self.entries.borrow().iter() {
             let mut head = vec![entry.kind];
             let path = entry.path.as_os_str().as_bytes();
@@ -103,6 +112,11 @@ impl ConfigFiles {
             file.write_all(&entry.content)?;
         }
         Ok(file.into())
+    }
+
+    /// Returns the time at which the configuration was read.
+    pub(super) fn read_at(&self) -> UnixTime {
+        self.read_at
     }
 
     /// Returns true if a supervisor has accepted the files.
@@ -207,13 +221,15 @@ fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-fn parse(mut rest: &[u8]) -> Option<Vec<Entry>> {
+fn parse(bytes: &[u8]) -> Option<(UnixTime, Vec<Entry>)> {
     fn take<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
         let (length, behind) = rest.split_first_chunk()?;
         let (bytes, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         *rest = behind;
         Some(bytes)
     }
+    let (read_at, mut rest) = bytes.split_first_chunk()?;
+    let read_at = UnixTime::from_millis(u64::from_be_bytes(*read_at));
     let mut entries = Vec::new();
     while let Some((kind, behind)) = rest.split_first() {
         rest = behind;
@@ -224,7 +240,7 @@ fn parse(mut rest: &[u8]) -> Option<Vec<Entry>> {
             content: take(&mut rest)?.to_vec(),
         });
     }
-    Some(entries)
+    Some((read_at, entries))
 }
 
 /// Returns the line about a configuration that cannot be read.
@@ -255,7 +271,8 @@ mod tests {
         let (one, two) = (folder.join("one"), folder.join("two"));
         std::fs::write(&one, "1").expect("written");
         std::fs::write(&two, [0, 255]).expect("written");
-        let files = ConfigFiles::on_disk();
+        let mut files = ConfigFiles::on_disk();
+        files.read_at = UnixTime::from_millis(1_795_892_401_023);
         for path in [&one, &two, &one] {
             assert!(files.read(path).is_ok());
         }
@@ -266,8 +283,8 @@ mod tests {
         std::fs::remove_dir_all(&folder).expect("clean");
         // Several processes read the same descriptor.
         for _ in 0..2 {
-            let memory = memory.try_clone().expect("a descriptor");
-            let accepted = ConfigFiles::accepted(memory).expect("the files");
+            let copy = || memory.try_clone().expect("a descriptor");
+            let accepted = ConfigFiles::accepted(copy()).expect("the files");
             assert_eq!(accepted.read(&one).expect("read before"), b"1");
             assert_eq!(accepted.read(&two).expect("read before"), [0, 255]);
             let mut names = accepted.list(&folder).expect("read before");
@@ -276,6 +293,11 @@ mod tests {
             assert!(accepted.read(Path::new("/etc/passwd")).is_err());
             assert!(accepted.list(Path::new("/etc")).is_err());
             assert_eq!(accepted.paths(), files.paths());
+            assert_eq!(accepted.read_at(), files.read_at());
+            // What is read again beside the configuration leaves its time.
+            let renewed = ConfigFiles::renewed(copy(), |path| path == one).expect("the files");
+            assert!(!renewed.are_accepted() && renewed.read(&two).is_err());
+            assert_eq!(renewed.read_at(), files.read_at());
         }
     }
 
@@ -293,9 +315,9 @@ mod tests {
         let length = memory.metadata().expect("a file").len();
         let mut bytes = vec![0; usize::try_from(length).expect("small")];
         memory.read_exact_at(&mut bytes, 0).expect("written");
-        assert_eq!(parse(&bytes).expect("whole").len(), 2);
+        assert_eq!(parse(&bytes).expect("whole").1.len(), 2);
         for end in 0..bytes.len() {
-            let whole = [0, 13].contains(&end);
+            let whole = [8, 21].contains(&end);
             assert_eq!(parse(&bytes[..end]).is_some(), whole, "{end} bytes");
         }
     }

@@ -220,6 +220,38 @@ def metrics_are_exact(folder):
     print(f"workers: {load.good} requests, metrics, state and access log have as many; a killed worker takes none away")
 
 
+def time_of_reading(folder):
+    """All workers say when the supervisor read the configuration, those that were started again since, too."""
+    gateway = Gateway(folder, "read")
+
+    def told():
+        text = gateway.ask("GET", "/metrics")[1]
+        seconds = re.search(r"^tollgate_config_last_reload_success_timestamp_seconds (\S+)$", text, re.M)[1]
+        return gateway.state()["config"]["readAt"], seconds
+
+    def doctor_sees_the_change():
+        said = subprocess.run([BINARY, "doctor", "--config", str(gateway.file)], capture_output=True, text=True, timeout=60)
+        assert "was changed after it was read" in said.stdout, (said.stdout, said.stderr)
+
+    kills = 0
+    for body in ["one", "two"]:
+        before = told()
+        time.sleep(1.1)  # Doctor compares whole seconds.
+        gateway.write(body=body)
+        doctor_sees_the_change()
+        for pid in gateway.workers():
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
+            gateway.saw("serves again", kills)
+        gateway.all_serve()
+        assert told() == before, f"read at {before}, told after the workers have started again: {told()}"
+        doctor_sees_the_change()
+        assert gateway.ask("POST", "/reload")[0] == 200
+        assert told() > before, f"a reload leaves the time of reading at {before}"
+    gateway.stop()
+    print("workers: started again, workers tell when the configuration was read; doctor still finds a change since")
+
+
 def levels(folder):
     """A log level holds in all workers, in one that is started again, in the supervisor, and after an upgrade; a reload brings the one of the file back."""
     gateway = Gateway(folder, "levels", logLevel="info")
@@ -778,6 +810,7 @@ def main():
         metrics_are_exact(folder)
         why(folder)
         levels(folder)
+        time_of_reading(folder)
         ends(folder)
         backs_off(folder)
         private_bytes(folder)

@@ -172,8 +172,7 @@ impl EventLoop {
         match reload::apply(&mut swap, new, now) {
             Err(new) => self.reload.wait(new, now),
             Ok(applied) => {
-                let wall = self.clock.wall();
-                let summary = self.reload.finish(applied.new, applied.connections, wall);
+                let summary = self.reload.finish(applied.new, applied.connections);
                 self.admin.reload_finished(&Ok(summary), now);
                 self.reload_ended(now);
             }

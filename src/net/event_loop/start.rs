@@ -70,6 +70,7 @@ impl EventLoop {
             config,
             server_tls,
             client_tls,
+            read_at,
         } = parts.loaded;
         let poll = Poll::new()?;
         let mut acceptor = Acceptor::new();
@@ -94,7 +95,7 @@ impl EventLoop {
         let clock = Clock::new();
         let shutdown = Shutdown::new(config.settings.timeouts.shutdown);
         let started = clock.wall();
-        let reload = Reload::new(config, parts.source, started, Arc::clone(&waker))?;
+        let reload = Reload::new(config, parts.source, read_at, Arc::clone(&waker))?;
         let mut event_loop = EventLoop {
             executor: Executor {
                 poll,

@@ -47,8 +47,8 @@ pub(in crate::net) struct Swap<'a> {
 
 /// A configuration that is the one of the moment now.
 pub(in crate::net) struct Applied {
-    /// The configuration, and what it has changed.
-    pub(in crate::net) new: (Arc<Config>, Summary),
+    /// The configuration, what it has changed, and when it was read.
+    pub(in crate::net) new: (Arc<Config>, Summary, UnixTime),
     /// Connections to the targets that stay.
     pub(in crate::net) connections: usize,
 }
@@ -157,6 +157,7 @@ pub(in crate::net) fn apply(
         config,
         server_tls,
         client_tls,
+        read_at,
     } = loaded;
     swap_targets(swap.executor, &old, client_tls);
     swap_listeners(swap, &config, server_tls, bound.listeners);
@@ -169,7 +170,7 @@ pub(in crate::net) fn apply(
     swap.executor.run_commands(now);
     let connections = connections_to_targets(&swap.executor.proxy);
     Ok(Applied {
-        new: (config, summary),
+        new: (config, summary, read_at),
         connections,
     })
 }

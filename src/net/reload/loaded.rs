@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, Listen, ListenKind};
 use crate::net::config_files::ConfigFiles;
+use crate::time::UnixTime;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
 
@@ -15,6 +16,8 @@ pub struct Loaded {
     pub server_tls: Vec<Option<ServerTls>>,
     /// TLS settings of the targets, in their order; `None`: plain http.
     pub client_tls: Vec<Option<ClientTls>>,
+    /// Time at which the configuration was read.
+    pub read_at: UnixTime,
 }
 
 impl Loaded {
@@ -34,6 +37,7 @@ impl Loaded {
                 config: Arc::new(config),
                 server_tls,
                 client_tls,
+                read_at: files.read_at(),
             })
         } else {
             Err(faults)

@@ -249,9 +249,8 @@ impl Reload {
     /// `connections`: connections to the targets that stay.
     pub(super) fn finish(
         &mut self,
-        (config, summary): (Arc<Config>, Summary),
+        (config, summary, read_at): (Arc<Config>, Summary, UnixTime),
         connections: usize,
-        wall: UnixTime,
     ) -> String {
         self.current = config;
         self.memory_bound = OnceCell::new();
@@ -260,7 +259,7 @@ impl Reload {
         if let Some(reader) = &self.reader {
             reader.use_current(Arc::clone(&self.current));
         }
-        self.read_at = wall;
+        self.read_at = read_at;
         if look_every(&self.current).is_some()
             && let Err(error) = self.start_reader()
         {

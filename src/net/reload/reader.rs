@@ -148,10 +148,9 @@ fn work(
     let mut accepted_now = source.read_last.take();
     loop {
         let look = look_every(&current).map(|every| Duration::from_millis(every.as_millis()));
-        let mut files = Ok(ConfigFiles::on_disk());
-        match orders.receive(look) {
-            Ok(Order::Read(None)) => {}
-            Ok(Order::Read(Some(accepted))) => files = ConfigFiles::accepted(accepted),
+        let files = match orders.receive(look) {
+            Ok(Order::Read(None)) => Ok(ConfigFiles::on_disk()),
+            Ok(Order::Read(Some(accepted))) => ConfigFiles::accepted(accepted),
             Ok(Order::Use(config)) => {
                 current = config;
                 accepted_now = source.read_last.take();
@@ -159,10 +158,10 @@ fn work(
             }
             Err(Empty::Closed) => return,
             Err(Empty::TimedOut) => match source.look(&current, accepted_now.as_ref()) {
-                Some(changed) => files = changed,
+                Some(changed) => changed,
                 None => continue,
             },
-        }
+        };
         let files = files.map_err(|error| vec![format!("what came cannot be read: {error}")]);
         let result = files.and_then(|files| source.load(&files));
         let result = result.map(|loaded| Box::new(Candidate::new(loaded, &current)));

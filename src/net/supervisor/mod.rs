@@ -145,7 +145,9 @@ pub fn run(setup: Setup, files: ConfigFiles) -> Result<Stopped, RunError> {
 impl Supervisor {
     fn new(setup: Setup, files: &ConfigFiles) -> Result<Supervisor, RunError> {
         let Setup {
-            loaded: Loaded { config, .. },
+            loaded: Loaded {
+                config, read_at, ..
+            },
             source,
             mut inherited,
             program,
@@ -182,7 +184,7 @@ impl Supervisor {
             signals: Signals::register(registry, SIGNALS).map_err(RunError::Io)?,
             children: Children::register(registry, CHILDREN).map_err(RunError::Io)?,
             poll,
-            read_at: clock.wall(),
+            read_at,
             clock,
             look_at: Instant::ZERO,
             source,

@@ -13,11 +13,11 @@ use crate::net::admin::{AdminCommand, AdminListener};
 use crate::net::config_files::ConfigFiles;
 use crate::net::inherited::Inherited;
 use crate::net::link::FILES;
-use crate::net::reload::{look_every, time_of_day};
+use crate::net::reload::{Loaded, look_every, time_of_day};
 use crate::net::shutdown::STOPS;
 use crate::net::upgrade::handover::Offer;
 use crate::policy::auth::json::Json;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 
 const RELOAD: &str = "POST /reload HTTP/1.1\r\n";
 
@@ -25,6 +25,7 @@ const RELOAD: &str = "POST /reload HTTP/1.1\r\n";
 pub(super) struct Candidate {
     files: OwnedFd,
     config: std::sync::Arc<Config>,
+    read_at: UnixTime,
     bound: Vec<Kept>,
     admin: Vec<AdminListener>,
     /// Processes of the workers when they were asked.
@@ -102,7 +103,9 @@ impl Supervisor {
     fn candidate(&mut self, files: std::io::Result<ConfigFiles>) -> Result<Candidate, Vec<String>> {
         let explain = |error: std::io::Error| vec![error.to_string()];
         let files = files.map_err(explain)?;
-        let config = self.source.load(&files)?.config;
+        let Loaded {
+            config, read_at, ..
+        } = self.source.load(&files)?;
         if config.workers != self.config.workers {
             warn!("\"workers\" has changed: that holds from the next start or upgrade on");
         }
@@ -115,6 +118,7 @@ impl Supervisor {
             files: files.to_memory().map_err(explain)?,
             asked,
             config,
+            read_at,
             bound,
             admin,
         })
@@ -176,7 +180,7 @@ impl Supervisor {
         self.counts.set_clients(candidate.config.shared_clients());
         self.config = candidate.config;
         self.files = candidate.files;
-        self.read_at = self.clock.wall();
+        self.read_at = candidate.read_at;
         self.errors = None;
         info!("{summary}");
         self.reload_ended(&Ok(summary), now);
