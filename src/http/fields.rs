@@ -151,6 +151,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns true if the first line with this name has a value: an empty one has no meaning.
+    #[inline]
     pub fn says(&self, kind: Name) -> bool {
         self.first(kind).is_some_and(|value| !value.is_empty())
     }
