@@ -73,11 +73,14 @@ FORGED = {name: f"plain requests that a forged token costs the loop as much as: 
 # and 12,115. The build before the engine in parts takes 13,085 and 11,831 on that machine. Budgets were lowered to these and 1 %.
 # With fewer inlined calls, for 16 KB of the binary, static took 13,337 and 12,118; with a standard library of its own it takes 13,351
 # and 12,091.
+# The features of 30 November 2026 (names of services, a response that is taken back, guards by more than auth) brought static to 13,410 and
+# 12,219 on a quiet machine, and to 12,317 at 64 connections while the fuzz targets were built beside it, as `.ci/run` does. That budget
+# is raised to this and 1 %; the one for one connection stays.
 BUDGETS = {
     CALLS: (4.1, 4.1),
     # The calls of the access log thread depend on when it runs; there are only a few in all.
     MALLOC: (0.01, 0.01),
-    MANY: (11_940, 12_240),
+    MANY: (11_940, 12_440),
     ONE: (12_970, 13_430),
     # 225,280 bytes of the static binary on 29 November 2026: 74 KB less than before, since the
     # queue of the log no longer writes all its places at the start. With glibc 376,832.
