@@ -35,8 +35,9 @@ const UNUSUAL: &Routes = &[
     ("= /only/x/y", OPEN),
 ];
 
-/// Steps of a path beside those of its bytes: three searches of the routes, and of their loose forms.
-const ROUTER_STEPS: u64 = 400;
+/// Steps of a path beside those of its bytes: three searches of the routes, and of their loose forms,
+/// each among prefixes and among routes for one path.
+const ROUTER_STEPS: u64 = 600;
 
 /// Differences between the gateway's reading of a path and an upstream's.
 const DROPS_PARAMETERS: u8 = 1;
