@@ -158,6 +158,19 @@ const ALIKE: [&str; 8] = [
     "/admin/in%20",
 ];
 
+/// Sends a request, which a target answers.
+fn passes(world: &mut World, path: &str) {
+    let client = world.connect();
+    world.send(client, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let origin = world.accept();
+    world.take_upstream(origin);
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
+    world.expect_status(client, 200);
+}
+
 #[test]
 fn no_path_gets_round_what_a_route_lets_in() {
     for keys in [
@@ -188,15 +201,7 @@ fn no_path_gets_round_what_a_route_lets_in() {
             "{keys} {head}"
         );
         for path in ["/admin/inner", "/Admin//x", "/x//admin/in"] {
-            let client = world.connect();
-            world.send(client, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
-            let origin = world.accept();
-            world.take_upstream(origin);
-            world.reply(
-                origin,
-                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            );
-            world.expect_status(client, 200);
+            passes(&mut world, path);
         }
     }
 }
@@ -218,15 +223,7 @@ fn routes_that_let_in_the_same_take_each_other_s_spellings() {
                 {{ "route": "/admin/in", "target": "http://10.0.0.2", {below} }} ] }}"#
         ));
         for path in ALIKE {
-            let client = world.connect();
-            world.send(client, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
-            let origin = world.accept();
-            world.take_upstream(origin);
-            world.reply(
-                origin,
-                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            );
-            world.expect_status(client, 200);
+            passes(&mut world, path);
         }
     }
 }

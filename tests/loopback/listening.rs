@@ -79,24 +79,29 @@ fn connections_beyond_the_limit_get_a_503_and_the_others_go_on() {
     }
 }
 
-#[test]
-fn without_descriptors_those_accepted_are_served_and_nothing_spins() {
-    let origin = Origin::polite();
-    let config = origin.config("\"rateLimit\": false, \"accessLog\": \"off\",");
-    let gateway = Gateway::start_by(&config, |command| {
+/// Starts a gateway that may have so many open files.
+fn start_with_files(config: &str, most: u32) -> Gateway {
+    Gateway::start_by(config, |command| {
         // The shell lowers the limit, and then executes the gateway.
         let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
         *command = std::process::Command::new("sh");
         command
             .arg("-c")
-            .arg("ulimit -n 48; exec \"$0\" \"$@\"")
+            .arg(format!("ulimit -n {most}; exec \"$0\" \"$@\""))
             .arg(TOLLGATE)
             .args(args)
             .env_remove("PORT");
         command
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
-    });
+    })
+}
+
+#[test]
+fn without_descriptors_those_accepted_are_served_and_nothing_spins() {
+    let origin = Origin::polite();
+    let config = origin.config("\"rateLimit\": false, \"accessLog\": \"off\",");
+    let gateway = start_with_files(&config, 48);
     let mut clients: Vec<Client> = (0..200).map(|_| gateway.connect()).collect();
     // While connections are still being accepted, an idle one may be closed for a new one.
     let is_quiet = (0..100).any(|_| {
@@ -186,19 +191,7 @@ fn two_thousand_connections_at_once() {
 #[test]
 fn a_client_for_whom_no_descriptor_is_meant_gets_503() {
     let origin = Origin::polite();
-    let gateway = Gateway::start_by(&origin.config("\"rateLimit\": false,"), |command| {
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
-        *command = std::process::Command::new("sh");
-        command
-            .arg("-c")
-            .arg("ulimit -n 26; exec \"$0\" \"$@\"")
-            .arg(TOLLGATE)
-            .args(args)
-            .env_remove("PORT");
-        command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-    });
+    let gateway = start_with_files(&origin.config("\"rateLimit\": false,"), 26);
     let mut busy = gateway.connect();
     busy.send("GET /a HTTP/1.1\r\n");
     std::thread::sleep(std::time::Duration::from_millis(300));
