@@ -62,6 +62,7 @@ mod reception;
 mod record_rule;
 mod recorded_settings;
 pub mod recorder;
+mod reports;
 mod routes;
 mod rules;
 pub mod sealed;
