@@ -15,7 +15,7 @@ use crate::http::proxy_header::HeaderFault;
 use crate::observe::access::Outcome;
 use crate::policy::meter::Algorithm;
 use crate::policy::rate_key::RateKey;
-use crate::proxy::command::{Cause, Failed, FullLimit, Reason, Report, TargetId, Uncertified};
+use crate::proxy::command::{Cause, Failed, FullLimit, Got, Reason, Report, TargetId, Uncertified};
 use crate::proxy::settings::{Store, Target, TargetHost};
 use crate::sort::Index;
 use crate::upstream::health::Change;
@@ -91,7 +91,7 @@ impl Messages {
     pub fn report(&self, report: Report) {
         match report {
             Report::UpstreamFailed(failed) => warn!("{}", Line(&failed)),
-            Report::Refused(failed) => info!("{}", Line(&failed)),
+            Report::TryFailed(failed) | Report::Refused(failed) => info!("{}", Line(&failed)),
             Report::BodyBroken { client, fault } => info!(
                 "{} in the body of a request that {} has an answer to; the connection closes",
                 fault.as_str(),
@@ -102,13 +102,13 @@ impl Messages {
             Report::FirstRateLimited(full) => warn!("{}", rate_limited_text(&full)),
             Report::ForwardedIgnored { peer } => warn!("{}", forwarded_text(peer)),
             Report::Suppressed {
-                is_refusal,
+                is_info,
                 service,
                 provider,
                 what,
                 count,
             } => {
-                let level = if is_refusal { Level::Info } else { Level::Warn };
+                let level = if is_info { Level::Info } else { Level::Warn };
                 let subject = (service.as_deref(), provider.as_deref());
                 log!(level, "{}", suppressed_text(subject, what, count));
             }
@@ -333,12 +333,12 @@ impl fmt::Display for Line<'_> {
             Some(reason) => write!(f, "{reason}; ")?,
             None => write!(f, "{}; ", failed.outcome)?,
         }
-        match failed.status {
-            Some(status) if failed.is_cut => {
-                write!(f, "the {status} to {} was cut", Client(failed.client))?
-            }
-            Some(status) => write!(f, "{status} to {}", Client(failed.client))?,
-            None => write!(f, "no answer to {}", Client(failed.client))?,
+        let client = Client(failed.client);
+        match failed.got {
+            Got::Reply(status) => write!(f, "{status} to {client}")?,
+            Got::Part(status) => write!(f, "the {status} to {client} was cut")?,
+            Got::Nothing => write!(f, "no answer to {client}")?,
+            Got::NotYet => write!(f, "tried elsewhere for {client}")?,
         }
         if !failed.method.is_empty() {
             write!(f, ", {}", failed.method.escape_ascii())?;
@@ -380,8 +380,7 @@ mod tests {
             reason: Some(Reason::System(mid_sentence(
                 "Connection refused (os error 111)".to_owned(),
             ))),
-            status: Some(502),
-            is_cut: false,
+            got: Got::Reply(502),
             is_kept_lost: false,
             client: "192.0.2.7".parse().ok(),
             id: None,
@@ -436,8 +435,7 @@ mod tests {
             ),
             (
                 Failed {
-                    status: Some(200),
-                    is_cut: true,
+                    got: Got::Part(200),
                     reason: None,
                     address: None,
                     ..failed()
@@ -454,10 +452,18 @@ mod tests {
             ),
             (
                 Failed {
+                    got: Got::NotYet,
+                    ..failed()
+                },
+                "/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); tried elsewhere for \
+                 192.0.2.7, GET /chats/1",
+            ),
+            (
+                Failed {
                     service: None,
                     target: None,
                     reason: Some(RequestFault::TwoContentLengths.into()),
-                    status: Some(400),
+                    got: Got::Reply(400),
                     client: None,
                     path: Box::default(),
                     ..failed()

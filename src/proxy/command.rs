@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 pub use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
 pub use super::reason::{Busy, Reason};
-pub use super::reports::{Cause, Failed, FullLimit, KeysFault, Report, Uncertified};
+pub use super::reports::{Cause, Failed, FullLimit, Got, KeysFault, Report, Uncertified};
 use super::settings::Target;
 use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;

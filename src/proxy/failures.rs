@@ -7,7 +7,7 @@
 use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use super::command::{Failed, FullLimit, Report, Uncertified};
+use super::command::{Failed, FullLimit, Got, Report, Uncertified};
 use super::context::{Context, TimerKey};
 use super::ids::ProviderId;
 use super::log_entry::AccessLogEntry;
@@ -36,17 +36,17 @@ pub(super) const REPORTS_BYTES: usize = (DAMPEN_TOTAL as usize).saturating_mul(
 /// Subject of a report, encoded as a number: the slot of a service or of a provider.
 #[derive(Clone, Copy)]
 pub(super) enum Subject {
-    /// A failed request of a service.
+    /// A request of a service that failed.
     Service(Option<u32>),
-    /// A refused request of a service.
-    Refusal(Option<u32>),
+    /// A request of a service that was refused, or goes on to another target: at `info`.
+    Info(Option<u32>),
     Provider(u32),
 }
 
 impl Subject {
     const PROVIDER: u32 = 1 << 31;
-    const REFUSAL: u32 = 1 << 30;
-    const NO_SERVICE: u32 = Subject::REFUSAL - 1;
+    const INFO: u32 = 1 << 30;
+    const NO_SERVICE: u32 = Subject::INFO - 1;
 
     fn number(self) -> u32 {
         let slot = |service: Option<u32>| {
@@ -54,7 +54,7 @@ impl Subject {
         };
         match self {
             Subject::Service(service) => slot(service),
-            Subject::Refusal(service) => slot(service) | Subject::REFUSAL,
+            Subject::Info(service) => slot(service) | Subject::INFO,
             Subject::Provider(provider) => provider | Subject::PROVIDER,
         }
     }
@@ -65,8 +65,8 @@ impl Subject {
         }
         let slot = number & Subject::NO_SERVICE;
         let service = (slot != Subject::NO_SERVICE).then_some(slot);
-        if number & Subject::REFUSAL != 0 {
-            Subject::Refusal(service)
+        if number & Subject::INFO != 0 {
+            Subject::Info(service)
         } else {
             Subject::Service(service)
         }
@@ -90,22 +90,41 @@ impl Context {
         address: Option<SocketAddr>,
     ) {
         entry.reason = failure.reason.clone().map(Box::new);
-        let what = failure
-            .reason
-            .as_ref()
-            .map_or(failure.outcome.as_str(), Reason::what);
-        if self.admits(Subject::Service(service_of(entry)), what) {
-            let status_told = status.or(entry.numbers.status);
+        if self.admits(Subject::Service(service_of(entry)), failure.what()) {
+            let got = match (status, entry.numbers.status) {
+                (Some(status), _) => Got::Reply(status),
+                (None, Some(status)) => Got::Part(status),
+                (None, None) => Got::Nothing,
+            };
             let failed = Failed {
                 address,
-                is_cut: status.is_none(),
                 is_kept_lost: status.is_some()
                     && entry.numbers.upstream_status.is_none()
                     && entry.numbers.reused
                     && failure.outcome == Outcome::UpstreamClosed,
-                ..failed(entry, failure.outcome, failure.reason.clone(), status_told)
+                ..failed(entry, failure.outcome, failure.reason.clone(), got)
             };
             self.report(Report::UpstreamFailed(Box::new(failed)));
+        }
+        self.await_counts();
+    }
+
+    /// Reports an attempt that failed before the request goes on to another target: the client waits
+    /// for it, and gets a response that does not show it. `address`: as above.
+    #[cold]
+    pub(super) fn report_try(
+        &mut self,
+        entry: &AccessLogEntry,
+        failure: &Failure,
+        address: Option<SocketAddr>,
+    ) {
+        if self.admits(Subject::Info(service_of(entry)), failure.what()) {
+            let reason = failure.reason.clone();
+            let failed = Failed {
+                address,
+                ..failed(entry, failure.outcome, reason, Got::NotYet)
+            };
+            self.report(Report::TryFailed(Box::new(failed)));
         }
         self.await_counts();
     }
@@ -122,11 +141,11 @@ impl Context {
             let service = service_of(entry);
             let subject = match told {
                 Told::Warn => Subject::Service(service),
-                Told::Info | Told::Elsewhere => Subject::Refusal(service),
+                Told::Info | Told::Elsewhere => Subject::Info(service),
             };
             if self.admits(subject, reason.what()) {
-                let failed = failed(entry, outcome, Some(reason.clone()), entry.numbers.status);
-                let failed = Box::new(failed);
+                let got = entry.numbers.status.map_or(Got::Nothing, Got::Reply);
+                let failed = Box::new(failed(entry, outcome, Some(reason.clone()), got));
                 self.report(match told {
                     Told::Warn => Report::UpstreamFailed(failed),
                     Told::Info | Told::Elsewhere => Report::Refused(failed),
@@ -140,7 +159,7 @@ impl Context {
     /// Reports a malformed body of a request that has its answer and its line in the access log.
     #[cold]
     pub(super) fn report_broken_body(&mut self, client: Option<IpAddr>, fault: ChunkError) {
-        if self.admits(Subject::Refusal(None), fault.as_str()) {
+        if self.admits(Subject::Info(None), fault.as_str()) {
             self.report(Report::BodyBroken { client, fault });
         }
         self.await_counts();
@@ -163,7 +182,7 @@ impl Context {
         listener: u16,
         reason: Reason,
     ) {
-        if self.admits(Subject::Refusal(None), "client certificate") {
+        if self.admits(Subject::Info(None), "client certificate") {
             let listener = self.access_log.listener_name(listener).map(Box::from);
             self.report(Report::Uncertified(Uncertified {
                 client,
@@ -256,14 +275,14 @@ impl Context {
         while let Some(suppressed) = self.messages.dampener.take(self.now) {
             let subject = suppressed.kind.map(|kind| Subject::of(kind.subject));
             let (service, provider) = match subject {
-                Some(Subject::Service(service) | Subject::Refusal(service)) => {
+                Some(Subject::Service(service) | Subject::Info(service)) => {
                     (service.and_then(|service| self.label_of(service)), None)
                 }
                 Some(Subject::Provider(provider)) => (None, self.provider_name(provider)),
                 None => (None, None),
             };
             self.report(Report::Suppressed {
-                is_refusal: matches!(subject, Some(Subject::Refusal(_))),
+                is_info: matches!(subject, Some(Subject::Info(_))),
                 service,
                 provider,
                 what: suppressed.kind.map(|kind| kind.what),
@@ -289,12 +308,7 @@ impl Context {
     }
 }
 
-fn failed(
-    entry: &AccessLogEntry,
-    outcome: Outcome,
-    reason: Option<Reason>,
-    status: Option<u16>,
-) -> Failed {
+fn failed(entry: &AccessLogEntry, outcome: Outcome, reason: Option<Reason>, got: Got) -> Failed {
     let (method, path) = entry.method_and_path();
     Failed {
         service: entry.service.as_ref().map(|rules| Rc::clone(&rules.label)),
@@ -302,8 +316,7 @@ fn failed(
         address: None,
         outcome,
         reason,
-        status,
-        is_cut: false,
+        got,
         is_kept_lost: false,
         client: entry.numbers.client,
         id: entry.id().map(Into::into),
@@ -322,8 +335,8 @@ mod tests {
             Subject::Service(None),
             Subject::Service(Some(0)),
             Subject::Service(Some(7)),
-            Subject::Refusal(None),
-            Subject::Refusal(Some(7)),
+            Subject::Info(None),
+            Subject::Info(Some(7)),
             Subject::Provider(7),
         ] {
             assert_eq!(Subject::of(subject.number()).number(), subject.number());
@@ -337,12 +350,12 @@ mod tests {
             Subject::Service(Some(7))
         ));
         assert!(matches!(
-            Subject::of(Subject::Refusal(None).number()),
-            Subject::Refusal(None)
+            Subject::of(Subject::Info(None).number()),
+            Subject::Info(None)
         ));
         assert!(matches!(
-            Subject::of(Subject::Refusal(Some(7)).number()),
-            Subject::Refusal(Some(7))
+            Subject::of(Subject::Info(Some(7)).number()),
+            Subject::Info(Some(7))
         ));
         assert!(matches!(
             Subject::of(Subject::Provider(7).number()),

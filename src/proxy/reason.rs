@@ -247,6 +247,12 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// Returns what all failures of its kind have in common.
+    pub(super) fn what(&self) -> &'static str {
+        let reason = self.reason.as_ref();
+        reason.map_or(self.outcome.as_str(), Reason::what)
+    }
+
     /// Returns the gateway's reply instead of a response that fails this way.
     pub(super) fn reply(&self) -> Reply {
         match self.outcome {

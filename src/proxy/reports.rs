@@ -46,6 +46,8 @@ pub struct Uncertified {
 pub enum Report {
     /// A request failed because of the upstream or of the configuration, or its response was cut.
     UpstreamFailed(Box<Failed>),
+    /// A request failed at a target and goes on to another one.
+    TryFailed(Box<Failed>),
     /// A request was refused because of its content, or because of missing credentials.
     Refused(Box<Failed>),
     /// A request that was answered before has a malformed body, of which the rest is not read.
@@ -66,8 +68,8 @@ pub enum Report {
     },
     /// Messages of one kind were suppressed, because too many came.
     Suppressed {
-        /// True if the messages were about refused requests, at `info`.
-        is_refusal: bool,
+        /// True if the messages had the level `info`, false for `warn`.
+        is_info: bool,
         /// Label of the service of the messages.
         service: Option<Rc<str>>,
         /// Name of the provider of the messages.
@@ -146,7 +148,7 @@ pub enum Report {
     },
 }
 
-/// A request that was refused or failed.
+/// A request that was refused or failed, at least at one target.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failed {
     /// Label of the service, if the request has a route.
@@ -159,10 +161,8 @@ pub struct Failed {
     pub outcome: Outcome,
     /// Reason of the outcome.
     pub reason: Option<Reason>,
-    /// Status of the response to the client.
-    pub status: Option<u16>,
-    /// True if the response had begun, so that the client's connection was closed early.
-    pub is_cut: bool,
+    /// Response to the client.
+    pub got: Got,
     /// True if the upstream ended a kept connection in place of its response.
     pub is_kept_lost: bool,
     /// Address of the client; `None` for a client on a unix socket.
@@ -173,6 +173,19 @@ pub struct Failed {
     pub method: Box<[u8]>,
     /// Path and query as sent, at most 512 bytes; empty if they could not be parsed.
     pub path: Box<[u8]>,
+}
+
+/// Response that the client of a failed request got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Got {
+    /// The gateway's reply with this status.
+    Reply(u16),
+    /// A part of the response with this status: its connection was closed early.
+    Part(u16),
+    /// No byte: its connection was closed.
+    Nothing,
+    /// No byte so far: the request goes on to another target.
+    NotYet,
 }
 
 /// Last event that an endpoint's state is based on.

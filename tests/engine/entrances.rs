@@ -102,7 +102,7 @@ fn refused_client_certificates_are_told_and_counted() {
     assert_eq!(std::mem::take(&mut world.reports), vec![told; 10]);
     world.wait(1_100);
     let rest = Report::Suppressed {
-        is_refusal: true,
+        is_info: true,
         service: None,
         provider: None,
         what: Some("client certificate"),

@@ -30,7 +30,9 @@ pub fn lines(world: &mut World) -> Vec<String> {
     let reports = std::mem::take(&mut world.reports);
     let line = |report| match report {
         Report::UpstreamFailed(failed) => Some(format!("WARN {}", Line(&failed))),
-        Report::Refused(failed) => Some(format!("INFO {}", Line(&failed))),
+        Report::TryFailed(failed) | Report::Refused(failed) => {
+            Some(format!("INFO {}", Line(&failed)))
+        }
         _ => None,
     };
     reports.into_iter().filter_map(line).collect()
@@ -815,7 +817,7 @@ fn floods_are_counted_for_each_service_and_reason() {
     assert_eq!(lines(&mut world).len(), 11);
     world.wait(1_100);
     let counted = Report::Suppressed {
-        is_refusal: false,
+        is_info: false,
         service: Some("/open".into()),
         provider: None,
         what: Some("connection"),

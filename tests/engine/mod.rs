@@ -43,6 +43,7 @@ mod sockets;
 mod splices;
 mod sticky;
 mod stores;
+mod tries;
 mod tunnels;
 mod unsent;
 mod why;

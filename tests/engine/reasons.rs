@@ -1,7 +1,7 @@
 //! Reports to the operator about refused and failed requests: place, reason and request.
 
 use tollgate::observe::access::Outcome;
-use tollgate::proxy::command::{Failed, Fault, Reason, Report};
+use tollgate::proxy::command::{Failed, Fault, Got, Reason, Report};
 
 use super::script::*;
 
@@ -69,8 +69,8 @@ fn a_502_is_told_with_place_reason_and_request() {
         (Some("/open"), Some("10.0.0.1"), "10.0.0.1:80".parse().ok())
     );
     assert_eq!(
-        (failed.outcome, failed.status, failed.is_cut),
-        (Outcome::UpstreamRefused, Some(502), false)
+        (failed.outcome, failed.got),
+        (Outcome::UpstreamRefused, Got::Reply(502))
     );
     assert_eq!(
         (failed.client, reason(&failed)),
@@ -167,7 +167,7 @@ fn what_is_wrong_with_an_answer_is_told() {
                 (expected, Outcome::UpstreamMalformed),
                 "{answer:.60} by {step}"
             );
-            assert_eq!(failed.status, Some(502));
+            assert_eq!(failed.got, Got::Reply(502));
             let log = world.log();
             assert_eq!(
                 (logged(&log[0], "reason"), logged(&log[0], "status")),
@@ -211,13 +211,8 @@ fn a_response_that_is_cut_is_told_with_its_status() {
         }
         let failed = failed(&mut world);
         assert_eq!(
-            (
-                reason(&failed),
-                failed.outcome,
-                failed.is_cut,
-                failed.status
-            ),
-            (expected, end, true, Some(200))
+            (reason(&failed), failed.outcome, failed.got),
+            (expected, end, Got::Part(200))
         );
         assert_eq!(logged(&world.log()[0], "reason"), expected);
     }
@@ -426,8 +421,8 @@ fn what_is_wrong_with_a_request_is_told() {
         } else {
             let refused = refused(&mut world);
             assert_eq!(
-                (reason(&refused), refused.status),
-                (*expected, Some(*status)),
+                (reason(&refused), refused.got),
+                (*expected, Got::Reply(*status)),
                 "{request:.60}"
             );
             assert_eq!(logged(&log[0], "reason"), *expected);
@@ -530,7 +525,7 @@ fn a_flood_of_one_failure_is_counted() {
     world.reports.clear();
     world.wait(1100);
     let suppressed = Report::Suppressed {
-        is_refusal: true,
+        is_info: true,
         service: None,
         provider: None,
         what: Some("no Host field"),

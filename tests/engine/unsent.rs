@@ -2,7 +2,7 @@
 //! byte is out, the client's connection is cut.
 
 use tollgate::observe::metrics::exposition::Format;
-use tollgate::proxy::command::{Fault, Report};
+use tollgate::proxy::command::{Fault, Got, Report};
 use tollgate::proxy::sealed;
 
 use super::metrics::scrape;
@@ -54,11 +54,11 @@ fn logged(world: &mut World) -> (Option<u64>, String, Option<u64>, u64) {
     )
 }
 
-/// Returns the status and the cut of the only report.
+/// Returns what the client got according to the only report.
 #[track_caller]
-fn reported(world: &mut World) -> (Option<u16>, bool) {
+fn reported(world: &mut World) -> Got {
     match &std::mem::take(&mut world.reports)[..] {
-        [Report::UpstreamFailed(failed)] => (failed.status, failed.is_cut),
+        [Report::UpstreamFailed(failed)] => failed.got,
         other => panic!("{other:?}"),
     }
 }
@@ -76,7 +76,7 @@ fn expect_502(world: &mut World, client: Client, end: &str, upstream_status: u64
         (Some(502), end, Some(upstream_status))
     );
     assert_eq!(bytes, 66);
-    assert_eq!(reported(world), (Some(502), false));
+    assert_eq!(reported(world), Got::Reply(502));
     text
 }
 
@@ -143,7 +143,7 @@ fn behind_one_byte_of_the_head_the_client_is_cut() {
             logged(&mut world),
             (Some(200), "upstream_closed".into(), Some(200), 4)
         );
-        assert_eq!(reported(&mut world), (Some(200), true));
+        assert_eq!(reported(&mut world), Got::Part(200));
         world.expect_quiet();
     }
 }
@@ -267,7 +267,7 @@ fn a_client_that_got_nothing_has_no_status() {
             let Report::UpstreamFailed(failed) = report else {
                 continue;
             };
-            assert_eq!(failed.status, None, "{end}");
+            assert_eq!(failed.got, Got::Nothing, "{end}");
         }
         let metrics = scrape(&world, Format::Text);
         assert!(metrics.contains("requests_total{service=\"/auth\",code=\"none\"} 1\n"));

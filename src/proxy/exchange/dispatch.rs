@@ -236,6 +236,9 @@ impl Relay<'_> {
         };
         let is_free =
             is_failover && selection.destination == self.exchange.attempts.destination as usize;
+        if !is_free {
+            self.report_try(up, retry, &failure);
+        }
         let attempts = &mut self.exchange.attempts;
         attempts.retried = attempts.retried.saturating_add(u32::from(!is_free));
         attempts.retried_same_endpoint = false;
@@ -277,6 +280,18 @@ impl Relay<'_> {
         let now = self.ctx.now;
         let entry = &mut self.exchange.log_entry;
         entry.note_try((address, made), failure, now);
+    }
+
+    /// Reports an attempt that costs a retry. A refused connection costs no time, and
+    /// `passiveHealth` reports it when it puts the endpoint aside.
+    #[cold]
+    fn report_try(&mut self, up: UpstreamId, retry: Retry, failure: &Failure) {
+        let is_slow = retry == Retry::OtherEndpoint;
+        if is_slow || self.service().passive_health.is_none() {
+            let address = self.upstreams.address_of(up);
+            let entry = &self.exchange.log_entry;
+            self.ctx.report_try(entry, failure, address);
+        }
     }
 
     /// Chooses an endpoint that was not tried: `is_failover`: another address of the same target

@@ -15,7 +15,7 @@ mod signatures;
 use ring::hmac;
 use tollgate::observe::access::Outcome;
 use tollgate::policy::auth::base64::encode_url;
-use tollgate::proxy::command::{Busy, Reason, Report};
+use tollgate::proxy::command::{Busy, Got, Reason, Report};
 
 use super::script::*;
 
@@ -99,8 +99,12 @@ pub fn refused_as_busy(world: &mut World, client: Client, busy: Busy, is_warning
         other => panic!("{other:?}"),
     };
     assert_eq!(
-        (failed.outcome, &failed.reason, failed.status),
-        (Outcome::OverLimit, &Some(Reason::Busy(busy)), Some(503))
+        (failed.outcome, &failed.reason, failed.got),
+        (
+            Outcome::OverLimit,
+            &Some(Reason::Busy(busy)),
+            Got::Reply(503)
+        )
     );
 }
 
