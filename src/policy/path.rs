@@ -24,7 +24,7 @@ pub enum PathFault {
     DotSegment,
     /// An encoded slash that the service does not keep.
     EncodedSlash,
-    /// An encoded slash that only the second decoding shows.
+    /// An encoded slash that only the second decoding shows, and that the service does not keep.
     TwiceEncodedSlash,
     /// Two slashes directly behind the route.
     EmptySegment,
@@ -64,7 +64,7 @@ impl PathFault {
             PathFault::Overlong => "overlong UTF-8 in the path",
             PathFault::DotSegment => "dot segment in the path",
             PathFault::EncodedSlash => "encoded slash in the path, see encodedSlashes",
-            PathFault::TwiceEncodedSlash => "slash encoded twice in the path",
+            PathFault::TwiceEncodedSlash => "slash encoded twice in the path, see encodedSlashes",
             PathFault::EmptySegment => "two slashes behind the route",
             PathFault::OtherRoute => "path that has another route once it is decoded",
             PathFault::OtherGuard => "path that resembles a guarded route",
@@ -82,9 +82,9 @@ pub struct Decoded {
     pub once: Vec<u8>,
     /// The path, decoded twice, if that differs from `once`.
     pub twice: Option<Vec<u8>>,
-    /// True if the path contains an encoded slash (`%2F`). `once` contains it as a slash, as an
-    /// upstream that decodes it sees it.
-    pub has_slash: bool,
+    /// Fault of the path for a service that keeps no encoded slash: it contains one (`%2F`, or
+    /// `%252F`). `once` and `twice` contain it as a slash, as an upstream that decodes it sees it.
+    pub slash: Option<PathFault>,
 }
 
 /// Checks a path. Returns `None` if it has no escapes.
@@ -92,8 +92,7 @@ pub struct Decoded {
 /// # Errors
 /// The path contains one of these, as sent or after a second decoding: a byte that is not allowed
 /// in a path, a bad escape, an encoded `\` or control character, a dot segment in any spelling, or
-/// an encoded slash next to a dot segment. An encoded slash alone is not an error, except if only
-/// the second decoding shows it.
+/// an encoded slash next to a dot segment. An encoded slash alone is not an error.
 pub fn check(path: &[u8]) -> Result<Option<Decoded>, PathFault> {
     // Fast path: nearly all paths have no escape and no special byte.
     if bytes::all(path, |byte| {
@@ -125,42 +124,31 @@ pub fn check(path: &[u8]) -> Result<Option<Decoded>, PathFault> {
     if !path.contains(&b'%') {
         return Ok(None);
     }
-    let mut has_slash = false;
-    let once = decode(
-        path,
-        Pass::First {
-            has_slash: &mut has_slash,
-        },
-    )?;
+    let mut slash = None;
+    let once = decode(path, Pass::First, &mut slash)?;
     refuse_dot_segments(&once)?;
     let twice = match once.contains(&b'%') {
-        true => Some(decode(&once, Pass::Second)?),
+        true => Some(decode(&once, Pass::Second, &mut slash)?),
         false => None,
     };
     if let Some(twice) = &twice {
         refuse_dot_segments(twice)?;
     }
-    Ok(Some(Decoded {
-        once,
-        twice,
-        has_slash,
-    }))
+    Ok(Some(Decoded { once, twice, slash }))
 }
 
 /// The decoding step.
-enum Pass<'p> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
     /// First decoding, of the path as sent: each `%` must begin an escape.
-    First {
-        /// Set to true if the path contains an encoded slash.
-        has_slash: &'p mut bool,
-    },
+    First,
     /// Second decoding: a single `%` is data (`100%25` is a valid name), but not in the form
     /// `%uHHHH`, which some servers decode.
     Second,
 }
 
-/// Decodes the escapes.
-fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, PathFault> {
+/// Decodes the escapes. `slash` gets the fault of the first slash among them.
+fn decode(path: &[u8], pass: Pass, slash: &mut Option<PathFault>) -> Result<Vec<u8>, PathFault> {
     crate::cost::count(path.len());
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -168,17 +156,21 @@ fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, PathFault> {
         let escaped = if *first == b'%' { escape(tail) } else { None };
         match escaped {
             Some(byte) => {
-                match (byte, &mut pass) {
-                    (b'/', Pass::First { has_slash }) => **has_slash = true,
-                    (b'/', Pass::Second) => return Err(PathFault::TwiceEncodedSlash),
-                    (b'\\' | 0..=0x1f | 0x7f, _) => return Err(PathFault::EncodedByte),
+                match byte {
+                    b'/' => {
+                        slash.get_or_insert(match pass {
+                            Pass::First => PathFault::EncodedSlash,
+                            Pass::Second => PathFault::TwiceEncodedSlash,
+                        });
+                    }
+                    b'\\' | 0..=0x1f | 0x7f => return Err(PathFault::EncodedByte),
                     _ => {}
                 }
                 decoded.push(byte);
                 rest = tail.get(2..).unwrap_or_default();
             }
             None if *first == b'%' && is_wide_escape(tail) => return Err(PathFault::WideEscape),
-            None if *first == b'%' && matches!(pass, Pass::First { .. }) => {
+            None if *first == b'%' && pass == Pass::First => {
                 return Err(PathFault::Escape);
             }
             None => {
@@ -243,9 +235,7 @@ mod tests {
 
     #[test]
     fn unsafe_paths() {
-        use PathFault::{
-            Byte, DotSegment, EncodedByte, Escape, Overlong, TwiceEncodedSlash, WideEscape,
-        };
+        use PathFault::{Byte, DotSegment, EncodedByte, Escape, Overlong, WideEscape};
         let rows: &[(PathFault, &[&str])] = &[
             (
                 DotSegment,
@@ -278,6 +268,11 @@ mod tests {
                     "/a/..%23x",
                     "/a/%2e%2e%3f",
                     "/a/..%253fx",
+                    "/a%252f..",
+                    "/a/..%252fb",
+                    "/a%252f%2e%2E%252Fb",
+                    "/a%252f%252e;x",
+                    "/a%2f..%252fb",
                 ],
             ),
             (
@@ -285,6 +280,7 @@ mod tests {
                 &[
                     "/a%2f%5cb",
                     "/a%2f%00",
+                    "/a%252f%255c",
                     "/a%5cb",
                     "/a%00",
                     "/a%0d%0aX:1",
@@ -294,7 +290,6 @@ mod tests {
                     "/a%2500",
                 ],
             ),
-            (TwiceEncodedSlash, &["/a%2f%252fb", "/a%252f.."]),
             (Byte, &["/a\\b", "/a#b", "/a b", "/a\x7f", "/a\u{e4}"]),
             (Escape, &["/a%", "/a%2", "/a%zz"]),
             (
@@ -356,21 +351,31 @@ mod tests {
             assert!(check(path.as_bytes()).is_ok(), "{path}");
         }
         assert_eq!(check(b"/a/b"), Ok(None));
-        let decoded = |once: &[u8], twice: Option<&[u8]>, has_slash| {
+        let decoded = |once: &[u8], twice: Option<&[u8]>, slash| {
             Ok(Some(Decoded {
                 once: once.to_vec(),
                 twice: twice.map(<[u8]>::to_vec),
-                has_slash,
+                slash,
             }))
         };
-        assert_eq!(check(b"/%61"), decoded(b"/a", None, false));
-        assert_eq!(check(b"/%2561"), decoded(b"/%61", Some(b"/a"), false));
+        assert_eq!(check(b"/%61"), decoded(b"/a", None, None));
+        assert_eq!(check(b"/%2561"), decoded(b"/%61", Some(b"/a"), None));
         // The service decides if an encoded slash is allowed.
-        assert_eq!(check(b"/a%2fb"), decoded(b"/a/b", None, true));
-        assert_eq!(check(b"/%2F/x%2F"), decoded(b"///x/", None, true));
+        let (once, twice) = (
+            Some(PathFault::EncodedSlash),
+            Some(PathFault::TwiceEncodedSlash),
+        );
+        assert_eq!(check(b"/a%2fb"), decoded(b"/a/b", None, once));
+        assert_eq!(check(b"/%2F/x%2F"), decoded(b"///x/", None, once));
         assert_eq!(
             check(b"/a%2F%2541"),
-            decoded(b"/a/%41", Some(b"/a/A"), true)
+            decoded(b"/a/%41", Some(b"/a/A"), once)
+        );
+        assert_eq!(check(b"/a%252Fb"), decoded(b"/a%2Fb", Some(b"/a/b"), twice));
+        assert_eq!(
+            check(b"/a%252F%2f"),
+            decoded(b"/a%2F/", Some(b"/a//"), once),
+            "the first decoding shows one, too"
         );
     }
 }

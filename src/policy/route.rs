@@ -129,11 +129,11 @@ impl RouteTable {
     /// The path is unsafe, has no route, or has another route after decoding.
     pub fn resolve(&self, path: &[u8]) -> Result<Match, Refusal> {
         let find = |path: &[u8]| self.find(path);
-        resolve(path, find, |found, decoded| match decoded {
-            Some(Decoded {
-                has_slash: true, ..
-            }) => Err(Refusal::Unsafe(PathFault::EncodedSlash)),
-            _ => Ok(found),
+        resolve(path, find, |found, decoded| {
+            match decoded.and_then(|decoded| decoded.slash) {
+                Some(slash) => Err(Refusal::Unsafe(slash)),
+                None => Ok(found),
+            }
         })
     }
 
@@ -187,13 +187,8 @@ pub(super) fn resolve<T, E: From<Refusal>>(
     let decoded = path::check(path).map_err(Refusal::Unsafe)?;
     let Some(found) = find(path) else {
         // In a plain table no service keeps encoded slashes.
-        let has_slash = decoded.is_some_and(|decoded| decoded.has_slash);
-        return Err(if has_slash {
-            Refusal::Unsafe(PathFault::EncodedSlash)
-        } else {
-            Refusal::NotFound
-        }
-        .into());
+        let slash = decoded.and_then(|decoded| decoded.slash);
+        return Err(slash.map_or(Refusal::NotFound, Refusal::Unsafe).into());
     };
     if path
         .get(found.taken..)

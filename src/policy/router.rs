@@ -230,8 +230,10 @@ impl Router {
             let (Ok(Match { service, .. }) | Err(Refusal::Method { service, .. })) = chosen else {
                 return chosen;
             };
-            if decoded.is_some_and(|decoded| decoded.has_slash) && !self.keeps_slashes(service) {
-                return Err(Refusal::Unsafe(PathFault::EncodedSlash));
+            if let Some(slash) = decoded.and_then(|decoded| decoded.slash)
+                && !self.keeps_slashes(service)
+            {
+                return Err(Refusal::Unsafe(slash));
             }
             match &self.guard {
                 Some(guard)
@@ -857,9 +859,16 @@ mod tests {
                 "/npm/x%5cy%2f",
                 Err(Refusal::Unsafe(PathFault::EncodedByte)),
             ),
+            ("/npm/x%252fy", Ok(1)),
+            ("/npm/x%252F%2fy", Ok(1)),
             (
-                "/npm/x%252fy",
+                "/x%252fy",
                 Err(Refusal::Unsafe(PathFault::TwiceEncodedSlash)),
+            ),
+            ("/npm%252fx", Err(Refusal::Unsafe(PathFault::OtherRoute))),
+            (
+                "/npm/x%252f..%252fy",
+                Err(Refusal::Unsafe(PathFault::DotSegment)),
             ),
             ("/npm//%2fy", Err(Refusal::Unsafe(PathFault::EmptySegment))),
             ("/gate/a%2fb", Ok(3)),
@@ -873,8 +882,18 @@ mod tests {
         ));
         // An encoded slash that is kept is no way round a guard either.
         let services = ["- / - keep", "- /a/b - guard=1"];
-        for path in ["/a%2fb", "/A%2fB", "/a%2fb%3bv", "/a;v%2Fb", "/a%2f%2fB"] {
-            let fault = if path == "/a%2fb" {
+        for path in [
+            "/a%2fb",
+            "/A%2fB",
+            "/a%2fb%3bv",
+            "/a;v%2Fb",
+            "/a%2f%2fB",
+            "/a%252fb",
+            "/A%252Fb",
+            "/a;v%252Fb",
+            "/a%252f/b",
+        ] {
+            let fault = if matches!(path, "/a%2fb" | "/a%252fb") {
                 PathFault::OtherRoute
             } else {
                 PathFault::OtherGuard

@@ -440,7 +440,7 @@ pub const MALFORMED: &[(&str, &str)] = &[
     ),
     (
         "GET /open/a%252fb HTTP/1.1\r\nHost: a\r\n\r\n",
-        "slash encoded twice in the path; 400, GET /open/a%252fb",
+        "slash encoded twice in the path, see encodedSlashes; 400, GET /open/a%252fb",
     ),
     (
         "GET /open//x HTTP/1.1\r\nHost: a\r\n\r\n",

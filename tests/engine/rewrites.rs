@@ -97,7 +97,7 @@ fn host_prefix_and_port_options() {
     }
 }
 
-/// `encodedSlashes`: `%2F` is forwarded unchanged, and the parts on either side of it are never dot
+/// `encodedSlashes`: `%2F` and `%252F` are forwarded unchanged, and the parts on either side of it are never dot
 /// segments.
 #[test]
 fn encoded_slashes_by_choice() {
@@ -115,6 +115,10 @@ fn encoded_slashes_by_choice() {
         ("/npm/%2F", "/base/%2F"),
         ("/npm/a%2fb%20c/", "/base/a%2fb%20c/"),
         ("http://gate/npm/group%2Fproject", "/base/group%2Fproject"),
+        (
+            "/npm/job/feature%252Flogin/",
+            "/base/job/feature%252Flogin/",
+        ),
     ] {
         let mut world = World::with(config);
         let client = world.connect();
@@ -135,7 +139,10 @@ fn encoded_slashes_by_choice() {
         "/npm/x%2f.",
         "/npm/..;v%2fx",
         "/npm/x%2f%252e%252e",
-        "/npm/x%252fy",
+        "/npm/x%252f..",
+        "/npm/%252e%252e%252fx",
+        "/npm%252fx",
+        "/x/feature%252Flogin",
         "/npm/x%5cy",
         "/npm/own%2fx",
         "/npm%2fx",

@@ -117,7 +117,7 @@ def configurations(ports, unix_target):
 
 
 PATHS = ["/users", "/users/", "/users/7", "/users/admin", "/users/admin/x", "/auth", "/auth/login", "/users/a;b=c", "/users/x/y/"]
-ODD_PATHS = ["/orders/1", "/", "/usersx", "/USERS/7", "/users//x", "/users/./x", "/users/../auth", "/users/%2e%2e/auth", "/users%2F7", "/users/a%2Fb", "/users/%41",
+ODD_PATHS = ["/orders/1", "/", "/usersx", "/USERS/7", "/users//x", "/users/./x", "/users/../auth", "/users/%2e%2e/auth", "/users%2F7", "/users/a%2Fb", "/users/a%252Fb", "/users/%41",
          "/users/%zz", "/users/a;b=c", "/users/~a!$&'()*+,=:@", "/users/%5Cx", "/users/%00", "/u%73ers/7", "/users/%E2%82%AC", "/%75sers/admin", "/users/" + "l" * 300]
 QUERIES = ["", "", "", "?", "?x=1", "?a=b&c=d%20e", "?q=/../x", "?x=??%2F", "?\"<>`{|}"]
 HOSTS = ["api.example.com", "API.example.COM", "www.example.com", "a.b.example.com", "example.com", "api.example.com.", "other.test:81", "[::1]:80"]

@@ -113,8 +113,8 @@ def spellings():
     """Returns spellings of guarded paths, of which many are the same to express."""
     for name in ("admin", "in/ok", "in"):
         for start, end in itertools.product(
-            ("/", "//", "/./", "/;x/", "/%2f", "/x/../"),
-            ("", "/", "//", "/.", ";x", ";x/", ".", "%20", "%2f", "/;", "%3f", "%23", "?", "/?x", "%00"),
+            ("/", "//", "/./", "/;x/", "/%2f", "/%252f", "/x/../", "/x/..%252f"),
+            ("", "/", "//", "/.", ";x", ";x/", ".", "%20", "%2f", "%252f", "/;", "%3f", "%23", "?", "/?x", "%00"),
         ):
             for form in (name, name.upper(), name.title(), "%61" + name[1:], name.replace("i", "%69"), name.replace("i", "%2569"), name.replace("n", "N")):
                 yield f"{start}{form}{end}"
@@ -140,7 +140,7 @@ def guarded():
             {"route": "/in"} | guard,
             {"route": "= /in/ok"} | target,
         ]
-        gate = Gateway(services, rateLimit=False, accessLog="off", stripPrefix=False, auth=auth)
+        gate = Gateway(services, rateLimit=False, accessLog="off", stripPrefix=False, encodedSlashes="keep", auth=auth)
         key = {"X-Key": KEY} if "auth" in guard else None
         for path, headers, expected in [
             ("/admin", {}, (status, None)), ("/in/ok", {}, (200, "ok")), ("/in/x", {}, (status, None)), ("/in/ok/", {}, (status, None)),
