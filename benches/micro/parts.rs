@@ -227,7 +227,7 @@ fn choose(name: &'static str, strategy: Strategy, targets: usize) -> Case {
                 panic!("all are up")
             };
             group.begin(endpoint, destination);
-            group.end(endpoint, destination);
+            group.end(endpoint, destination, true);
         }
     })
 }

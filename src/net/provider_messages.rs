@@ -38,7 +38,7 @@ pub(super) fn keys_failed(name: &str, fault: KeysFault, reason: Option<&Reason>)
             warn!("auth {name}: cannot fetch the key set: status {status}")
         }
         KeysFault::Refused(why) => {
-            warn!("auth {name}: the key set {why}; the one before stays")
+            warn!("auth {name}: the key set {why}; only keys from before are known")
         }
     }
 }

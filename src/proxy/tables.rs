@@ -155,7 +155,7 @@ impl Tables {
             if out.len() >= SCRAPE_PIECE_BYTES {
                 return false;
             }
-            let is_up = view.availability == Availability::Up;
+            let is_up = view.is_up();
             let is_shown = match table {
                 Table::Troubles => !is_up,
                 Table::Usable => is_up,
@@ -228,7 +228,7 @@ impl Tables {
         let state = match (view.availability, &address) {
             (Availability::Down, None) => "no address",
             (Availability::Up, None) => "unknown",
-            (Availability::Down, Some(_)) if view.in_flight.is_none() => "failing",
+            (Availability::Up, Some(_)) if view.is_failing => "failing",
             (Availability::Down, Some(_)) => "down",
             (Availability::Ejected, Some(_) | None) => "put aside",
             (Availability::Up, Some(_)) => "up",

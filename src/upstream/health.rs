@@ -61,7 +61,7 @@ pub enum Change {
     EjectedAgain,
     /// The ejection ended; a slow start begins.
     Returned,
-    /// The slow start after an ejection ended without a failure.
+    /// A request was answered after an ejection, and the slow start ended without a failure.
     Recovered,
 }
 
@@ -81,6 +81,19 @@ pub struct Health {
     absent: bool,
     /// Slow start, while the endpoint has less than its full weight.
     slow_start: Option<SlowStart>,
+    trial: Trial,
+}
+
+/// Answers of an endpoint since its last ejection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Trial {
+    /// No ejection before, or it has recovered.
+    #[default]
+    Over,
+    /// No request was answered.
+    Awaited,
+    /// A request was answered.
+    Answered,
 }
 
 /// Health of one endpoint, as another process takes it over.
@@ -162,6 +175,10 @@ impl Health {
             slow_start,
             failures: record.failures,
             window_end: now.after(record.window),
+            trial: match record.after_ejection {
+                true => Trial::Awaited,
+                false => Trial::Over,
+            },
         }
     }
 
@@ -190,6 +207,7 @@ impl Health {
         if self.availability() == Availability::Up {
             (self.failures, self.ejected, self.absent, self.slow_start) =
                 (0, Some(until), true, None);
+            self.trial = Trial::Over;
         }
     }
 
@@ -203,6 +221,7 @@ impl Health {
         if !self.absent {
             (self.failures, self.ejected) = (0, None);
         }
+        self.trial = Trial::Over;
         self.slow_start = self
             .slow_start
             .filter(|slow_start| !slow_start.after_ejection);
@@ -239,8 +258,22 @@ impl Health {
         let after_ejection = self
             .slow_start
             .filter(|slow_start| slow_start.after_ejection);
+        let recovered = (self.trial == Trial::Answered).then_some(Instant::ZERO);
         self.ejected
             .or(after_ejection.map(|slow_start| slow_start.end))
+            .or(recovered)
+    }
+
+    /// Returns true if no request was answered since an ejection ended.
+    pub fn awaits_answer(&self) -> bool {
+        self.trial == Trial::Awaited
+    }
+
+    /// Notes that a request was answered.
+    pub fn answered(&mut self) {
+        if self.awaits_answer() {
+            self.trial = Trial::Answered;
+        }
     }
 
     /// Records the result of an active health check.
@@ -260,6 +293,7 @@ impl Health {
         }
         // Failures from before the endpoint went down no longer count.
         (self.failures, self.ejected, self.absent) = (0, None, false);
+        self.trial = Trial::Over;
         self.slow_start = Some(SlowStart {
             end: now.after(SLOW_START_TIME),
             after_ejection: false,
@@ -286,7 +320,7 @@ impl Health {
         if is_protected || (self.failures < rule.failures && !after_ejection) {
             return None;
         }
-        self.failures = 0;
+        (self.failures, self.trial) = (0, Trial::Over);
         self.ejected = Some(now.after(rule.eject));
         Some(if after_ejection {
             Change::EjectedAgain
@@ -307,10 +341,15 @@ impl Health {
                     end: until.after(SLOW_START_TIME),
                     after_ejection: true,
                 });
+                self.trial = Trial::Awaited;
                 Change::Returned
             }
             None => {
                 self.slow_start = None;
+                if self.awaits_answer() {
+                    return None;
+                }
+                self.trial = Trial::Over;
                 Change::Recovered
             }
         };
@@ -428,6 +467,7 @@ mod tests {
             (health.availability(), health.expires_at()),
             (Availability::Up, Some(at(53)))
         );
+        health.answered();
         assert_eq!(
             [
                 health.expire(at(52)),
@@ -436,6 +476,29 @@ mod tests {
             ],
             [None, Some(Change::Recovered), None]
         );
+    }
+
+    #[test]
+    fn who_has_not_answered_is_not_well_again() {
+        let mut health = Health::default();
+        fail(&mut health, 3);
+        assert_eq!(health.expire(at(30)), Some(Change::Returned));
+        assert_eq!(health.expire(at(99)), None, "nobody has asked it");
+        assert_eq!((health.awaits_answer(), health.expires_at()), (true, None));
+        health.answered();
+        assert_eq!(health.expire(at(99)), Some(Change::Recovered));
+        assert_eq!((health.expire(at(99)), health.expires_at()), (None, None));
+        // Another process goes on with it.
+        fail(&mut health, 3);
+        assert!(health.expire(at(30)).is_some());
+        let record = health.record(at(31)).expect("a slow start");
+        let mut other = Health::restored(record, at(0));
+        assert_eq!((other.awaits_answer(), other.expire(at(9))), (true, None));
+        // A failure ends what it has shown.
+        health.answered();
+        assert!(health.failed(PASSIVE, false, at(32)).is_some());
+        assert_eq!(health.expire(at(62)), Some(Change::Returned));
+        assert_eq!(health.expire(at(99)), None);
     }
 
     #[test]
@@ -486,6 +549,7 @@ mod tests {
     enum Event {
         Check(bool),
         Failure { is_protected: bool },
+        Answer,
         Wait(u64),
     }
 
@@ -493,6 +557,7 @@ mod tests {
         prop_oneof![
             any::<bool>().prop_map(Event::Check),
             any::<bool>().prop_map(|is_protected| Event::Failure { is_protected }),
+            Just(Event::Answer),
             (1_u64..20_000).prop_map(Event::Wait),
         ]
     }
@@ -517,6 +582,10 @@ mod tests {
                         }
                         while health.expire(now).is_some() {}
                         prop_assert!(health.expires_at().is_none_or(|at| at > now) || health.availability() == Availability::Down);
+                    }
+                    Event::Answer => {
+                        health.answered();
+                        prop_assert_eq!(before, health.availability());
                     }
                     Event::Check(good) => {
                         run = if run.0 == good { (good, run.1 + 1) } else { (good, 1) };

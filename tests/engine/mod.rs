@@ -43,6 +43,7 @@ mod sockets;
 mod splices;
 mod sticky;
 mod stores;
+mod target_states;
 mod tries;
 mod tunnels;
 mod unsent;

@@ -9,7 +9,6 @@ use super::super::settings::{ServiceRateLimit, Target};
 use crate::observe::metrics::exposition::Label;
 use crate::observe::metrics::numbers::{ServiceCounters, TargetCounters};
 use crate::sort::sort_by;
-use crate::upstream::health::Availability;
 
 /// Requests in flight of one service.
 #[derive(Clone, Copy, Default)]
@@ -144,8 +143,8 @@ pub(in crate::proxy) fn target_sums(
                 address: view
                     .address
                     .map_or(String::new(), |it| view.target.address_text(it)),
+                is_up: view.is_up(),
                 target: view.target,
-                is_up: view.availability == Availability::Up,
                 counters: view.counters,
                 in_flight: view.in_flight.unwrap_or(at_target),
                 idle: view.idle,

@@ -196,7 +196,7 @@ impl Upstreams {
         };
         let is_same = |member: &crate::upstream::group::Member<_>| member.destination == from;
         // The connection counts again where it is dialed.
-        self.release_in_flight(up);
+        self.release_in_flight(up, false);
         let named = name.and_then(|name| self.choose_named(rules, client, name, ctx));
         // The head is written for this destination.
         let named = named.filter(|selection| selection.destination == from);
@@ -342,12 +342,6 @@ impl Upstreams {
         {
             TargetCounters::one_more(&mut counters.connects);
             TargetCounters::one_more(&mut counters.requests);
-        }
-        if let Some((service, _)) = place
-            && let Some(state) = self.services.get_mut(service)
-            && state.group.is_none()
-        {
-            state.notes.clear();
         }
         match owner {
             Owner::Exchange(_) | Owner::Subrequest(_) | Owner::Store(_) => {

@@ -137,6 +137,9 @@ impl Upstreams {
             TargetCounters::one_more(&mut counters.check_failures);
         }
         let change = group.checked(seen.2, seen.1, is_good, ctx.now);
+        if is_good && change.is_none() && group.is_up(seen.2, seen.1) {
+            state.notes.forget_failure(seen.2, seen.1);
+        }
         // Where the name's other loopback address serves, this one is not missed.
         if let Some(change) = change
             && !self.is_replaceable(seen, Fault::Refused)

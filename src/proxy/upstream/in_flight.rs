@@ -138,8 +138,8 @@ impl Upstreams {
         }
     }
 
-    /// Counts the exchange on a connection as over.
-    pub(super) fn release_in_flight(&mut self, up: UpstreamId) {
+    /// Counts the exchange on a connection as over. `is_answered`: its response was read whole.
+    pub(super) fn release_in_flight(&mut self, up: UpstreamId, is_answered: bool) {
         let Some(upstream) = self.connections.get_mut(up) else {
             return;
         };
@@ -151,7 +151,7 @@ impl Upstreams {
         };
         state.slots = state.slots.saturating_sub(in_flight.slots);
         if let (Some(group), Some(endpoint)) = (&mut state.group, upstream.endpoint) {
-            group.end(endpoint, in_flight.destination as usize);
+            group.end(endpoint, in_flight.destination as usize, is_answered);
         }
     }
 
@@ -232,13 +232,14 @@ impl Upstreams {
         let Some(group) = self.group_mut(service) else {
             return;
         };
-        if let Some(change) = group.failed(endpoint, destination, blame, ctx.now) {
-            self.report_health(seen, (change, Cause::Failure(outcome), None), ctx);
+        match group.failed(endpoint, destination, blame, ctx.now) {
+            Some(change) => self.report_health(seen, (change, Cause::Failure(outcome), None), ctx),
+            None if !is_open => self.note_failing(seen, outcome, ctx),
+            None => {}
         }
     }
 
-    /// Notes that no connection was made to the one endpoint of a service without a group. It is
-    /// used all the same; operators see it as failing until a connection is made.
+    /// Notes that no connection was made to the one endpoint of a service without a group.
     fn note_only_endpoint(
         &mut self,
         up: UpstreamId,
@@ -246,27 +247,42 @@ impl Upstreams {
         outcome: Outcome,
         ctx: &Context,
     ) {
-        let Some(upstream) = self.connections.get(up) else {
-            return;
-        };
-        let (is_open, endpoint) = (upstream.stage == Stage::Open, upstream.endpoint);
-        let (Some((service, destination)), Some(endpoint), false) =
-            (search.place(), endpoint, is_open)
-        else {
-            return;
-        };
-        if let Some(state) = self.services.get_mut(service)
+        let upstream = self.connections.get(up);
+        let upstream = upstream.filter(|upstream| upstream.stage != Stage::Open);
+        let endpoint = upstream.and_then(|upstream| upstream.endpoint);
+        if let (Some((service, destination)), Some(endpoint)) = (search.place(), endpoint)
+            && let Some(state) = self.services.get_mut(service)
             && state.group.is_none()
         {
-            let (place, seen) = ((destination, endpoint), (Cause::Failure(outcome), None));
-            if state.notes.of(endpoint, destination).is_some() {
-                state.notes.note_again(place, seen, ctx.now);
-                return;
+            // The address of before, where the name has another one now.
+            if state.notes.of(endpoint, destination).is_none() {
+                state.notes.clear();
             }
-            state.notes.clear();
-            let note = HealthNote::new(place, Some(ctx.now), seen);
-            state.notes.note(note);
+            self.note_failing((service, destination, endpoint), outcome, ctx);
         }
+    }
+
+    /// Notes that no connection was made to an endpoint that is used all the same. Operators see it
+    /// as failing until a request has a connection to it.
+    fn note_failing(
+        &mut self,
+        (service, destination, endpoint): Seen,
+        outcome: Outcome,
+        ctx: &Context,
+    ) {
+        let Some(state) = self.services.get_mut(service) else {
+            return;
+        };
+        let requests = state.requests_of(endpoint, destination);
+        let (place, seen) = ((destination, endpoint), (Cause::Failure(outcome), None));
+        let known = state.notes.of(endpoint, destination);
+        if known.is_some_and(|known| known.is_failing(requests)) {
+            state.notes.note_again(place, seen, ctx.now);
+            return;
+        }
+        let mut note = HealthNote::new(place, Some(ctx.now), seen);
+        note.requests = requests;
+        state.notes.note(note);
     }
 
     /// Notes a connection that was refused, or failed in another way before it was made.

@@ -130,7 +130,7 @@ impl Upstreams {
     }
 
     fn remove(&mut self, up: UpstreamId, ctx: &mut Context) {
-        self.release_in_flight(up);
+        self.release_in_flight(up, false);
         if let Some(mut upstream) = self.connections.remove(up) {
             ctx.buffers.give_back(&mut upstream.inbox);
             upstream.outbox.clear(&mut ctx.buffers);

@@ -20,6 +20,8 @@ pub(in crate::proxy) struct HealthNote {
     /// Last event that showed this health.
     pub(super) cause: Cause,
     pub(super) reason: Option<Reason>,
+    /// Requests that had had a connection to the endpoint.
+    pub(super) requests: u64,
     /// Reason that the operator was told.
     told: Told,
 }
@@ -36,10 +38,17 @@ impl HealthNote {
             at,
             cause,
             reason,
+            requests: 0,
             told: Told::default(),
         };
         note.told = Told::first(&note.why());
         note
+    }
+
+    /// Returns true if an endpoint that is used fails: no connection to it was made, and no request
+    /// has had one since. `requests`: number of those that have had one up to now.
+    pub(super) fn is_failing(&self, requests: u64) -> bool {
+        matches!(self.cause, Cause::Failure(_)) && self.requests == requests
     }
 
     /// Returns the event that shows the health; empty: time has passed.
@@ -93,6 +102,24 @@ impl HealthNotes {
         self.0.retain(|note| {
             note.endpoint != endpoint || destination.is_some_and(|of| note.destination != of)
         });
+    }
+
+    /// Forgets the failure of an endpoint that is used.
+    pub(super) fn forget_failure(&mut self, endpoint: EndpointId, destination: usize) {
+        let note = self.of(endpoint, destination);
+        if note.is_some_and(|note| matches!(note.cause, Cause::Failure(_))) {
+            self.forget(endpoint, Some(destination));
+        }
+    }
+
+    /// Returns the last change of an endpoint, to be changed.
+    pub(super) fn of_mut(
+        &mut self,
+        endpoint: EndpointId,
+        destination: usize,
+    ) -> Option<&mut HealthNote> {
+        let mut notes = self.0.iter_mut();
+        notes.find(|note| note.endpoint == endpoint && note.destination == destination)
     }
 
     /// Returns the last change of an endpoint.

@@ -32,6 +32,7 @@ impl Upstreams {
         let may_idle = reusable && keep.is_some() && !ctx.draining && upstream.may_be_kept();
         let endpoint = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id));
         if !may_idle || !endpoint.is_some_and(|endpoint| endpoint.put_idle(up)) {
+            self.release_in_flight(up, true);
             return self.close(up, ctx);
         }
         upstream.disengage(Owner::Idle, &mut ctx.buffers);
@@ -43,7 +44,7 @@ impl Upstreams {
         // Bytes that were not asked for may already wait in the socket: the loop, which reads on or
         // looks again, finds them.
         if upstream.in_flight.is_some() {
-            self.release_in_flight(up);
+            self.release_in_flight(up, true);
         }
     }
 
@@ -69,6 +70,7 @@ impl Upstreams {
             && !target.is_some_and(TargetState::is_retired);
         let may_idle = reusable && keep.is_some() && !ctx.draining && upstream.may_be_kept();
         if !may_idle || !is_known {
+            self.release_in_flight(up, true);
             self.close(up, ctx);
             return false;
         }
@@ -80,7 +82,7 @@ impl Upstreams {
                 .arm(&mut upstream.timer, TimerKey::Upstream(up), due);
         }
         self.private.insert((client.index(), up.index()), up);
-        self.release_in_flight(up);
+        self.release_in_flight(up, true);
         true
     }
 

@@ -20,7 +20,7 @@ use crate::policy::auth::sticky_key::StickyKey;
 use crate::time::Duration;
 use crate::upstream::balance::identity;
 use crate::upstream::group::{Group, Member};
-use crate::upstream::health::Availability;
+use crate::upstream::health::{Availability, Change};
 use crate::upstream::rules::{Checks, Choice, Rules};
 use crate::wheel::Timer;
 
@@ -93,6 +93,15 @@ impl ServiceState {
             sticky: None,
             notes: HealthNotes::default(),
         }
+    }
+
+    /// Returns the number of requests that had a connection to an endpoint.
+    pub(super) fn requests_of(&self, endpoint: EndpointId, destination: usize) -> u64 {
+        let counters = match &self.group {
+            Some(group) => group.counters(endpoint, destination),
+            None => self.destinations.get(destination).map(|to| &to.counters),
+        };
+        counters.map_or(0, |counters| counters.requests)
     }
 }
 
@@ -323,8 +332,12 @@ impl Upstreams {
             return Choice::NoMember;
         };
         group.expire_ejections(ctx.now, |member, change| {
-            // Its ejection is over.
-            notes.forget(member.endpoint, Some(member.destination));
+            // It fails, as far as anybody knows, until a request has a connection to it.
+            let requests = member.counters().requests;
+            match notes.of_mut(member.endpoint, member.destination) {
+                Some(note) if change == Change::Returned => note.requests = requests,
+                _ => notes.forget(member.endpoint, Some(member.destination)),
+            }
             let target = destinations.get(member.destination);
             let target = target.and_then(|to| self.targets.get(to.target));
             let endpoint = self.endpoints.get(member.endpoint);

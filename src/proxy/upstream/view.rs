@@ -17,6 +17,8 @@ pub(in crate::proxy) struct EndpointView<'a> {
     /// Address; `None`: the target's name has none.
     pub(in crate::proxy) address: Option<SocketAddr>,
     pub(in crate::proxy) availability: Availability,
+    /// True if it is used, but the last connection to it was not made.
+    pub(in crate::proxy) is_failing: bool,
     pub(in crate::proxy) counters: TargetCounters,
     /// Number of requests in flight; `None`: the service has no group, which would count them.
     pub(in crate::proxy) in_flight: Option<u64>,
@@ -24,6 +26,20 @@ pub(in crate::proxy) struct EndpointView<'a> {
     pub(in crate::proxy) note: Option<&'a HealthNote>,
     /// Number of idle connections, of all services that have the target.
     pub(in crate::proxy) idle: u64,
+}
+
+impl<'a> EndpointView<'a> {
+    /// Returns true if requests can be expected to be served there.
+    pub(in crate::proxy) fn is_up(&self) -> bool {
+        self.availability == Availability::Up && !self.is_failing
+    }
+
+    fn set_note(&mut self, note: Option<&'a HealthNote>) {
+        let requests = self.counters.requests;
+        let is_used = self.availability == Availability::Up;
+        self.is_failing = is_used && note.is_some_and(|note| note.is_failing(requests));
+        self.note = note;
+    }
 }
 
 impl Upstreams {
@@ -41,10 +57,7 @@ impl Upstreams {
                 let mut view = self.view_one(destination, endpoint);
                 let known = state.destinations.get(destination.number);
                 view.counters = known.map_or(view.counters, |known| known.counters);
-                view.note = endpoint.and_then(|id| state.notes.of(id, destination.number));
-                if view.note.is_some() {
-                    view.availability = Availability::Down;
-                }
+                view.set_note(endpoint.and_then(|id| state.notes.of(id, destination.number)));
                 found.push(view);
             }
             return found;
@@ -61,7 +74,7 @@ impl Upstreams {
             view.availability = member.availability();
             view.counters = *member.counters();
             view.in_flight = Some(load.into());
-            view.note = state.notes.of(member.endpoint, member.destination);
+            view.set_note(state.notes.of(member.endpoint, member.destination));
             found.push(view);
         }
         for destination in &rules.destinations {
@@ -88,6 +101,7 @@ impl Upstreams {
             } else {
                 Availability::Up
             },
+            is_failing: false,
             counters: TargetCounters::default(),
             in_flight: None,
             note: None,

@@ -87,7 +87,7 @@ fn cure_of_alert(alert: AlertDescription) -> &'static str {
             "set tls.cert and tls.key to a certificate that it accepts, with those of its authorities in between: its log says more"
         }
         AlertDescription::CertificateRevoked | AlertDescription::CertificateExpired => {
-            "tls.cert needs a new certificate, and the gateway a reload"
+            "put a new certificate into tls.cert: it is read within 10 s"
         }
         AlertDescription::ProtocolVersion => "have it speak TLS 1.2 or 1.3",
         AlertDescription::UnrecognisedName => "set tls.serverName to a name that it has",

@@ -8,6 +8,14 @@ use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
 use crate::time::Instant;
 
 impl<E: Copy + PartialEq> Group<E> {
+    #[cold]
+    pub(super) fn note_answer(&mut self, index: usize) {
+        if let Some(member) = self.members.get_mut(index) {
+            member.health.answered();
+        }
+        self.update_next_expiry();
+    }
+
     /// Records a request that failed at a member.
     ///
     /// Failed requests eject at most half of the members, and never the last one that is up.
@@ -96,5 +104,6 @@ impl<E: Copy + PartialEq> Group<E> {
             .iter()
             .filter_map(|member| member.health.expires_at())
             .min();
+        self.awaits_answer = self.members.iter().any(|of| of.health.awaits_answer());
     }
 }

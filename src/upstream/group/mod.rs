@@ -13,7 +13,7 @@ use core::net::IpAddr;
 use self::member::Check;
 pub use self::member::Member;
 use super::balance::{Balancer, client_hash};
-use super::health::Health;
+use super::health::{Availability, Health};
 use super::rules::{Choice, Role, Rules};
 use crate::limits::PASSIVE_CLIENTS;
 use crate::observe::metrics::numbers::TargetCounters;
@@ -32,6 +32,8 @@ pub struct Group<E> {
     failed_clients: Vec<Vec<u32>>,
     /// Time of the first end of an ejection or of a slow start.
     next_expiry: Option<Instant>,
+    /// True if a member that was ejected has not answered since.
+    awaits_answer: bool,
 }
 
 impl<E: Copy + PartialEq> Group<E> {
@@ -54,6 +56,7 @@ impl<E: Copy + PartialEq> Group<E> {
             is_limited: false,
             failed_clients: Vec::new(),
             next_expiry: None,
+            awaits_answer: false,
         }
     }
 
@@ -225,6 +228,13 @@ impl<E: Copy + PartialEq> Group<E> {
         self.index(endpoint, destination).is_some()
     }
 
+    /// Returns true if an endpoint of a destination is used.
+    pub fn is_up(&self, endpoint: E, destination: usize) -> bool {
+        let index = self.index(endpoint, destination);
+        let member = index.and_then(|index| self.members.get(index));
+        member.is_some_and(|member| member.availability() == Availability::Up)
+    }
+
     /// Replaces the identity of a member for ip-hash: the path of its target has changed.
     pub fn set_identity(&mut self, endpoint: E, destination: usize, identity: u64) {
         if let Some(index) = self.index(endpoint, destination) {
@@ -234,6 +244,12 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 
     /// Returns what is counted of a member.
+    pub fn counters(&self, endpoint: E, destination: usize) -> Option<&TargetCounters> {
+        let index = self.index(endpoint, destination)?;
+        Some(&self.members.get(index)?.counters)
+    }
+
+    /// Returns what is counted of a member, to be changed.
     pub fn counters_mut(&mut self, endpoint: E, destination: usize) -> Option<&mut TargetCounters> {
         let index = self.index(endpoint, destination)?;
         Some(&mut self.members.get_mut(index)?.counters)
@@ -286,12 +302,15 @@ impl<E: Copy + PartialEq> Group<E> {
         }
     }
 
-    /// Counts a request that ended at a member, successful or not.
-    pub fn end(&mut self, endpoint: E, destination: usize) {
+    /// Counts a request that ended at a member. `is_answered`: its response was read whole.
+    pub fn end(&mut self, endpoint: E, destination: usize, is_answered: bool) {
         if let Some(index) = self.index(endpoint, destination) {
             self.balancer.end(index);
             if self.is_limited {
                 self.renew_weight(index);
+            }
+            if self.awaits_answer && is_answered {
+                self.note_answer(index);
             }
         }
     }
@@ -310,7 +329,7 @@ fn common_weight<'r>(roles: impl Iterator<Item = &'r Role>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::super::balance::Strategy;
-    use super::super::health::{Availability, Change, Hysteresis, PassiveHealth};
+    use super::super::health::{Change, Hysteresis, PassiveHealth};
     use super::super::rules::{Blame, Checks};
     use super::*;
     use crate::time::Duration;
@@ -525,7 +544,7 @@ mod tests {
         let mut group: Group<usize> = Group::new(RULES, Vec::new(), 1);
         assert_eq!(group.pick(None, at(0), &|_| true), Choice::NoMember);
         group.leave(7);
-        group.end(7, 0);
+        group.end(7, 0, true);
         assert_eq!(group.failed(7, 0, Blame::Endpoint, at(0)), None);
     }
 
@@ -550,9 +569,9 @@ mod tests {
             "it has its target's weight: {picks:?}"
         );
         assert_eq!(group.balancer.load(1), 1, "its requests moved with it");
-        group.end(7, 1);
+        group.end(7, 1, true);
         assert_eq!(group.balancer.load(1), 0);
-        group.end(1, 1);
+        group.end(1, 1, true);
     }
 
     #[test]
