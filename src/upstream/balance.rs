@@ -128,6 +128,16 @@ impl Balancer {
         }
     }
 
+    /// Returns the candidate whose turn is next.
+    pub fn turn(&self) -> usize {
+        self.next
+    }
+
+    /// Goes on with the turn of a candidate.
+    pub fn set_turn(&mut self, next: usize) {
+        self.next = next;
+    }
+
     /// Returns the number of requests in flight at a candidate.
     pub fn load(&self, index: usize) -> u32 {
         self.candidates

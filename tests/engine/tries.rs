@@ -101,6 +101,27 @@ fn the_last_try_is_told_as_the_failure_of_the_request() {
     );
 }
 
+/// A retry takes no turn: of two targets one hangs, and every other request is not slow.
+#[test]
+fn each_target_is_asked_first_in_turn() {
+    let mut world = world("");
+    let mut slow = 0;
+    for _ in 0..6 {
+        let client = world.connect();
+        world.send(client, GET);
+        let mut origin = world.accept();
+        if world.received_upstream(origin).contains("10.0.0.1") {
+            slow += 1;
+            world.wait(15_100);
+            origin = world.accept();
+        }
+        let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        world.reply(origin, answer);
+        world.expect_status(client, 200);
+    }
+    assert_eq!(slow, 3);
+}
+
 #[test]
 fn a_flood_of_tries_is_counted() {
     let mut world = world(r#", "passiveHealth": false"#);

@@ -234,7 +234,7 @@ impl Upstreams {
         };
         match group.failed(endpoint, destination, blame, ctx.now) {
             Some(change) => self.report_health(seen, (change, Cause::Failure(outcome), None), ctx),
-            None if !is_open => self.note_failing(seen, outcome, ctx),
+            None if !is_open => self.note_failing(up, seen, outcome, ctx),
             None => {}
         }
     }
@@ -258,7 +258,7 @@ impl Upstreams {
             if state.notes.of(endpoint, destination).is_none() {
                 state.notes.clear();
             }
-            self.note_failing((service, destination, endpoint), outcome, ctx);
+            self.note_failing(up, (service, destination, endpoint), outcome, ctx);
         }
     }
 
@@ -266,14 +266,16 @@ impl Upstreams {
     /// as failing until a request has a connection to it.
     fn note_failing(
         &mut self,
+        up: UpstreamId,
         (service, destination, endpoint): Seen,
         outcome: Outcome,
         ctx: &Context,
     ) {
+        let counters = self.counters_of(up, service, destination);
+        let requests = counters.map_or(0, |counters| counters.requests);
         let Some(state) = self.services.get_mut(service) else {
             return;
         };
-        let requests = state.requests_of(endpoint, destination);
         let (place, seen) = ((destination, endpoint), (Cause::Failure(outcome), None));
         let known = state.notes.of(endpoint, destination);
         if known.is_some_and(|known| known.is_failing(requests)) {

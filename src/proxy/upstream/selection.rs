@@ -94,15 +94,6 @@ impl ServiceState {
             notes: HealthNotes::default(),
         }
     }
-
-    /// Returns the number of requests that had a connection to an endpoint.
-    pub(super) fn requests_of(&self, endpoint: EndpointId, destination: usize) -> u64 {
-        let counters = match &self.group {
-            Some(group) => group.counters(endpoint, destination),
-            None => self.destinations.get(destination).map(|to| &to.counters),
-        };
-        counters.map_or(0, |counters| counters.requests)
-    }
 }
 
 /// Gives the endpoints of a group their names.
@@ -293,7 +284,8 @@ impl Upstreams {
         })
     }
 
-    /// Chooses among the endpoints of a service that `allowed` lets through.
+    /// Chooses among the endpoints of a service that `allowed` lets through. That takes no turn: of
+    /// two targets, one that fails would get each request first when the other one takes it over.
     pub(in crate::proxy) fn choose_among(
         &mut self,
         rules: &ServiceRules,
@@ -301,7 +293,12 @@ impl Upstreams {
         ctx: &mut Context,
         allowed: impl Fn(&Member<EndpointId>) -> bool,
     ) -> Result<Selection, Unchosen> {
-        match self.pick(rules, client, ctx, &allowed) {
+        let turn = self.group(rules.id).map(Group::turn);
+        let choice = self.pick(rules, client, ctx, &allowed);
+        if let (Some(turn), Some(group)) = (turn, self.group_mut(rules.id)) {
+            group.set_turn(turn);
+        }
+        match choice {
             Choice::Member {
                 endpoint,
                 destination,

@@ -213,6 +213,16 @@ impl<E: Copy + PartialEq> Group<E> {
         }
     }
 
+    /// Returns the member whose turn is next, by its place.
+    pub fn turn(&self) -> usize {
+        self.balancer.turn()
+    }
+
+    /// Goes on with the turn of a member.
+    pub fn set_turn(&mut self, place: usize) {
+        self.balancer.set_turn(place);
+    }
+
     fn index(&self, endpoint: E, destination: usize) -> Option<usize> {
         let is_wanted =
             |member: &Member<E>| member.endpoint == endpoint && member.destination == destination;
@@ -244,12 +254,6 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 
     /// Returns what is counted of a member.
-    pub fn counters(&self, endpoint: E, destination: usize) -> Option<&TargetCounters> {
-        let index = self.index(endpoint, destination)?;
-        Some(&self.members.get(index)?.counters)
-    }
-
-    /// Returns what is counted of a member, to be changed.
     pub fn counters_mut(&mut self, endpoint: E, destination: usize) -> Option<&mut TargetCounters> {
         let index = self.index(endpoint, destination)?;
         Some(&mut self.members.get_mut(index)?.counters)
