@@ -11,7 +11,7 @@ const WIDTH_MAX: usize = 40;
 /// Table of the screen: list of the state, then names of its cells with their headings.
 type Table = (&'static str, &'static [(&'static str, &'static str)]);
 
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 4] = [
     (
         "targets",
         &[
@@ -24,6 +24,15 @@ const TABLES: [Table; 3] = [
             ("reuse", "REUSE%"),
             ("since", "SINCE"),
             ("why", "WHY"),
+        ],
+    ),
+    (
+        "stores",
+        &[
+            ("state", "STATE"),
+            ("store", "STORE"),
+            ("since", "SINCE"),
+            ("lastError", "LAST ERROR"),
         ],
     ),
     (
@@ -57,7 +66,7 @@ const TABLES: [Table; 3] = [
 ];
 
 /// Returns the screen: a line about the process, then the tables, each with at most `rows` rows.
-/// Targets that are down and slow services come first.
+/// Targets and stores that are down and slow services come first.
 pub fn render(state: &Json, rows: usize) -> String {
     let at = |group: &str, name: &str| shown(state.get(group).and_then(|group| group.get(name)));
     let megabytes = |name| {
@@ -92,7 +101,7 @@ pub fn render(state: &Json, rows: usize) -> String {
             continue;
         };
         let key = |item: &Json| match name {
-            "targets" => u64::from(shown(item.get("state")) == "up"),
+            "targets" | "stores" => u64::from(shown(item.get("state")) == "up"),
             "services" => {
                 let slowness = shown(item.get("p99")).parse::<u64>();
                 u64::MAX.saturating_sub(slowness.unwrap_or(0))
@@ -105,6 +114,9 @@ pub fn render(state: &Json, rows: usize) -> String {
             keys.get(one).cmp(&keys.get(other))
         });
         let items = order.iter().filter_map(|place| items.get(*place));
+        // The supervisor, where workers count, is no store of the configuration.
+        let items =
+            items.filter(|item| item.get("store").and_then(Json::text) != Some("@supervisor"));
         let items = items.collect::<Vec<_>>();
         if !items.is_empty() {
             out.push('\n');
@@ -192,6 +204,20 @@ mod tests {
         let slowest = lines[12].split_whitespace().collect::<Vec<_>>();
         assert_eq!(slowest, ["/slow", "12", "4096"], "{screen}");
         assert!(!screen.contains('\u{1b}') && !screen.contains("FAILED AT"));
+    }
+
+    /// Limits of a store that is down may count here alone: then no request fails, and no other table shows it.
+    #[test]
+    fn stores_are_shown_where_there_are_any() {
+        let text = r#"{ "stores": [
+            { "store": "main", "url": "redis://b", "state": "up", "since": "noon", "lastError": null, "counts": 7 },
+            { "store": "spare", "url": "redis://c", "state": "down", "since": "one", "lastError": "connection refused", "counts": 0 } ] }"#;
+        let screen = render(&Json::parse(text.as_bytes()).expect("JSON"), 2);
+        let rows = "\nSTATE  STORE  SINCE  LAST ERROR\ndown   spare  one    connection refused\nup     main   noon\n";
+        assert!(screen.ends_with(rows), "{screen}");
+        let own = br#"{ "stores": [ { "store": "@supervisor", "state": "up" } ] }"#;
+        let screen = render(&Json::parse(own).expect("JSON"), 2);
+        assert!(!screen.contains("STORE"), "{screen}");
     }
 
     #[test]
