@@ -471,6 +471,16 @@ def descriptors():
     limited = ["prlimit", "--nofile=1000:1000"]
     expect("few descriptors", file, [("limits.connections is 4096", "1000, allows", "LimitNOFILE")], under=limited)
     expect("enough descriptors", write([good], limits={"connections": 100}), under=["prlimit", "--nofile=2000:2000"])
+    file = write([good], workers=2, admin=f"unix:{FOLDER}/few.sock", limits={"connections": 4096})
+    each = "limits.connections is 2048 for each of 2 workers"
+    expect("few descriptors for each worker", file, [(each, "of this shell, 4400, allows 1983")], [("no gateway runs there",)], under=["prlimit", "--nofile=4400:4400"])
+    gateway = subprocess.Popen(["prlimit", "--nofile=4400:4400", TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        until_running(gateway)
+        expect("few descriptors of running workers", file, [(each, "of each running worker, 4400, allows 1983")])
+    finally:
+        gateway.terminate()
+        gateway.wait()
 
 
 def providers():

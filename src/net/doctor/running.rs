@@ -19,8 +19,10 @@ use crate::time::UnixTime;
 pub(super) struct Running {
     /// Process of the gateway, if it runs with the file.
     pub(super) pid: Option<u64>,
-    /// Limit of open files of that process.
+    /// Limit of open files of that process, or of each of its workers.
     pub(super) descriptors: Option<u64>,
+    /// Number of its workers; 0: it has none.
+    pub(super) workers: usize,
     /// Addresses that give no answer, each with the reason.
     silent: Vec<(String, String)>,
     /// Sockets that are not for this user.
@@ -93,7 +95,15 @@ fn take(
     }
     running.pid = pid;
     let descriptors = state.get("descriptors").and_then(|all| all.get("limit"));
-    running.descriptors = descriptors.and_then(number);
+    let count = |name| match state.get(name) {
+        Some(Json::List(workers)) => workers.len(),
+        _ => 0,
+    };
+    let answered = count("workers");
+    running.workers = answered.saturating_add(count("silentWorkers"));
+    // The state has the sum of the workers that answered.
+    let answered = (answered as u64).max(1);
+    running.descriptors = descriptors.and_then(|all| number(all)?.checked_div(answered));
     if let Some(error) = text("lastError") {
         let problem = format!("its last reload failed: {error}");
         let cure = "correct the file, then tollgate reload";
