@@ -454,6 +454,7 @@ def ports():
     holder.kill()
     holder.wait()
     expect("a port that is free again", file)
+    unix_sockets(good)
     elsewhere = write([good], listen=[f"198.51.100.77:{next(PORTS)}"])
     expect("an address of another machine", elsewhere, [("this machine does not have that address", "ip address")])
     https = {"address": "127.0.0.1:443", "tls": {"certificates": [{"cert": f"{FOLDER}/own.pem", "key": f"{FOLDER}/own.key"}]}}
@@ -463,6 +464,22 @@ def ports():
     except OSError:
         return
     expect("HTTPS alone", write([good], listen=[https]), hints=[("port 80", "redirectToHttps")])
+
+
+def unix_sockets(good):
+    """A socket of a process that named it relative to its folder, by other names of it."""
+    folder = FOLDER / "a folder"
+    folder.mkdir()
+    (FOLDER / "link").symlink_to(folder)
+    bind = "import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('k.sock'); s.listen(); print(1, flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", bind], stdout=subprocess.PIPE, cwd=folder)
+    try:
+        holder.stdout.readline()
+        for name in [f"{folder}/k.sock", f"{folder}/./k.sock", f"{FOLDER}/link/k.sock"]:
+            expect(f"a held socket {name}", write([good], listen=[f"unix:{name}"]), [("address unix:", f"(pid {holder.pid})", "stop that process")])
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def descriptors():

@@ -12,6 +12,10 @@ use crate::config::{Config, ListenAddress};
 use crate::sort;
 
 const ROOT: u32 = 0;
+/// Cures of a file or folder that cannot be looked at.
+pub(super) const UNSEEN: &str = "run doctor as root, or as the user of the gateway";
+pub(super) const UNSEEN_BY_ROOT: &str =
+    "see what the error says: another path in the file, or the disk";
 /// Bits of a mode with which a file can be made in a folder: to write, and to enter.
 const MAKES: u32 = 0o3;
 /// Bits of a mode that let others than the owner in.
@@ -81,7 +85,7 @@ fn look(folder: &Path, user: Option<(u32, u32)>, examined: &mut Examined) {
             ("is missing".to_owned(), format!("mkdir -p {shown}"))
         }
         Some((_, Err(error))) => {
-            let cure = "run doctor as root, or as the user of the gateway";
+            let cure = unless_root(UNSEEN, UNSEEN_BY_ROOT);
             return examined.hint("folder", &what, format!("is not shown: {error}"), cure);
         }
     };
@@ -109,6 +113,14 @@ fn open(folder: &Path, user: Option<(u32, u32)>, examined: &mut Examined) {
 /// Returns the user of this process.
 fn own() -> Option<u32> {
     fs::metadata("/proc/self").ok().map(|facts| facts.uid())
+}
+
+/// Returns the cure for the user that asks: root sees no more as root.
+pub(super) fn unless_root(cure: &'static str, of_root: &'static str) -> &'static str {
+    match own() {
+        Some(ROOT) => of_root,
+        _ => cure,
+    }
 }
 
 /// Returns what is wrong with the file system of a folder that takes no file of anybody, and the cure.

@@ -85,8 +85,10 @@ impl Examined {
         let mut examined = Examined::default();
         examined.begin(1);
         for error in errors {
-            let cure =
-                "correct the configuration, or ask as root; all else is looked at once it is valid";
+            let cure = folders::unless_root(
+                "correct the configuration, or ask as root; all else is looked at once it is valid",
+                "correct the configuration; all else is looked at once it is valid",
+            );
             examined.find("configuration", "the file", error, cure);
         }
         examined

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Examined;
+use super::folders::{UNSEEN, UNSEEN_BY_ROOT, unless_root};
 use crate::acme::identifier::listed;
 use crate::acme::{self, Row, STATE_FILE};
 use crate::config::Config;
@@ -26,7 +27,7 @@ pub(super) fn examine(config: &Config, now: UnixTime, examined: &mut Examined) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
             let what = path.display().to_string();
-            let cure = "run the doctor as root, or as the user of the gateway";
+            let cure = unless_root(UNSEEN, UNSEEN_BY_ROOT);
             examined.hint("orders", &what, format!("cannot be read: {error}"), cure);
             return;
         }

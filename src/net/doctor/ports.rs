@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Examined;
+use super::folders::unless_root;
 use super::running::{Running, is_same_file};
 use crate::config::{Config, ListenAddress, ListenKind, Port};
 use crate::net::listener::Listener;
@@ -78,7 +79,10 @@ pub(super) fn examine(
         let (problem, cure) = match names.as_slice() {
             [] => (
                 "another process listens there, which is not shown to this user".to_owned(),
-                "run doctor as root to see which; then stop it, or choose another address in the file",
+                unless_root(
+                    "run doctor as root to see which; then stop it, or choose another address in the file",
+                    "look for it in containers, and in the kernel (NFS); then stop it, or choose another address in the file",
+                ),
             ),
             names => (
                 format!("{} listens there", super::listed(names)),
@@ -199,12 +203,13 @@ fn open_sockets() -> Vec<Open> {
             }
         }
     }
-    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    for line in text.lines() {
+    // Names are bytes of any kind.
+    let text = fs::read("/proc/net/unix").unwrap_or_default();
+    for line in String::from_utf8_lossy(&text).lines() {
         let fields = line.split_ascii_whitespace().collect::<Vec<_>>();
-        if let [_, _, _, ACCEPTS, _, _, inode, path] = fields.as_slice() {
+        if let [_, _, _, ACCEPTS, _, _, inode, path @ ..] = fields.as_slice() {
             open.push(Open {
-                place: Place::Unix(PathBuf::from(path)),
+                place: Place::Unix(PathBuf::from(path.join(" "))),
                 inode: (*inode).to_owned(),
             });
         }
@@ -232,7 +237,8 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(host, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// Returns true if a socket at `open` keeps another one from listening at `wanted`.
+/// Returns true if a socket at `open` may keep another one from listening at `wanted`. The process
+/// that has a unix socket decides what its name means: see `is_of`.
 fn is_in_the_way(open: &Place, wanted: &ListenAddress) -> bool {
     match (open, wanted) {
         (Place::Tcp(open), ListenAddress::Tcp(wanted)) => {
@@ -242,8 +248,23 @@ fn is_in_the_way(open: &Place, wanted: &ListenAddress) -> bool {
                     || is_any(open)
                     || is_any(wanted))
         }
-        (Place::Unix(open), ListenAddress::Unix(wanted)) => open == wanted,
+        (Place::Unix(_), ListenAddress::Unix(_)) => true,
         _ => false,
+    }
+}
+
+/// Returns true if the process means `wanted` by the name of its socket: a name may be relative to its
+/// folder, lead through a symlink, or be that of a container.
+fn is_of(pid: u64, open: &Place, wanted: &ListenAddress) -> bool {
+    let (Place::Unix(open), ListenAddress::Unix(wanted)) = (open, wanted) else {
+        return true;
+    };
+    let folder = if open.is_absolute() { "root" } else { "cwd" };
+    let there = fs::metadata(format!("/proc/{pid}/{folder}/{}", open.display()));
+    match (there, fs::metadata(wanted)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        // The process has changed its folder since, or the file is gone.
+        _ => open == wanted,
     }
 }
 
@@ -254,7 +275,7 @@ fn holders(held: &[&ListenAddress], open: &[Open]) -> Vec<(String, Vec<u64>)> {
         let sockets = open.iter();
         for socket in sockets.filter(|socket| is_in_the_way(&socket.place, address)) {
             let link = format!("socket:[{}]", socket.inode);
-            wanted.push((link, address.to_string()));
+            wanted.push((link, (&socket.place, *address)));
         }
     }
     if wanted.is_empty() {
@@ -271,12 +292,11 @@ fn holders(held: &[&ListenAddress], open: &[Open]) -> Vec<(String, Vec<u64>)> {
             let link = fs::read_link(format!("{descriptors}/{descriptor}"));
             let link = link.unwrap_or_default();
             let addresses = sort::value_of(&wanted, &*link.to_string_lossy());
-            found.extend(
-                addresses
-                    .into_iter()
-                    .flatten()
-                    .map(|one| (one.clone(), pid)),
-            );
+            for (open, address) in addresses.into_iter().flatten() {
+                if is_of(pid, open, address) {
+                    found.push((address.to_string(), pid));
+                }
+            }
         }
     }
     let mut found = sort::group(found);

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::folders::unless_root;
 use super::{CHECK, Examined};
 use crate::config::{Config, ListenAddress, Workers};
 use crate::limits::WORKER_ANSWER;
@@ -177,7 +178,10 @@ pub(super) fn report(running: &Running, is_running: bool, examined: &mut Examine
     for address in &running.closed {
         let problem =
             "it is for the user that the gateway runs as, so that its state is not looked at";
-        let cure = "run doctor as that user, or as root";
+        let cure = unless_root(
+            "run doctor as that user, or as root",
+            "run doctor as that user",
+        );
         examined.hint(
             "admin",
             &format!("admin {address}"),
