@@ -1,7 +1,10 @@
 //! Questions of the doctor, and the reason for each.
 
+use super::ask::Asked;
 use crate::config::Config;
 use crate::config::schema::units::show_duration;
+use crate::limits::{INTROSPECTION_BYTES, JWKS_BYTES};
+use crate::policy::auth::introspection;
 use crate::policy::auth::provider::{Kind, Provider};
 use crate::proxy::settings::{HealthCheck, Settings, Store, Target};
 use crate::sort;
@@ -125,4 +128,66 @@ fn provider_time(settings: &Settings, purpose: &Purpose<'_>) -> Option<Duration>
     let services = settings.services.iter();
     let users = services.filter(|service| service.auth.providers.contains(&place));
     users.filter_map(|service| service.timeouts.response).min()
+}
+
+/// Returns the most bytes of the body that a provider is asked for.
+fn most(kind: &Kind) -> Option<usize> {
+    match kind {
+        Kind::Jwt { .. } => Some(JWKS_BYTES),
+        Kind::Introspection { .. } => Some(INTROSPECTION_BYTES),
+        Kind::ApiKey { .. } | Kind::Basic { .. } | Kind::Forward { .. } => None,
+    }
+}
+
+/// Returns what is asked. `OPTIONS *` asks about the server as a whole, and changes nothing
+/// (RFC 9110 9.3.7).
+pub(super) fn question(probe: &Probe<'_>) -> Asked {
+    let mut body = None;
+    let mut form = Vec::new();
+    let mut secret: &[u8] = b"";
+    let (method, path) = match &probe.purpose {
+        Purpose::Any => ("OPTIONS", "*"),
+        Purpose::Health(check) => ("GET", check.path.as_str()),
+        Purpose::Store(store, _) => {
+            return Asked::Store(store.account.clone(), store.prefix.clone());
+        }
+        Purpose::Provider(provider) => {
+            body = most(&provider.kind);
+            let path = provider.kind.endpoint().map_or("/", |to| &to.path);
+            match &provider.kind {
+                Kind::Introspection { credentials, .. } => {
+                    form = introspection::form(b"tollgate-doctor");
+                    secret = credentials.as_ref().map_or(b"", |secret| secret.bytes());
+                    ("POST", path)
+                }
+                Kind::Jwt { .. }
+                | Kind::ApiKey { .. }
+                | Kind::Basic { .. }
+                | Kind::Forward { .. } => ("GET", path),
+            }
+        }
+    };
+    let host = match &probe.purpose {
+        Purpose::Health(check) => check.host.as_ref(),
+        Purpose::Any | Purpose::Store(..) | Purpose::Provider(_) => None,
+    };
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\
+         User-Agent: tollgate-doctor\r\nConnection: close\r\n",
+        host.unwrap_or(&probe.target.authority)
+    )
+    .into_bytes();
+    if !secret.is_empty() {
+        head.extend_from_slice(&[b"Authorization: ", secret, b"\r\n"].concat());
+    }
+    if !form.is_empty() {
+        let length = format!(
+            "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+            form.len()
+        );
+        head.extend_from_slice(length.as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head.extend_from_slice(&form);
+    Asked::Http(head, body)
 }

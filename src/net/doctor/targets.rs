@@ -3,12 +3,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::ask::{Asked, Question, Trouble, ask};
+use super::ask::{Question, Trouble, ask};
 use super::parallel::{Done, Job, run};
-use super::probes::{Probe, Purpose, probes};
+use super::probes::{Probe, Purpose, probes, question};
 use super::{Examined, Subject, clock, connects, listed, stores};
 use crate::http::error::ResponseError;
-use crate::limits::{EXPIRY_WARNING, INTROSPECTION_BYTES, JWKS_BYTES};
+use crate::limits::EXPIRY_WARNING;
 use crate::net::Loaded;
 use crate::net::answer::{Answer, Malformed};
 use crate::net::workers::dns;
@@ -105,68 +105,6 @@ fn addresses(target: &Target, names: &Addresses<'_>) -> Vec<SocketAddr> {
     with_port
         .map(|host| SocketAddr::new(host, target.port))
         .collect()
-}
-
-/// Returns the most bytes of the body that a provider is asked for.
-fn most(kind: &Kind) -> Option<usize> {
-    match kind {
-        Kind::Jwt { .. } => Some(JWKS_BYTES),
-        Kind::Introspection { .. } => Some(INTROSPECTION_BYTES),
-        Kind::ApiKey { .. } | Kind::Basic { .. } | Kind::Forward { .. } => None,
-    }
-}
-
-/// Returns what is asked. `OPTIONS *` asks about the server as a whole, and changes nothing
-/// (RFC 9110 9.3.7).
-fn question(probe: &Probe<'_>) -> Asked {
-    let mut body = None;
-    let mut form = Vec::new();
-    let mut secret: &[u8] = b"";
-    let (method, path) = match &probe.purpose {
-        Purpose::Any => ("OPTIONS", "*"),
-        Purpose::Health(check) => ("GET", check.path.as_str()),
-        Purpose::Store(store, _) => {
-            return Asked::Store(store.account.clone(), store.prefix.clone());
-        }
-        Purpose::Provider(provider) => {
-            body = most(&provider.kind);
-            let path = provider.kind.endpoint().map_or("/", |to| &to.path);
-            match &provider.kind {
-                Kind::Introspection { credentials, .. } => {
-                    form = introspection::form(b"tollgate-doctor");
-                    secret = credentials.as_ref().map_or(b"", |secret| secret.bytes());
-                    ("POST", path)
-                }
-                Kind::Jwt { .. }
-                | Kind::ApiKey { .. }
-                | Kind::Basic { .. }
-                | Kind::Forward { .. } => ("GET", path),
-            }
-        }
-    };
-    let host = match &probe.purpose {
-        Purpose::Health(check) => check.host.as_ref(),
-        Purpose::Any | Purpose::Store(..) | Purpose::Provider(_) => None,
-    };
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\
-         User-Agent: tollgate-doctor\r\nConnection: close\r\n",
-        host.unwrap_or(&probe.target.authority)
-    )
-    .into_bytes();
-    if !secret.is_empty() {
-        head.extend_from_slice(&[b"Authorization: ", secret, b"\r\n"].concat());
-    }
-    if !form.is_empty() {
-        let length = format!(
-            "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-            form.len()
-        );
-        head.extend_from_slice(length.as_bytes());
-    }
-    head.extend_from_slice(b"\r\n");
-    head.extend_from_slice(&form);
-    Asked::Http(head, body)
 }
 
 /// Says what is wrong with a target, given the answers of its addresses.
