@@ -265,6 +265,60 @@ def names_and_targets():
     expect("a file of the future", late, [("s after now", "timedatectl")])
 
 
+def checks_of_one_target():
+    """Services that ask one target in different ways: each has the answer to its own question."""
+    statuses = {"/404": 404, "/": 200, "/ok": 200}
+    server = Server(lambda head: answer(statuses.get(head.split()[1].decode(), 200))(head))
+
+    def asking(url, *checks):
+        named = [{"healthCheck": check} if check else {} for check in checks]
+        return write([service(url, f"/{'abcdefgh'[place]}", **check) for place, check in enumerate(named)])
+
+    of_404 = "its health check GET /404 is answered 404, not 200 to 399"
+    of_204 = "its health check GET /ok is answered 200, not 204 to 204"
+    well, bad = {"path": "/ok"}, {"path": "/404"}
+    file = asking(server.url, well, bad, {"path": "/ok", "status": 204})
+    expect("three checks of one target", file, [(f"target {server.url} (/b): {of_404}",), (f"target {server.url} (/c): {of_204}",)])
+    expect("two checks, and none", asking(server.url, bad, well, None), [(f"target {server.url} (/a): {of_404}",)])
+    expect("none, and a check", asking(server.url, None, bad), [(f"target {server.url} (/b): {of_404}",)])
+    server.seen.clear()
+    doctor(asking(server.url, well, None, well, None, {**well, "interval": "1m"}))
+    assert len(server.seen) == 2, ("the same question is asked once", server.seen)
+    named = Server(lambda head: answer(200 if b"Host: good.test\r\n" in head else 421)(head))
+    hosts = [{**well, "host": f"{host}.test"} for host in ("good", "bad", "good")]
+    expect("two hosts of one target", asking(named.url, *hosts), [("(/b): its health check GET /ok is answered 421",)])
+    slow = Server(after(0.3))
+    times = [{**well, "timeout": timeout} for timeout in ("30s", "100ms", "30s")]
+    expect("two timeouts of one target", asking(slow.url, *times), [("(/b)", "ms, healthCheck.timeout is 100ms")])
+    paths = [None, well, bad, {**well, "status": 204}]
+    everyone = "(/a, /b, /c and 1 more): "
+    expect("no connection for all checks", asking(f"http://127.0.0.1:{next(PORTS)}", *paths), [(everyone, "refused")])
+    expect("no HTTP for all checks", asking(Server(how="text", text=b"SSH-2.0-x\r\n").url, *paths), [(everyone, "no HTTP/1.1 response")])
+    expect("no answer for all checks", asking(Server(how="closes").url, *paths), [(everyone, "closes the connection")])
+    tls = Server(certificate=FOLDER / "good").url.replace("https:", "http:")
+    expect("TLS for all checks", asking(tls, *paths), [(everyone, "the port speaks TLS")])
+    expect("a name for all checks", asking("http://nobody.invalid", *paths), [("name nobody.invalid (/a, /b, /c and 1 more)", "does not resolve")])
+    soon = Server(certificate=FOLDER / "soon")
+    trusted = {"ca": str(FOLDER / "root.pem"), "serverName": NAME}
+    services = [service(soon.url, f"/{path}", tls=trusted, healthCheck={"path": f"/{path}"}) for path in "abcd"]
+    expect("a certificate for all checks", write(services), [(everyone, "ends in 5 days")])
+    far = Server(answer(ahead=7200))
+    others = [service(Server().url, f"/{route}") for route in "xyz"]
+    services = [service(far.url, f"/{path}", healthCheck={"path": f"/{path}"}) for path in "abcd"]
+    expect("a clock for all checks", write([*services, *others]), hints=[(everyone.strip(": "), "behind the Date of", "the others agree")])
+    half = Server(lambda head: time.sleep(8) or b"" if b"/404" in head else answer()(head))
+    expect("one check without an answer", asking(half.url, well, bad, None), [("(/b): accepts a connection, and gives no answer in 3 s",)])
+    silent = Server(how="silent")
+    run, took = doctor(write([service(silent.url, f"/{n}", healthCheck={"path": f"/{n}"}) for n in range(5000)]))
+    assert run.returncode == 1 and took < 30, (took, run.stdout[-500:])
+    assert "gives no answer in 3 s" in run.stdout and "only 64 of its health checks are tried" in run.stdout, run.stdout[-500:]
+    assert run.stdout.count("cure:") == 2, run.stdout[-1000:]
+    print(f"5,000 checks of a silent target: {took:.1f} s")
+    run, took = doctor(write([service(server.url, f"/{n}", healthCheck={"path": f"/{n}", "status": 204}) for n in range(5000)]))
+    assert run.stdout.count("not 204 to 204") == 64, run.stdout[-500:]
+    print(f"5,000 checks of a target that answers: {took:.1f} s")
+
+
 def many_targets():
     """1,000 dead ports and as many services of one silent target: a check for each target, several at once."""
     silent = Server(how="silent")
@@ -638,6 +692,6 @@ def usage():
     assert run.returncode == 2 and "--json goes with the command explain or doctor" in run.stderr, run.stderr
 
 
-for part in [names_and_targets, certificates_of_targets, certificates_of_listeners, files, ports, descriptors, providers, running, losses, other_users, disks, usage, many_targets]:
+for part in [names_and_targets, certificates_of_targets, checks_of_one_target, certificates_of_listeners, files, ports, descriptors, providers, running, losses, other_users, disks, usage, many_targets]:
     part()
 print("doctor: every fault was found, and no other")

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `targets` | names, targets, providers, stores |
 //! | `probes` | questions, and the reason for each |
+//! | `joined` | faults that several questions found |
+//! | `rounds` | questions to targets, in two rounds |
 //! | `stores` | words about stores |
 //! | `clock` | the clock, beside those of targets and files |
 //! | `running` | the gateway that runs, by its admin listener |
@@ -22,11 +24,13 @@ mod clock;
 mod connects;
 mod files;
 mod folders;
+mod joined;
 mod machine;
 mod orders;
 mod parallel;
 mod ports;
 mod probes;
+mod rounds;
 mod running;
 mod stores;
 mod targets;

@@ -32,6 +32,13 @@ pub(super) enum Purpose<'a> {
 }
 
 impl Probe<'_> {
+    /// Returns true if both are questions of services to one target.
+    pub(super) fn shares_target(&self, other: &Probe<'_>) -> bool {
+        let is_of_service =
+            |probe: &Probe<'_>| matches!(probe.purpose, Purpose::Any | Purpose::Health(_));
+        self.index == other.index && is_of_service(self) && is_of_service(other)
+    }
+
     /// Returns true if a store is asked.
     pub(super) fn is_store(&self) -> bool {
         matches!(self.purpose, Purpose::Store(..))
@@ -68,24 +75,45 @@ impl Probe<'_> {
     }
 }
 
-/// Returns each target that a service uses, each provider that is asked over the network, and each store.
+/// Returns what tells the health checks of services apart; empty without one.
+fn difference(check: Option<&HealthCheck>) -> String {
+    let Some(check) = check else {
+        return String::new();
+    };
+    let host = check.host.as_deref().unwrap_or_default();
+    let (good, within) = (&check.status, check.timeout.as_millis());
+    format!(
+        "{} {host} {} {} {within}",
+        check.path,
+        good.start(),
+        good.end()
+    )
+}
+
+/// Returns the questions to each target that a service uses, each provider that is asked over the network, and
+/// each store. Services whose health checks of a target are the same share a question, those without one, too.
 pub(super) fn probes(config: &Config) -> Vec<Probe<'_>> {
     let settings = &config.settings;
     let used = settings.services.iter().flat_map(|service| {
         let targets = service.destinations.iter().map(|to| to.target);
         let mut targets = targets.collect::<Vec<_>>();
         sort::unique(&mut targets);
-        targets.into_iter().map(move |target| (target, service))
+        let asked = difference(service.health_check.as_deref());
+        targets
+            .into_iter()
+            .map(move |target| ((target, asked.clone()), service))
     });
-    let services = sort::group(used).into_iter().map(|(index, services)| {
-        let users = services.iter().map(|service| service.route.clone());
-        let users = users.collect::<Vec<_>>();
-        let mut checks = services
-            .iter()
-            .map(|service| service.health_check.as_deref());
-        let check = checks.find_map(|check| check);
-        let purpose = check.map_or(Purpose::Any, Purpose::Health);
-        (index, users, purpose)
+    let services = sort::group(used);
+    let services = services.into_iter().map(|((index, _), services)| {
+        let users = services.iter().map(|service| service.label().to_owned());
+        let check = services
+            .first()
+            .and_then(|service| service.health_check.as_deref());
+        (
+            index,
+            users.collect(),
+            check.map_or(Purpose::Any, Purpose::Health),
+        )
     });
     let providers = settings.auth.iter().filter_map(|provider| {
         let users = vec![format!("auth.{}", provider.name)];

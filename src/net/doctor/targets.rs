@@ -1,12 +1,15 @@
 //! Names, targets, providers and stores: whether they answer, and what their answers say.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::ptr;
 
-use super::ask::{Question, Trouble, ask};
+use super::ask::{Answered, Trouble};
+use super::joined::{self, Fault};
 use super::parallel::{Done, Job, run};
-use super::probes::{Probe, Purpose, probes, question};
-use super::{Examined, Subject, clock, connects, listed, stores};
+use super::probes::{Probe, Purpose, probes};
+use super::rounds::{self, Addresses, MOST, Told, is_closed, is_served};
+use super::{Examined, Finding, Subject, Weight, clock, connects, listed, stores};
 use crate::http::error::ResponseError;
 use crate::limits::EXPIRY_WARNING;
 use crate::net::Loaded;
@@ -15,46 +18,23 @@ use crate::net::workers::dns;
 use crate::policy::auth::introspection;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::Kind;
-use crate::proxy::settings::{Target, TargetHost};
+use crate::proxy::settings::TargetHost;
 use crate::sort;
 use crate::time::UnixTime;
 use crate::transport::TransportFault;
-use crate::upstream::addresses::of_socket;
 
-/// Looks names up, asks each target, provider and store once, and compares the clocks.
+/// Looks names up, asks each target, provider and store, and compares the clocks.
 pub(super) fn examine(loaded: &Loaded, subject: &Subject<'_>, examined: &mut Examined) {
     let probes = probes(&loaded.config);
     let names = look_up(&probes, examined);
-    let mut jobs: Vec<Job> = Vec::new();
-    let mut asked = Vec::new();
-    for (number, probe) in probes.iter().enumerate() {
-        let tls = loaded.client_tls.get(probe.index).cloned().flatten();
-        for address in addresses(probe.target, &names) {
-            let question = Question {
-                address,
-                socket: probe.target.host.socket().map(str::to_owned),
-                tls: tls.clone(),
-                asked: question(probe),
-            };
-            asked.push((number, address));
-            jobs.push(Box::new(move || Done::Answer(ask(question))));
-        }
-    }
-    examined.begin(jobs.len());
-    let mut answers = asked.into_iter().zip(run(jobs)).peekable();
+    let targets = probes.chunk_by(Probe::shares_target).collect::<Vec<_>>();
+    let results = rounds::ask(loaded, &targets, &names, examined);
     let mut clocks = Vec::new();
-    for (number, probe) in probes.iter().enumerate() {
-        let mut of_probe = Vec::new();
-        while let Some(((_, address), done)) = answers.next_if(|((other, _), _)| *other == number) {
-            of_probe.push((address, done));
-        }
-        judge(probe, of_probe, &mut clocks, examined);
+    for (probes, results) in targets.iter().zip(&results) {
+        judge(probes, results, &mut clocks, examined);
     }
     clock::examine(subject, &clocks, examined);
 }
-
-/// Names and their addresses, sorted by name.
-type Addresses<'a> = Vec<(&'a str, Vec<IpAddr>)>;
 
 /// Looks up each name once. Returns the addresses of those that have some.
 fn look_up<'a>(probes: &[Probe<'a>], examined: &mut Examined) -> Addresses<'a> {
@@ -90,85 +70,133 @@ fn look_up<'a>(probes: &[Probe<'a>], examined: &mut Examined) -> Addresses<'a> {
     found
 }
 
-fn addresses(target: &Target, names: &Addresses<'_>) -> Vec<SocketAddr> {
-    let hosts = match &target.host {
-        TargetHost::Address(address) => vec![*address],
-        TargetHost::Name(name) => sort::value_of(names, name.as_str())
-            .cloned()
-            .unwrap_or_default(),
-        TargetHost::Unix(_) => {
-            let path = target.host.socket().unwrap_or_default();
-            return vec![of_socket(path)];
-        }
-    };
-    let with_port = hosts.into_iter();
-    with_port
-        .map(|host| SocketAddr::new(host, target.port))
-        .collect()
-}
-
-/// Says what is wrong with a target, given the answers of its addresses.
+/// Says what is wrong with a target, given the results of its probes.
 fn judge(
-    probe: &Probe<'_>,
-    answers: Vec<(SocketAddr, Done)>,
+    probes: &[Probe<'_>],
+    results: &[Told<'_>],
     clocks: &mut Vec<(String, UnixTime, UnixTime)>,
     examined: &mut Examined,
 ) {
-    let (check, url) = match probe.is_store() {
-        true => ("store", stores::url(probe.target)),
-        false => ("target", probe.target.url()),
+    let mut all = Vec::new();
+    for probe in probes {
+        all.extend_from_slice(&probe.users);
+    }
+    sort::unique(&mut all);
+    let mut faults = Vec::new();
+    let mut shown = None;
+    let questions = results.chunk_by(|one, other| ptr::eq(one.probe, other.probe));
+    for (number, results_of_one) in questions.enumerate() {
+        // An address that takes no connection was asked the first question alone.
+        let of_target = (number == 0).then(|| (all.as_slice(), is_served(results)));
+        let good = judge_question(results_of_one, of_target, &mut faults);
+        shown = shown.or(good);
+    }
+    joined::report(faults, examined);
+    if let Some(told) = results.get(MOST.saturating_sub(1))
+        && probes.len() > MOST
+    {
+        let problem = format!("only {MOST} of its health checks are tried");
+        examined.hint(
+            "target",
+            &joined::with(&place(told), &all),
+            problem,
+            "try the others with curl",
+        );
+    }
+    // The certificate and the clock are those of the target, whichever question showed them.
+    let Some((told, answered)) = shown else {
+        return;
     };
-    let users = listed(&probe.users);
-    let mut good = None;
-    let mut bad = Vec::new();
-    for (address, done) in answers {
-        let at = match &probe.target.host {
-            TargetHost::Name(_) => format!(" at {address}"),
-            TargetHost::Address(_) | TargetHost::Unix(_) => String::new(),
-        };
-        let what = format!("{check} {url}{at} ({users})");
-        match done {
-            Done::Answer(Ok(answered)) => {
-                if let Some((problem, cure)) = probe.late(answered.took) {
-                    examined.find(check, &what, problem, &cure);
-                }
-                good = good.or(Some((what, answered)));
-            }
-            Done::Answer(Err(trouble)) => {
-                bad.push((address, what, described(&trouble, address, probe)))
-            }
-            Done::Addresses(_) | Done::Late => {
-                let late = Trouble::Connect(io::ErrorKind::TimedOut.into());
-                bad.push((address, what, described(&late, address, probe)));
-            }
-        }
-    }
-    // A connection that is tried and fails is one thing; silence to a request that nobody has to
-    // understand is another.
-    let is_served = good.is_some();
-    for (address, what, (problem, cure, is_sure)) in bad {
-        match is_served || !is_sure {
-            // The gateway uses the address that answers.
-            true if address.ip().is_loopback() && is_served => {}
-            true => examined.hint(check, &what, problem, &cure),
-            false => examined.find(check, &what, problem, &cure),
-        }
-    }
-    let Some((what, answered)) = good else { return };
+    let what = joined::with(&place(told), &all);
     if let Some(end) = answered.certificates_end {
         expiry(&what, end, examined);
     }
-    if let Purpose::Store(store, true) = &probe.purpose
-        && let Some((problem, cure)) = stores::late(answered.took, store.is_closed)
+    if let Some(response) = &answered.answer
+        && let Some(date) = response.date
     {
-        examined.find(check, &what, problem, cure);
+        clocks.push((what, date, answered.now));
     }
-    if let Some(response) = &answered.answer {
-        if let Some(date) = response.date {
-            clocks.push((what.clone(), date, answered.now));
+}
+
+/// Returns the target and, where it has a name, the address that was asked.
+fn place(told: &Told<'_>) -> String {
+    let target = told.probe.target;
+    let mut place = match told.probe.is_store() {
+        true => ["store ", &stores::url(target)].concat(),
+        false => ["target ", &target.url()].concat(),
+    };
+    if let TargetHost::Name(_) = target.host {
+        place.push_str(" at ");
+        place.push_str(&told.address.to_string());
+    }
+    place
+}
+
+/// Collects what is wrong with the results of one question, and returns its first answer. Faults of the connection
+/// are for `of_target`, if it is given: all users of the target, and whether one of its addresses answers.
+fn judge_question<'a>(
+    results: &'a [Told<'a>],
+    of_target: Option<(&[String], bool)>,
+    faults: &mut Vec<Fault>,
+) -> Option<(&'a Told<'a>, &'a Answered)> {
+    let mut fault = |check, told: &Told<'_>, users: &[String], (problem, cure, is_sure)| {
+        let finding = Finding {
+            weight: if is_sure {
+                Weight::Finding
+            } else {
+                Weight::Hint
+            },
+            check,
+            what: place(told),
+            problem,
+            cure,
+        };
+        joined::add(faults, finding, users);
+    };
+    let late = Trouble::Connect(io::ErrorKind::TimedOut.into());
+    let mut shown = None;
+    for told in results {
+        let probe = told.probe;
+        let check = if probe.is_store() { "store" } else { "target" };
+        let trouble = match &told.done {
+            Done::Answer(Ok(answered)) => {
+                if let Some((problem, cure)) = probe.late(answered.took) {
+                    fault(check, told, &probe.users, (problem, cure, true));
+                }
+                shown = shown.or(Some((told, answered)));
+                continue;
+            }
+            Done::Answer(Err(trouble)) => trouble,
+            Done::Addresses(_) | Done::Late => &late,
+        };
+        let of_target = of_target.filter(|_| is_closed(&told.done));
+        let (users, is_served) = of_target.unwrap_or_else(|| (&probe.users, is_served(results)));
+        // The gateway uses the address that answers.
+        if told.address.ip().is_loopback() && is_served {
+            continue;
         }
-        answer(probe, &what, (response, answered.now), examined);
+        // A connection that is tried and fails is one thing; silence to a request that nobody has to
+        // understand is another.
+        let (problem, cure, is_sure) = described(trouble, told.address, probe);
+        fault(check, told, users, (problem, cure, is_sure && !is_served));
     }
+    let (told, answered) = shown?;
+    let probe = told.probe;
+    let check = match &probe.purpose {
+        Purpose::Store(..) => "store",
+        Purpose::Provider(_) => "provider",
+        Purpose::Any | Purpose::Health(_) => "target",
+    };
+    let wrong = match (&probe.purpose, &answered.answer) {
+        (Purpose::Store(store, true), _) => stores::late(answered.took, store.is_closed),
+        (_, Some(response)) => answer(probe, response, answered.now),
+        (_, None) => None,
+    };
+    if let Some((problem, cure)) = wrong {
+        let cure = cure.to_owned();
+        fault(check, told, &probe.users, (problem, cure, true));
+    }
+    shown
 }
 
 /// Returns the problem, the cure, and whether the target is certainly at fault.
@@ -259,13 +287,8 @@ fn expiry(what: &str, end: UnixTime, examined: &mut Examined) {
     }
 }
 
-/// Says what is wrong with the answer of a health check or of a provider.
-fn answer(
-    probe: &Probe<'_>,
-    what: &str,
-    (response, now): (&Answer, UnixTime),
-    examined: &mut Examined,
-) {
+/// Returns the problem and the cure where the answer of a health check or of a provider is wrong.
+fn answer(probe: &Probe<'_>, response: &Answer, now: UnixTime) -> Option<(String, &'static str)> {
     let Answer {
         status,
         coding,
@@ -273,8 +296,8 @@ fn answer(
         ..
     } = response;
     match &probe.purpose {
-        Purpose::Any | Purpose::Store(..) => {}
-        Purpose::Health(check) if check.status.contains(status) => {}
+        Purpose::Any | Purpose::Store(..) => None,
+        Purpose::Health(check) if check.status.contains(status) => None,
         Purpose::Health(check) => {
             let (path, good) = (&check.path, &check.status);
             let problem = format!(
@@ -283,7 +306,7 @@ fn answer(
                 good.end()
             );
             let cure = "repair the service there, or correct healthCheck.path, .host or .status";
-            examined.find("target", what, problem, cure);
+            Some((problem, cure))
         }
         Purpose::Provider(provider) => {
             let fault = match &provider.kind {
@@ -307,10 +330,9 @@ fn answer(
                     (*status >= 500).then(|| format!("the question is answered {status}"))
                 }
             };
-            if let Some(problem) = fault {
-                let cure = "repair the provider, or correct its URL, credentials or algorithms in the file";
-                examined.find("provider", what, problem, cure);
-            }
+            let cure =
+                "repair the provider, or correct its URL, credentials or algorithms in the file";
+            fault.map(|problem| (problem, cure))
         }
     }
 }
