@@ -323,3 +323,53 @@ fn a_malformed_response_names_the_target() {
         &["tried     10.0.0.1, given up after 5 ms on a new connection: status code"],
     );
 }
+
+/// The reason is the same for all stores: only one that refuses while it is down can be the cause.
+#[test]
+fn a_store_that_is_down_is_named() {
+    let stores = r#""stores": { "spare": { "url": "redis://10.0.0.8", "onFailure": "closed" },
+        "lax": { "url": "redis://10.0.0.7" }, "main": { "url": "redis://10.0.0.9", "onFailure": "closed" } },
+        "rateLimit": [{ "requests": 3, "window": "60s", "store": "lax" }, { "requests": 3, "window": "60s", "store": "main" },
+                      { "requests": 9, "window": "90s", "store": "main" }],"#;
+    let config = CONFIG.replace(
+        r#""rateLimit": { "requests": 3, "window": "60s" },"#,
+        stores,
+    );
+    let mut world = World::with(&config);
+    let refused = "answer    503, end store_down: the store of the rate limit is down, see onFailure; 0 bytes of content in, 74 out";
+    for path in ["/nowhere", "/open"] {
+        let client = ask(&mut world, &format!("GET {path}"), "");
+        let text = explained(&mut world, client);
+        expect_lines(
+            &text,
+            &["limit     refused, the store is down: main", refused],
+        );
+    }
+    let client = ask(&mut world, "GET /open", "");
+    // The names of the configuration of the moment say nothing of an earlier one.
+    world.reload(&config.replace("main", "other"));
+    let text = explained(&mut world, client);
+    expect_lines(&text, &["limit     refused, the store is down", refused]);
+}
+
+/// Of ten providers those are named that a request of the service asks.
+#[test]
+fn providers_that_cannot_say_are_named() {
+    let providers = r#""auth": { "other": { "type": "introspection", "url": "http://10.0.0.7/x" },
+        "sso": { "type": "forward", "url": "http://10.0.0.8/verify" },
+        "opaque": { "type": "introspection", "url": "http://10.0.0.9/introspect" },"#;
+    let config = CONFIG
+        .replace(r#""auth": {"#, providers)
+        .replace(r#"["keys"]"#, r#"["keys", "opaque", "sso"]"#);
+    let mut world = World::with(&config);
+    let client = ask(&mut world, "GET /in", "Authorization: Bearer abc\r\n");
+    world.refuse(Fault::Refused);
+    world.refuse(Fault::Refused);
+    let text = explained(&mut world, client);
+    let line = "auth      refused: no provider can say whether the request is let in: opaque, sso";
+    expect_lines(&text, &[line]);
+    assert!(
+        text.contains("answer    503, end upstream_refused: no provider can say whether the request is let in; 0 "),
+        "{text}"
+    );
+}

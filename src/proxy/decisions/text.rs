@@ -5,12 +5,14 @@ use core::net::SocketAddr;
 
 use super::super::Proxy;
 use super::super::log_entry::Numbers;
-use super::super::reason::{Reason, of_outcome};
+use super::super::reason::{Busy, Reason, of_outcome};
 use super::super::tries::{Try, Verdict};
 use super::{Decision, Service};
 use crate::limits::DECISIONS;
+use crate::observe::access::Outcome;
 use crate::observe::date::DateCache;
 use crate::policy::meter::Algorithm;
+use crate::policy::rate::SharedCount;
 use crate::time::Instant;
 use crate::upstream::addresses::is_socket;
 
@@ -94,7 +96,7 @@ impl Decision {
         line(&mut out, "request", &self.request());
         self.write_route(&mut out);
         line(&mut out, "limit", &self.limit(proxy));
-        line(&mut out, "auth", &self.auth());
+        line(&mut out, "auth", &self.auth(proxy));
         self.write_tries(&mut out);
         self.write_upstream(proxy, &mut out);
         line(&mut out, "answer", &self.answer());
@@ -143,6 +145,12 @@ impl Decision {
     }
 
     fn limit(&self, proxy: &Proxy) -> String {
+        // What another limit has left says nothing of why the request was refused.
+        if self.outcome == Outcome::StoreDown {
+            let mut text = "refused, the store is down".to_owned();
+            self.name_servers(proxy, &mut text);
+            return text;
+        }
         let common = &proxy.ctx.rules.settings.rate_limit;
         let limit = match &self.service {
             Service::None => self.limit_of(common),
@@ -174,13 +182,55 @@ impl Decision {
         }
     }
 
-    fn auth(&self) -> String {
+    /// Appends the names of the providers or stores of the service that can be the cause, where the reason is
+    /// one of theirs: it has no name. Of an earlier configuration no names are known.
+    fn name_servers(&self, proxy: &Proxy, text: &mut String) {
+        let settings = &proxy.ctx.rules.settings;
+        let service = match &self.service {
+            Service::Rules(rules) => Some(&rules.service),
+            Service::None => None,
+            Service::Former(_) => return,
+        };
+        let mut before = ": ";
+        let mut add = |name: &str| {
+            text.push_str(before);
+            text.push_str(name);
+            before = ", ";
+        };
+        match self.reason.as_deref() {
+            Some(Reason::StoreDown) => {
+                let common = settings.rate_limit.as_slice();
+                let limits = service.map_or(common, |service| service.limits(common));
+                for (store, known) in settings.stores.iter().enumerate() {
+                    let shared = Some(SharedCount { store });
+                    if known.is_closed && limits.iter().any(|limit| limit.store == shared) {
+                        add(&known.name);
+                    }
+                }
+            }
+            Some(Reason::ProviderDown | Reason::Busy(Busy::Questions)) => {
+                let indices = service.map_or(&[][..], |service| &service.auth.providers);
+                let providers = indices.iter().filter_map(|index| settings.auth.get(*index));
+                // The others need no server.
+                for provider in providers.filter(|known| known.kind.endpoint().is_some()) {
+                    add(&provider.name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn auth(&self, proxy: &Proxy) -> String {
         match self.numbers.verdict {
             Verdict::NotAsked => "not asked".to_owned(),
             Verdict::Preflight => "not asked: a preflight has no credentials".to_owned(),
             Verdict::Key => "let in by an API key".to_owned(),
             Verdict::Credential => "let in".to_owned(),
-            Verdict::Refused => format!("refused: {}", self.reason()),
+            Verdict::Refused => {
+                let mut text = format!("refused: {}", self.reason());
+                self.name_servers(proxy, &mut text);
+                text
+            }
         }
     }
 
