@@ -247,11 +247,11 @@ fn a_request_waits_for_the_first_lookup() {
         addresses[0],
         "each address has its turn"
     );
-    // The turn of the other client is at the second address, where a connection is kept.
+    // The turn of the first client is at the second address, where a connection is kept.
     assert_eq!(world.refuse(Fault::Refused), addresses[1]);
-    world.expect_status(client, 502);
+    world.expect_status(other, 502);
     world.reply(origin, OK);
-    world.expect(other, OK);
+    world.expect(client, OK);
     world.expect_quiet_but_lookups();
 }
 

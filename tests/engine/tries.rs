@@ -1,4 +1,4 @@
-//! What the operator is told about a target that failed when another one answered.
+//! Lines for the operator about a target that failed when another one answered.
 
 use tollgate::proxy::command::{Fault, Report};
 
@@ -120,6 +120,23 @@ fn each_target_is_asked_first_in_turn() {
         world.expect_status(client, 200);
     }
     assert_eq!(slow, 3);
+}
+
+/// Requests that wait for one lookup are shared by the addresses.
+#[test]
+fn who_waited_for_a_name_takes_a_turn() {
+    let config = r#"{ "rateLimit": false, "services": [ { "route": "/two", "target": "http://name.test" } ] }"#;
+    let mut world = World::with(config);
+    for _ in 0..4 {
+        let client = world.connect();
+        world.send(client, GET);
+    }
+    let addresses = ["10.0.0.1:80", "10.0.0.2:80"].map(|one| one.parse().expect("an address"));
+    world.resolve(0, &addresses);
+    let mut dialed: Vec<_> = world.dials.iter().map(|(_, address)| *address).collect();
+    dialed.sort_unstable();
+    let [first, second] = addresses;
+    assert_eq!(dialed, [first, first, second, second]);
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn an_early_end_or_a_fault_before_the_head_is_out_is_a_502() {
     }
 }
 
-/// One byte of the head that is out makes a cut of the same fault.
+/// The same faults cut the client's connection as soon as one byte of the head is out.
 #[test]
 fn behind_one_byte_of_the_head_the_client_is_cut() {
     for taken in [1, 20] {

@@ -305,7 +305,7 @@ impl Relay<'_> {
         let may_retry = attempts.retried < limit;
         let client = self.exchange.log_entry.numbers.client;
         self.upstreams
-            .choose_among(rules, client, self.ctx, |member: &Member<_>| {
+            .choose_again(rules, client, self.ctx, |member: &Member<_>| {
                 let is_allowed = may_retry || is_failover && member.destination == from;
                 is_allowed && !attempts.was_tried(member.endpoint)
             })

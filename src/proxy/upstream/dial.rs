@@ -1,17 +1,19 @@
 //! A connection for a request: from the pool, or fresh.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::super::command::{Command, Fault, Side};
 use super::super::context::Context;
 use super::super::ids::{EndpointId, TargetId, UpstreamId};
 use super::super::outbox::Outbox;
+use super::super::rules::ServiceRules;
 use super::Upstreams;
 use super::attempts::{Search, Unchosen, UpstreamRef};
 use super::connection::{Owner, Stage, Upstream};
 use super::selection::Selection;
 use crate::observe::metrics::numbers::TargetCounters;
 use crate::upstream::addresses::Candidate;
+use crate::upstream::group::{Group, Member};
 
 /// Result of a request for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,7 +196,7 @@ impl Upstreams {
                 (*rules, from, *client, name)
             }
         };
-        let is_same = |member: &crate::upstream::group::Member<_>| member.destination == from;
+        let is_same = |member: &Member<_>| member.destination == from;
         // The connection counts again where it is dialed.
         self.release_in_flight(up, false);
         let named = name.and_then(|name| self.choose_named(rules, client, name, ctx));
@@ -209,6 +211,23 @@ impl Upstreams {
             Err(Unchosen::Full) => Dialed::Full,
             Err(Unchosen::NoMember) => Dialed::NoAddress,
         }
+    }
+
+    /// Chooses for a request that failed elsewhere. That takes no turn of the others: of two targets,
+    /// one that hangs would get each request first.
+    pub(in crate::proxy) fn choose_again(
+        &mut self,
+        rules: &ServiceRules,
+        client: Option<IpAddr>,
+        ctx: &mut Context,
+        allowed: impl Fn(&Member<EndpointId>) -> bool,
+    ) -> Result<Selection, Unchosen> {
+        let turn = self.group(rules.id).map(Group::turn);
+        let chosen = self.choose_among(rules, client, ctx, allowed);
+        if let (Some(turn), Some(group)) = (turn, self.group_mut(rules.id)) {
+            group.set_turn(turn);
+        }
+        chosen
     }
 
     // --- requests of the gateway's own ---

@@ -234,7 +234,9 @@ impl Upstreams {
         };
         match group.failed(endpoint, destination, blame, ctx.now) {
             Some(change) => self.report_health(seen, (change, Cause::Failure(outcome), None), ctx),
-            None if !is_open => self.note_failing(up, seen, outcome, ctx),
+            None if !is_open && group.is_up(endpoint, destination) => {
+                self.note_failing(up, seen, outcome, ctx)
+            }
             None => {}
         }
     }

@@ -284,8 +284,7 @@ impl Upstreams {
         })
     }
 
-    /// Chooses among the endpoints of a service that `allowed` lets through. That takes no turn: of
-    /// two targets, one that fails would get each request first when the other one takes it over.
+    /// Chooses among the endpoints of a service that `allowed` lets through.
     pub(in crate::proxy) fn choose_among(
         &mut self,
         rules: &ServiceRules,
@@ -293,12 +292,7 @@ impl Upstreams {
         ctx: &mut Context,
         allowed: impl Fn(&Member<EndpointId>) -> bool,
     ) -> Result<Selection, Unchosen> {
-        let turn = self.group(rules.id).map(Group::turn);
-        let choice = self.pick(rules, client, ctx, &allowed);
-        if let (Some(turn), Some(group)) = (turn, self.group_mut(rules.id)) {
-            group.set_turn(turn);
-        }
-        match choice {
+        match self.pick(rules, client, ctx, &allowed) {
             Choice::Member {
                 endpoint,
                 destination,
