@@ -27,6 +27,14 @@ fn states(world: &World) -> Vec<String> {
         .collect()
 }
 
+/// Returns the reasons for the states, of those targets that have one.
+fn reasons(world: &World) -> Vec<String> {
+    let rows = table(world, Table::Targets);
+    let reasons = rows.as_array().into_iter().flatten();
+    let reasons = reasons.filter(|row| !row["why"].is_null() || !row["since"].is_null());
+    reasons.map(|row| row["why"].to_string()).collect()
+}
+
 /// Returns the changes of health that the operator was told.
 fn told(world: &mut World) -> Vec<Change> {
     let reports = std::mem::take(&mut world.reports).into_iter();
@@ -126,6 +134,7 @@ fn a_target_that_is_used_although_it_refuses_is_failing() {
         let mut found = states(&world);
         found.sort_unstable();
         assert_eq!(found, expected, "{keys}");
+        assert_eq!(reasons(&world).len(), expected.len(), "{keys}");
         let up = scrape(&world, Format::Text);
         let up = up
             .lines()
@@ -140,6 +149,7 @@ fn a_target_that_is_used_although_it_refuses_is_failing() {
             ask(&mut world, &[]);
         }
         assert_eq!(states(&world), vec!["up"; expected.len()], "{keys}");
+        assert_eq!(reasons(&world), [""; 0], "{keys}: over");
     }
 }
 

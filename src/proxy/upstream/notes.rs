@@ -48,7 +48,12 @@ impl HealthNote {
     /// Returns true if an endpoint that is used fails: no connection to it was made, and no request
     /// has had one since. `requests`: number of those that have had one up to now.
     pub(super) fn is_failing(&self, requests: u64) -> bool {
-        matches!(self.cause, Cause::Failure(_)) && self.requests == requests
+        self.is_failure() && self.requests == requests
+    }
+
+    /// Returns true if requests have shown the health, as opposed to checks or time.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self.cause, Cause::Failure(_))
     }
 
     /// Returns the event that shows the health; empty: time has passed.
@@ -107,7 +112,7 @@ impl HealthNotes {
     /// Forgets the failure of an endpoint that is used.
     pub(super) fn forget_failure(&mut self, endpoint: EndpointId, destination: usize) {
         let note = self.of(endpoint, destination);
-        if note.is_some_and(|note| matches!(note.cause, Cause::Failure(_))) {
+        if note.is_some_and(HealthNote::is_failure) {
             self.forget(endpoint, Some(destination));
         }
     }

@@ -22,7 +22,7 @@ pub(in crate::proxy) struct EndpointView<'a> {
     pub(in crate::proxy) counters: TargetCounters,
     /// Number of requests in flight; `None`: the service has no group, which would count them.
     pub(in crate::proxy) in_flight: Option<u64>,
-    /// Last change of its health.
+    /// Last change of its health; `None` also if it is used and serves since that failure.
     pub(in crate::proxy) note: Option<&'a HealthNote>,
     /// Number of idle connections, of all services that have the target.
     pub(in crate::proxy) idle: u64,
@@ -38,7 +38,7 @@ impl<'a> EndpointView<'a> {
         let requests = self.counters.requests;
         let is_used = self.availability == Availability::Up;
         self.is_failing = is_used && note.is_some_and(|note| note.is_failing(requests));
-        self.note = note;
+        self.note = note.filter(|note| !is_used || self.is_failing || !note.is_failure());
     }
 }
 
