@@ -3,6 +3,27 @@
 use crate::config::syntax::stray::Fault;
 use crate::limits::CONFIG_PATH_BYTES_MAX;
 
+/// Starts of variables of nginx, Caddy and HAProxy.
+const VARIABLES: [&str; 12] = [
+    "$request_uri",
+    "$uri",
+    "$scheme",
+    "$host",
+    "$http_",
+    "$server_name",
+    "$1",
+    "$args",
+    "$is_args",
+    "$query",
+    "{",
+    "%[",
+];
+
+/// Returns true if a text has a variable of another program.
+pub(crate) fn has_variable(text: &str) -> bool {
+    VARIABLES.iter().any(|name| text.contains(name))
+}
+
 /// Returns the fault of a path that was pasted with the mark behind it.
 pub(crate) fn ends_in_a_mark() -> Fault {
     Fault::uncured("ends as no path does")
@@ -21,6 +42,9 @@ pub(crate) fn check(path: &str) -> Result<(), Fault> {
             _ => "; write it percent-encoded, as \"%C3%A9\" for an e with an acute accent",
         };
         return Err(format!("has a character that no path may have ({wrong:?}){hint}").into());
+    }
+    if has_variable(path) {
+        return Err("has a variable, which would stand there as it is; remove it".into());
     }
     // Nobody ends a path so on purpose.
     if path.ends_with([';', ',']) {
@@ -71,11 +95,21 @@ mod tests {
     #[test]
     fn paths() {
         for good in [
-            "", "/", "/a%20b", "/a//b", "/a%2Fb", "/.a/b..", "/a%25", "/a;v=1,2",
+            "",
+            "/",
+            "/a%20b",
+            "/a//b",
+            "/a%2Fb",
+            "/.a/b..",
+            "/a%25",
+            "/a;v=1,2",
+            "/$metadata",
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
+            "/$request_uri",
+            "/a/$1",
             "/%2e",
             "/a/%2E%2e/b",
             "/.%2e;x",

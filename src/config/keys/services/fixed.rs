@@ -89,29 +89,13 @@ fn redirect(place: &Located<'_>, report: &mut Report<'_>) -> Option<Redirect> {
     Some(Redirect::new(text, given, keeps_path))
 }
 
-/// Starts of variables of nginx, Caddy and HAProxy.
-const VARIABLES: [&str; 12] = [
-    "$request_uri",
-    "$uri",
-    "$scheme",
-    "$host",
-    "$http_",
-    "$server_name",
-    "$1",
-    "$args",
-    "$is_args",
-    "$query",
-    "{",
-    "%[",
-];
-
 /// Checks the place that a redirect leads to.
 fn check_place(text: &str) -> Result<(), Fault> {
     let (base, rest) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
     if text.len() > CONFIG_PATH_BYTES_MAX {
         return Err(format!("is longer than {CONFIG_PATH_BYTES_MAX} bytes").into());
     }
-    if VARIABLES.iter().any(|name| text.contains(name)) {
+    if path::has_variable(text) {
         return Err(
             "has a variable; write a path such as \"/new\", which keeps scheme and host, and \"keepPath\": true for what follows the route; the query is \
              always kept"

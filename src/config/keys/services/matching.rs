@@ -55,11 +55,14 @@ fn host_name(text: &str) -> Result<String, Fault> {
             "stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"".into()
         );
     }
-    // HAProxy and nginx write `.example.com`.
-    if bare.contains('*') || bare.starts_with('.') {
+    if bare.contains('*') {
         return Err(
             "has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"".into()
         );
+    }
+    // HAProxy and nginx write `.example.com`.
+    if let Some(name) = bare.strip_prefix('.') {
+        return Err(format!("begins with a dot; write {name:?}, \"*.{name}\" or both").into());
     }
     if bare.contains(['/', '?', '#', '@']) {
         return Err("is no host name; write it alone, as in \"api.example.com\"".into());
@@ -280,7 +283,7 @@ mod tests {
             ),
             (
                 r#""hosts": [".a.b"]"#,
-                "hosts[0]: \".a.b\" has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"",
+                "hosts[0]: \".a.b\" begins with a dot; write \"a.b\", \"*.a.b\" or both",
             ),
             (
                 r#""hosts": ["_"]"#,

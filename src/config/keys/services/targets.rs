@@ -47,6 +47,13 @@ pub(crate) fn compile(
         return None;
     }
     match first {
+        Some(("target", place))
+            if matches!(place.node.value, Value::List(_) | Value::Object(_)) =>
+        {
+            let fault = r#"is no URL; a list, or a target with a weight, stands in "targets""#;
+            place.fail(report, fault);
+            None
+        }
         Some(("target", place)) => Some(vec![alone(place, report)?]),
         Some(("targets", place)) => list(place, report),
         Some(_) => Some(Vec::new()),

@@ -289,6 +289,17 @@ fn every_mistake_is_named() {
             "targets",
             "\"target\" is there, too",
         ),
+        (
+            r#""target":["http://b"]"#,
+            "target",
+            "stands in \"targets\"",
+        ),
+        (
+            r#""target":{"url":"http://b","weight":2}"#,
+            "target",
+            "stands in \"targets\"",
+        ),
+        (r#""target":"http://b/$uri""#, "target", "has a variable"),
         (r#""balance":"ip-hash""#, "", "\"target\" is missing"),
         (r#""targets":[7]"#, "targets[0]", "must be a URL such as"),
         (
