@@ -34,6 +34,7 @@ pub(crate) fn expand(root: &mut Node, source: &Source<'_>, report: &mut Report<'
         return;
     };
     let at = services.at;
+    let before = reader.report.count();
     match &mut services.value {
         Value::Text(path) => {
             let path = core::mem::take(path);
@@ -55,7 +56,11 @@ pub(crate) fn expand(root: &mut Node, source: &Source<'_>, report: &mut Report<'
             }
             *items = all;
         }
-        _ => {}
+        _ => return,
+    }
+    // The list is empty because of what was reported.
+    if reader.report.count() > before && services.value == Value::List(Vec::new()) {
+        services.value = Value::Broken;
     }
 }
 
@@ -310,6 +315,26 @@ mod tests {
         ] {
             let errors = load(services, files).expect_err(services);
             assert!(errors.contains(&line.to_owned()), "{services}: {errors:#?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_not_called_empty_because_of_an_include_that_failed() {
+        let files = [("1.json", "[ {"), ("2.json", "7"), ("3.json", "[]")];
+        for (services, count) in [
+            (r#""d/9.json""#, 1),
+            (r#"["d/8.json", "d/9.json"]"#, 2),
+            (r#"["e/*.json", "d/3.json"]"#, 1),
+            (r#""d/1.json""#, 1),
+            (r#""d/2.json""#, 1),
+            (r#"["d/9.json", {}]"#, 3),
+        ] {
+            let errors = load(services, &files).expect_err(services);
+            assert_eq!(errors.len(), count, "{services}: {errors:#?}");
+        }
+        for services in ["[]", r#""d/3.json""#, r#"["d/*.yml"]"#] {
+            let errors = load(services, &files).expect_err(services);
+            assert!(errors.concat().contains("is empty"), "{errors:#?}");
         }
     }
 

@@ -98,6 +98,11 @@ impl<'a> Report<'a> {
         self.errors.is_empty()
     }
 
+    /// Number of errors.
+    pub(crate) fn count(&self) -> usize {
+        self.errors.len()
+    }
+
     /// Returns what was made when there is no error; else the errors in the order of the files.
     pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
         match made {
