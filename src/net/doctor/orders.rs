@@ -10,6 +10,41 @@ use crate::config::Config;
 use crate::net::certificates::orders::plan;
 use crate::time::UnixTime;
 
+/// Parts of problems, as `acme` and the authority word them, and what helps; the first that fits.
+const CURES: [(&str, &str); 10] = [
+    (": rateLimited: ", WAIT),
+    (" says 429", WAIT),
+    (" says 5", WAIT),
+    (
+        ": caa: ",
+        "permit the authority in the CAA record of the name",
+    ),
+    (
+        "the authority cannot be reached: ",
+        "let this machine reach acme.directory (DNS, routes, firewall, acme.ca), or correct it",
+    ),
+    (
+        "the authority offers no ",
+        "set acme.challenge to the other kind, or acme.directory to another authority",
+    ),
+    ("did not accept the proof", LEAD),
+    ("does not reach itself", LEAD),
+    ("the order became invalid", LEAD),
+    (
+        "the authority says ",
+        "correct names, email, acme.profile or acme.eab, as the problem says",
+    ),
+];
+const WAIT: &str = "wait: the gateway tries again by itself";
+const LEAD: &str = "the name must lead here, and the port must be open to the authority";
+
+/// Returns what helps against the problem of an order.
+fn cure(problem: &str) -> &'static str {
+    let mut rows = CURES.iter();
+    let row = rows.find(|(part, _)| problem.contains(part));
+    row.map_or("see what the problem says", |(_, cure)| cure)
+}
+
 /// Looks at the state of each order.
 pub(super) fn examine(config: &Config, now: UnixTime, examined: &mut Examined) {
     let Some((acme, plan)) = config
@@ -45,15 +80,15 @@ fn order(row: &Row, now: UnixTime, examined: &mut Examined) {
         None if has_certificate => return,
         None => row.step.to_owned(),
     };
-    let cure = match (&row.problem, has_certificate) {
-        (Some(_), true) => {
-            "see what the problem says; until it is solved the certificate of before is served"
-        }
-        (Some(_), false) => {
-            "see what the problem says; the name must lead here, and the port must be open to the authority"
-        }
-        (None, _) => "a running gateway orders it, soon: see its log",
+    let cure = match &row.problem {
+        Some(problem) => cure(problem),
+        None => "a running gateway orders it, soon: see its log",
     };
+    let kept = match has_certificate {
+        true => "; until then the certificate of before is served",
+        false => "",
+    };
+    let cure = &[cure, kept].concat();
     match row.problem {
         Some(_) => examined.find("orders", &what, problem, cure),
         None => examined.hint("orders", &what, problem, cure),
@@ -87,11 +122,11 @@ mod tests {
             ),
             (
                 row(None, "waits after a failure", Some("no such name")),
-                "finding: certificate of a.test: the last order failed: no such name\n  cure: see what the problem says; the name must",
+                "finding: certificate of a.test: the last order failed: no such name\n  cure: see what the problem says\n",
             ),
             (
                 row(Some(6000), "valid", Some("no such name")),
-                "finding: certificate of a.test: the last order failed: no such name\n  cure: see what the problem says; until it is",
+                "finding: certificate of a.test: the last order failed: no such name\n  cure: see what the problem says; until then the certificate of before is served\n",
             ),
             (
                 row(Some(5000), "has expired", None),
@@ -103,6 +138,68 @@ mod tests {
             let told = examined.text();
             assert!(told.starts_with(text), "{told}");
             assert_eq!(text.is_empty(), told.starts_with("0 checks"), "{told}");
+        }
+    }
+
+    #[test]
+    fn each_problem_of_an_order_has_its_cure() {
+        for (problem, expected) in [
+            (
+                "the authority cannot be reached: no connection: Connection refused (os error 111)",
+                "let this machine reach acme.directory",
+            ),
+            (
+                "the authority offers no http-01 for a.test; choose the other kind with acme.challenge",
+                "set acme.challenge",
+            ),
+            (
+                "the authority did not accept the proof for a.test: connection: 192.0.2.1: Timeout",
+                "the name must lead here",
+            ),
+            (
+                "the authority did not accept the proof for a.test: caa: CAA record for a.test prevents issuance",
+                "the CAA record",
+            ),
+            (
+                "the gateway does not reach itself by its names: http://a.test:80",
+                "the name must lead here",
+            ),
+            ("the order became invalid: ", "the name must lead here"),
+            (
+                "the authority says 429: rateLimited: too many certificates",
+                "wait",
+            ),
+            (
+                "the authority says 400: rateLimited: too many certificates",
+                "wait",
+            ),
+            (
+                "the authority says 503: status 503 without a problem document",
+                "wait",
+            ),
+            (
+                "the authority says 400: invalidContact: no such domain",
+                "correct names, email",
+            ),
+            ("the state folder takes no files: full", "see what"),
+        ] {
+            assert!(
+                cure(problem).contains(expected),
+                "{problem}: {}",
+                cure(problem)
+            );
+        }
+    }
+
+    /// A problem that is worded anew would lose its cure.
+    #[test]
+    fn the_problems_are_worded_so() {
+        let machine = include_str!("../../acme/machine/answers.rs");
+        for (part, _) in CURES {
+            // Digits and the kind of a problem are those of the authority.
+            let ours = part.trim_end_matches(|byte: char| byte.is_ascii_digit());
+            let is_ours = !part.starts_with(':');
+            assert!(!is_ours || machine.contains(ours), "{part}");
         }
     }
 }
