@@ -599,7 +599,10 @@ def running():
     admin = FOLDER / "admin.sock"
     page = FOLDER / "page.html"
     page.write_text("<p>")
-    pages = {"404": str(page)}
+    others = [FOLDER / f"page{number}.html" for number in range(3)]
+    for other in others:
+        other.write_text("<p>")
+    pages = {"404": str(page)} | {f"50{number}": str(other) for number, other in enumerate(others)}
     file = write([service(good.url)], admin=[f"unix:{admin}", f"unix:{admin}2"], limits={"connections": 100}, errorPages=pages)
     expect("no gateway runs", file, hints=[("no gateway runs there",)] * 2)
     gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -608,8 +611,13 @@ def running():
         expect("its gateway runs", file)
         for changed in [file, page]:
             os.utime(changed, (time.time() + 2,) * 2)
-            expect("a file that was changed since", file, hints=[(f"{changed} was changed after it was read", "tollgate reload")])
+            expect("a file that was changed since", file, hints=[(f"{changed} changed after the last read", "tollgate reload")])
             os.utime(changed, (time.time() - 2,) * 2)
+        for after in (2, -2):
+            for changed in [file, page, *others]:
+                os.utime(changed, (time.time() + after,) * 2)
+            several = f"{file}, {page}, {others[0]} and 2 more changed after the last read"
+            expect("files that were changed since" if after > 0 else "files of before", file, hints=[(several,)] if after > 0 else ())
         port = int(json.loads(file.read_text())["listen"][0].split(":")[1])
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n")

@@ -231,7 +231,7 @@ def time_of_reading(folder):
 
     def doctor_sees_the_change():
         said = subprocess.run([BINARY, "doctor", "--config", str(gateway.file)], capture_output=True, text=True, timeout=60)
-        assert "was changed after it was read" in said.stdout, (said.stdout, said.stderr)
+        assert "changed after the last read" in said.stdout, (said.stdout, said.stderr)
 
     kills = 0
     for body in ["one", "two"]:

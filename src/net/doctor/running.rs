@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::folders::unless_root;
-use super::{CHECK, Examined};
+use super::{CHECK, Examined, listed};
 use crate::config::{Config, ListenAddress, Workers};
 use crate::limits::WORKER_ANSWER;
 use crate::net::admin::client;
@@ -109,12 +109,18 @@ fn take(
         let problem = format!("its last reload failed: {error}");
         let cure = "correct the file, then tollgate reload";
         examined.find("gateway", &what, problem, cure);
-    } else if let Some(changed) =
-        text("readAt").and_then(|read_at| files(file, on_disk).find(|file| is_newer(file, read_at)))
-    {
-        let changed = changed.display();
-        let problem = format!("{changed} was changed after it was read, and does not hold yet");
-        examined.hint("gateway", &what, problem, "tollgate reload");
+    } else if let Some(read_at) = text("readAt") {
+        let changed = files(file, on_disk).filter(|file| is_newer(file, read_at));
+        let changed = changed.map(|file| file.display().to_string());
+        let changed = changed.collect::<Vec<_>>();
+        if !changed.is_empty() {
+            let problem = [
+                &listed(&changed),
+                " changed after the last read, without effect yet",
+            ]
+            .concat();
+            examined.hint("gateway", &what, problem, "tollgate reload");
+        }
     }
     losses(&what, state, examined);
     if let Some(peer) = text("ignoredForwarder") {
