@@ -1,11 +1,12 @@
 //! TLS client settings for https targets: trusted authorities and the expected name.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustls::ClientConfig;
-use rustls::client::Resumption;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, SignatureScheme};
 
 use super::chain::UpstreamVerifier;
 use super::identity::{self, ClientIdentity};
@@ -23,6 +24,22 @@ const SESSIONS: usize = 32;
 pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
+    asked: Arc<Asked>,
+}
+
+/// Notes that a target asks for a certificate where there is none to show.
+#[derive(Debug, Default)]
+struct Asked(AtomicBool);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
 }
 
 impl ClientTls {
@@ -49,18 +66,23 @@ impl ClientTls {
             .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match client {
-            None => config.with_no_client_auth(),
-            Some(client) => {
-                let certified = Arc::clone(&client.certified);
-                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
-            }
+        let asked = Arc::<Asked>::default();
+        let resolver: Arc<dyn ResolvesClientCert> = match client {
+            None => Arc::clone(&asked) as _,
+            Some(client) => Arc::new(SingleCertAndKey::from(Arc::clone(&client.certified))),
         };
+        let mut config = config.with_client_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::store(Arc::new(CountedSessions::new(SESSIONS)));
         Ok(ClientTls {
             config: Arc::new(config),
             name,
+            asked,
         })
+    }
+
+    /// Returns true if the target has asked for a certificate, and there is none to show.
+    pub(crate) fn wants_certificate(&self) -> bool {
+        self.asked.0.load(Ordering::Relaxed)
     }
 }

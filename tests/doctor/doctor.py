@@ -39,7 +39,7 @@ class Server:
             if most:
                 self.context.maximum_version = most
             if clients:
-                self.context.verify_mode = ssl.CERT_REQUIRED
+                self.context.verify_mode = ssl.CERT_OPTIONAL if how == "closes" else ssl.CERT_REQUIRED
                 self.context.load_verify_locations(clients)
         self.answer, self.how, self.text = answer, how, text
         self.seen = []
@@ -89,11 +89,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def nginx_with_tls(certificate):
-    """Runs a real nginx, which answers plain text on a TLS port with 400. Yields the port."""
+def nginx_with_tls(certificate, clients=None):
+    """Runs a real nginx, which answers plain text on a TLS port with 400, and a client that shows no certificate, too, if
+    `clients` is "on". Yields the port."""
     port, folder = next(PORTS), pathlib.Path(tempfile.mkdtemp(dir=FOLDER))
     paths = "".join(f"{name}_temp_path {folder}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    server = f"listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}.pem; ssl_certificate_key {certificate}.key; return 200;"
+    server = f"listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}.pem; ssl_certificate_key {certificate}.key; location / {{ return 200; }}"
+    if clients:
+        server += f" ssl_verify_client {clients}; ssl_client_certificate {FOLDER}/root.pem;"
     text = f"user root; daemon off; pid {folder}/pid; error_log {folder}/error;\nevents {{}}\nhttp {{ access_log off; {paths}server {{ {server} }} }}\n"
     if os.geteuid() != 0:
         text = text.removeprefix("user root; ")
@@ -347,13 +350,26 @@ def certificates_of_targets():
     ]:
         server = Server(certificate=made)
         expect(what, write([service(server.url, tls=tls)]), expected)
+    wanted = [("serves no client without a certificate", "set tls.cert and tls.key")]
     closed = Server(certificate=FOLDER / "good", clients=FOLDER / "root.pem")
-    expect("a target that asks for a client certificate", write([service(closed.url, tls=trusted)]), [("CertificateRequired", "set tls.cert and tls.key")])
+    expect("a target that asks for a client certificate", write([service(closed.url, tls=trusted)]), wanted)
     for name, days, expected in [("shown", 90, []), ("ending", 5, [("ends in 5 days", "renew it")]), ("over", -2, [("has ended", "renew it"), ("", "")])]:
         made = certificate(name, "root", days)
         expect(f"a client certificate of {days} days", write([service(closed.url, tls={**trusted, "cert": f"{made}.pem", "key": f"{made}.key"})]), expected)
     closed = Server(certificate=FOLDER / "good", clients=FOLDER / "root.pem", most=ssl.TLSVersion.TLSv1_2)
-    expect("the same with TLS 1.2", write([service(closed.url, tls=trusted)]), [("HandshakeFailure", "a client certificate (tls.cert and tls.key)")])
+    expect("the same with TLS 1.2", write([service(closed.url, tls=trusted)]), wanted)
+    for check in ({}, {"healthCheck": {"path": "/h"}}):
+        for most in (None, ssl.TLSVersion.TLSv1_2):
+            closing = Server(certificate=FOLDER / "good", clients=FOLDER / "root.pem", how="closes", most=most)
+            expect("a close in place of an alert", write([service(closing.url, tls=trusted, **check)]), wanted)
+        for clients, findings in [("on", wanted), ("optional", [])]:
+            with nginx_with_tls(FOLDER / "good", clients) as port:
+                expect(f"nginx with ssl_verify_client {clients}", write([service(f"https://127.0.0.1:{port}", tls=trusted, **check)]), findings)
+    closing = Server(certificate=FOLDER / "unknown", clients=FOLDER / "root.pem")
+    expect("a client certificate for a target with a bad one", write([service(closing.url, tls=trusted)]), [("no known authority signed it", "set tls.ca")])
+    optional = Server(lambda head: answer(400 if b"/h" in head else 200)(head), certificate=FOLDER / "good")
+    optional.context.verify_mode = ssl.CERT_OPTIONAL
+    expect("a bad check where a certificate is optional", write([service(optional.url, tls=trusted, healthCheck={"path": "/h"})]), [("GET /h is answered 400", "correct healthCheck.path")])
     plain = Server(how="rejects", text=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     url = plain.url.replace("http:", "https:")
     expect("https to a plain port", write([service(url, tls=trusted)]), [("does not speak TLS on this port", "http://")])

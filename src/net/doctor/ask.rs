@@ -78,47 +78,75 @@ pub(super) fn now() -> UnixTime {
     UnixTime::from_millis(since.map_or(0, |since| since.as_millis() as u64))
 }
 
-/// Connects, asks, and reads the answer. A port that may speak TLS instead of plain text is said hello to.
+/// Connects, asks, and reads the answer. A port that may speak TLS instead of plain text is said hello to,
+/// and one that asked for a client certificate is asked an ordinary question.
 pub(super) fn ask(question: Question) -> Result<Answered, Trouble> {
     let deadline = Instant::now().checked_add(CHECK);
     let deadline = deadline.unwrap_or_else(Instant::now);
     let answered = converse(&question, deadline);
-    // Servers with TLS answer plain text with 400, with an alert, or with nothing.
+    // Servers with TLS answer plain text, and many a client without a certificate, with 400, an alert, or nothing.
     let is_strange = match &answered {
         Ok(answered) => answered.answer.as_ref().is_some_and(|it| it.status == 400),
         Err(Trouble::Answer(error)) => error.kind() != io::ErrorKind::TimedOut,
+        // A certificate that is refused here is another fault.
+        Err(Trouble::Tls(text, _)) => !text.starts_with("invalid peer certificate"),
         Err(_) => false,
     };
-    let is_plain = question.tls.is_none() && question.socket.is_none();
-    let wants_tls = || {
-        speaks_tls(&question, deadline).unwrap_or(false)
-            && !(answered.is_ok() && takes_plain(&question, deadline))
+    let (problem, cure) = match &question.tls {
+        _ if !is_strange => return answered,
+        Some(tls)
+            if tls.wants_certificate()
+                && !takes_ordinary(&question, deadline)
+                && left(deadline).is_ok() =>
+        {
+            (
+                "it serves no client without a certificate",
+                "set tls.cert and tls.key",
+            )
+        }
+        None if question.socket.is_none()
+            && speaks_tls(&question, deadline).unwrap_or(false)
+            && !(answered.is_ok() && takes_ordinary(&question, deadline)) =>
+        {
+            ("the port speaks TLS", "write https:// in the target")
+        }
+        _ => return answered,
     };
-    if is_strange && is_plain && wants_tls() {
-        let problem = "the port speaks TLS".to_owned();
-        return Err(Trouble::Tls(problem, "write https:// in the target"));
-    }
-    answered
+    Err(Trouble::Tls(problem.to_owned(), cure))
 }
 
 /// Returns true if an ordinary request has another answer than 400: a server that speaks both may
-/// refuse `OPTIONS *` alone.
-fn takes_plain(question: &Question, deadline: Instant) -> bool {
+/// refuse `OPTIONS *` alone, and one to which certificates are optional may refuse the question.
+fn takes_ordinary(question: &Question, deadline: Instant) -> bool {
     let Asked::Http(request, _) = &question.asked else {
         return false;
     };
-    let Some(rest) = request.strip_prefix(b"OPTIONS * ") else {
+    let line = request.iter().position(|byte| *byte == b'\r');
+    let Some(rest) = line.and_then(|end| request.get(end..)) else {
         return false;
     };
+    // A form may have credentials.
+    if request.starts_with(b"POST") {
+        return question.tls.is_some();
+    }
     let ordinary = Question {
         address: question.address,
-        socket: None,
-        tls: None,
-        asked: Asked::Http([b"GET / ", rest].concat(), None),
+        socket: question.socket.clone(),
+        tls: question.tls.clone(),
+        asked: Asked::Http([b"GET / HTTP/1.1", rest].concat(), None),
     };
     let answered = converse(&ordinary, deadline).ok();
     let answer = answered.and_then(|answered| answered.answer);
     answer.is_some_and(|answer| answer.status != 400)
+}
+
+/// Returns the time until the deadline.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match left < Duration::from_millis(1) {
+        true => Err(io::ErrorKind::TimedOut.into()),
+        false => Ok(left),
+    }
 }
 
 /// Says hello, and returns true if the answer is a record of TLS.
@@ -151,11 +179,12 @@ fn converse(question: &Question, deadline: Instant) -> Result<Answered, Trouble>
     connection.handshake()?;
     let certificates_end = connection.transport.certificates_end();
     let (answer, took) = match &question.asked {
-        Asked::Http(request, body) => connection
-            .send(request)
-            .and_then(|()| read(&mut connection, *body))
-            .map(|answer| (Some(answer), begun.elapsed()))
-            .map_err(Trouble::Answer)?,
+        Asked::Http(request, body) => {
+            // A server that closes at once may have said why.
+            let sent = connection.send(request);
+            let answer = read(&mut connection, *body).or_else(|error| sent.and(Err(error)));
+            (Some(answer.map_err(Trouble::Answer)?), begun.elapsed())
+        }
         Asked::Store(account, prefix) => (None, connection.count(account, prefix)?),
     };
     Ok(Answered {
@@ -196,10 +225,7 @@ fn connect(question: &Question) -> io::Result<Socket> {
 impl Connection {
     /// Has the socket wait until the deadline and no longer.
     fn wait(&self) -> io::Result<()> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left < Duration::from_millis(1) {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
+        let left = left(self.deadline)?;
         self.socket.set_read_timeout(Some(left))?;
         self.socket.set_write_timeout(Some(left))
     }
