@@ -248,19 +248,23 @@ impl Config {
         warnings
     }
 
+    /// Returns true if a target is a listener of this gateway.
+    #[inline(never)]
+    pub(crate) fn is_own(&self, target: &Target) -> bool {
+        let ip = match &target.host {
+            TargetHost::Address(ip) if ip.is_loopback() => *ip,
+            TargetHost::Name(name) if name.eq_ignore_ascii_case("localhost") => LOOPBACK,
+            _ => return false,
+        };
+        let address = ListenAddress::Tcp(SocketAddr::new(ip, target.port));
+        let mut listeners = self.listeners.iter();
+        listeners.any(|listen| listen.address.overlaps(&address))
+    }
+
     /// Returns a line for each target that is a listener of this gateway.
     fn circles(&self) -> impl Iterator<Item = String> {
-        let is_own = |target: &&Target| {
-            let ip = match &target.host {
-                TargetHost::Address(ip) if ip.is_loopback() => *ip,
-                TargetHost::Name(name) if name.eq_ignore_ascii_case("localhost") => LOOPBACK,
-                _ => return false,
-            };
-            let address = ListenAddress::Tcp(SocketAddr::new(ip, target.port));
-            let mut listeners = self.listeners.iter();
-            listeners.any(|listen| listen.address.overlaps(&address))
-        };
-        let own = self.settings.targets.iter().filter(is_own);
+        let targets = self.settings.targets.iter();
+        let own = targets.filter(|target| self.is_own(target));
         own.map(|target| {
             let name = target.name();
             format!("the target {name} is this gateway: its requests may run in a circle; correct it, or change \"listen\"")

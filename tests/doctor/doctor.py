@@ -258,7 +258,11 @@ def names_and_targets():
     for timeout, findings in [("100ms", [("ms, healthCheck.timeout is 100ms", "or raise healthCheck.timeout")]), ("30s", [])]:
         expect(f"a slow health check of {timeout}", write([service(slow.url, healthCheck={"path": "/h", "timeout": timeout})]), findings)
     unchecked = write([service(slow.url, timeouts={"response": "100ms"})])
-    expect("a slow target without a health check", unchecked)
+    cure = "look into the log of the service there, or raise timeouts.response"
+    expect("a slow target without a health check", unchecked, hints=[("(/a): answers OPTIONS * in ", "timeouts.response is 100ms", cure)])
+    times = [service(slow.url, f"/{route}", timeouts={"response": time}) for route, time in [("a", "200ms"), ("b", "5s"), ("c", "100ms"), ("d", False)]]
+    expect("a slow target of some services", write(times), hints=[("(/a, /c): answers OPTIONS * in ", "timeouts.response is 100ms")])
+    expect("a target that is quick enough", write(times[1::2]))
     far = Server(answer(ahead=7200))
     expect("a clock", write([service(far.url)]), [("behind the Date of", "timedatectl")])
     two = [service(far.url), service(good.url, "/b"), service(Server().url, "/c")]
@@ -658,6 +662,24 @@ def running():
         gateway.wait()
 
 
+def circles():
+    """A target that is the gateway itself."""
+    file = write([])
+    address = json.loads(file.read_text())["listen"][0]
+    one = service(f"http://{address}", healthCheck={"path": "/none"})
+    file = write([one], listen=[address], limits={"connections": 100})
+    itself = "correct the target, or \"listen\": it is this gateway itself"
+    hints = [("is this gateway", "")]
+    expect("a target that is no gateway yet", file, [("refused", itself)], hints)
+    gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        until_running(gateway)
+        expect("a target that is the gateway", file, [("GET /none is answered 404", itself)], hints)
+    finally:
+        gateway.kill()
+        gateway.wait()
+
+
 def losses():
     """A worker that hangs, and lines of the access log that nobody takes."""
     good = Server()
@@ -716,6 +738,6 @@ def usage():
     assert run.returncode == 2 and "--json goes with the command explain or doctor" in run.stderr, run.stderr
 
 
-for part in [names_and_targets, certificates_of_targets, checks_of_one_target, certificates_of_listeners, files, ports, descriptors, providers, running, losses, other_users, disks, usage, many_targets]:
+for part in [names_and_targets, certificates_of_targets, checks_of_one_target, certificates_of_listeners, files, ports, descriptors, providers, running, circles, losses, other_users, disks, usage, many_targets]:
     part()
 print("doctor: every fault was found, and no other")

@@ -1,12 +1,14 @@
 //! Questions of the doctor, and the reason for each.
 
+use std::sync::Arc;
+
 use super::ask::Asked;
 use crate::config::Config;
 use crate::config::schema::units::show_duration;
 use crate::limits::{INTROSPECTION_BYTES, JWKS_BYTES};
 use crate::policy::auth::introspection;
 use crate::policy::auth::provider::{Kind, Provider};
-use crate::proxy::settings::{HealthCheck, Settings, Store, Target};
+use crate::proxy::settings::{HealthCheck, Service, Settings, Store, Target};
 use crate::sort;
 use crate::time::Duration;
 
@@ -17,8 +19,12 @@ pub(super) struct Probe<'a> {
     /// Services, providers and stores that use the target.
     pub(super) users: Vec<String>,
     pub(super) purpose: Purpose<'a>,
-    /// Least time that the gateway gives a provider for an answer.
-    provider_time: Option<Duration>,
+    /// The services, unless it is for something else.
+    services: Vec<&'a Arc<Service>>,
+    /// Least `timeouts.response` of services that wait for the answer.
+    time: Option<Duration>,
+    /// The target is a listener of this gateway, and a service's.
+    pub(super) is_own: bool,
 }
 
 /// Reason for a question.
@@ -48,27 +54,41 @@ impl Probe<'_> {
     fn within(&self) -> Option<(Duration, &'static str)> {
         match &self.purpose {
             Purpose::Health(check) => Some((check.timeout, "healthCheck.timeout")),
-            Purpose::Provider(_) => Some((self.provider_time?, "timeouts.response")),
-            Purpose::Any | Purpose::Store(..) => None,
+            _ => Some((self.time?, "timeouts.response")),
         }
     }
 
-    /// Returns what is wrong with an answer that took so long, and what helps.
-    pub(super) fn late(&self, took: std::time::Duration) -> Option<(String, String)> {
+    /// Returns the users that do not wait for an answer that took so long, the problem, and what helps.
+    #[inline(never)]
+    pub(super) fn late(&self, took: std::time::Duration) -> Option<(Vec<String>, String, String)> {
         let (within, key) = self.within()?;
-        let took = took.as_millis();
-        if took <= u128::from(within.as_millis()) {
+        let took = took.as_millis() as u64;
+        if took <= within.as_millis() {
             return None;
         }
+        let mut users = self.users.clone();
+        let mut asked = "";
+        if let Purpose::Any = self.purpose {
+            asked = "OPTIONS * ";
+            users.clear();
+            for service in &self.services {
+                let time = service.timeouts.response;
+                if time.is_some_and(|time| took > time.as_millis()) {
+                    users.push(service.label().to_owned());
+                }
+            }
+        }
         let within = show_duration(within);
-        let problem = format!("answers in {took} ms, {key} is {within}");
+        let problem = format!("answers {asked}in {took} ms, {key} is {within}");
         let cure = format!("look into the log of the service there, or raise {key}");
-        Some((problem, cure))
+        Some((users, problem, cure))
     }
 
     /// Returns what is said where no answer came in the time of a check: the gateway may wait longer, or less.
     pub(super) fn silent(&self) -> String {
-        let within = self.within();
+        // Services without a health check may wait longer for other requests.
+        let is_any = matches!(self.purpose, Purpose::Any);
+        let within = self.within().filter(|_| !is_any);
         let within = within.map(|(time, key)| format!("; {key} is {}", show_duration(time)));
         let within = within.unwrap_or_default();
         format!("accepts a connection, and gives no answer in 3 s{within}")
@@ -92,6 +112,7 @@ fn difference(check: Option<&HealthCheck>) -> String {
 
 /// Returns the questions to each target that a service uses, each provider that is asked over the network, and
 /// each store. Services whose health checks of a target are the same share a question, those without one, too.
+#[inline(never)]
 pub(super) fn probes(config: &Config) -> Vec<Probe<'_>> {
     let settings = &config.settings;
     let used = settings.services.iter().flat_map(|service| {
@@ -109,16 +130,13 @@ pub(super) fn probes(config: &Config) -> Vec<Probe<'_>> {
         let check = services
             .first()
             .and_then(|service| service.health_check.as_deref());
-        (
-            index,
-            users.collect(),
-            check.map_or(Purpose::Any, Purpose::Health),
-        )
+        let purpose = check.map_or(Purpose::Any, Purpose::Health);
+        (index, users.collect(), purpose, services)
     });
     let providers = settings.auth.iter().filter_map(|provider| {
         let users = vec![format!("auth.{}", provider.name)];
         let index = provider.kind.endpoint()?.target;
-        Some((index, users, Purpose::Provider(provider)))
+        Some((index, users, Purpose::Provider(provider), Vec::new()))
     });
     let own = settings.services.iter();
     let own = own.flat_map(|service| service.own_limits());
@@ -128,26 +146,33 @@ pub(super) fn probes(config: &Config) -> Vec<Probe<'_>> {
     let stores = settings.stores.iter().enumerate().map(|(place, store)| {
         let users = vec![format!("stores.{}", store.name)];
         let is_waited_for = exact.contains(&place);
-        (store.target, users, Purpose::Store(store, is_waited_for))
+        let purpose = Purpose::Store(store, is_waited_for);
+        (store.target, users, purpose, Vec::new())
     });
     let all = services.chain(providers).chain(stores);
-    let probes = all.filter_map(|(index, users, purpose)| {
+    let probes = all.filter_map(|(index, users, purpose, services)| {
+        let target = settings.targets.get(index)?;
         Some(Probe {
             index,
-            target: settings.targets.get(index)?,
+            target,
             users,
-            provider_time: provider_time(settings, &purpose),
+            time: match &purpose {
+                Purpose::Provider(provider) => provider_time(settings, provider),
+                _ => {
+                    let times = services.iter();
+                    times.filter_map(|service| service.timeouts.response).min()
+                }
+            },
             purpose,
+            is_own: !services.is_empty() && config.is_own(target),
+            services,
         })
     });
     probes.collect()
 }
 
 /// Returns the least time for which a request waits for a provider. The time for key sets is no setting.
-fn provider_time(settings: &Settings, purpose: &Purpose<'_>) -> Option<Duration> {
-    let Purpose::Provider(provider) = purpose else {
-        return None;
-    };
+fn provider_time(settings: &Settings, provider: &Provider) -> Option<Duration> {
     if matches!(provider.kind, Kind::Jwt { .. }) {
         return None;
     }

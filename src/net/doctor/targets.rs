@@ -132,6 +132,32 @@ fn place(told: &Told<'_>) -> String {
     place
 }
 
+/// Adds a fault of a target that was asked.
+#[inline(never)]
+fn fault(
+    faults: &mut Vec<Fault>,
+    check: &'static str,
+    told: &Told<'_>,
+    users: &[String],
+    (problem, cure, is_sure): (String, String, bool),
+) {
+    let finding = Finding {
+        weight: if is_sure {
+            Weight::Finding
+        } else {
+            Weight::Hint
+        },
+        check,
+        what: place(told),
+        problem,
+        cure: match told.probe.is_own {
+            true => "correct the target, or \"listen\": it is this gateway itself".to_owned(),
+            false => cure,
+        },
+    };
+    joined::add(faults, finding, users);
+}
+
 /// Collects what is wrong with the results of one question, and returns its first answer. Faults of the connection
 /// are for `of_target`, if it is given: all users of the target, and whether one of its addresses answers.
 fn judge_question<'a>(
@@ -139,20 +165,6 @@ fn judge_question<'a>(
     of_target: Option<(&[String], bool)>,
     faults: &mut Vec<Fault>,
 ) -> Option<(&'a Told<'a>, &'a Answered)> {
-    let mut fault = |check, told: &Told<'_>, users: &[String], (problem, cure, is_sure)| {
-        let finding = Finding {
-            weight: if is_sure {
-                Weight::Finding
-            } else {
-                Weight::Hint
-            },
-            check,
-            what: place(told),
-            problem,
-            cure,
-        };
-        joined::add(faults, finding, users);
-    };
     let late = Trouble::Connect(io::ErrorKind::TimedOut.into());
     let mut shown = None;
     for told in results {
@@ -160,8 +172,10 @@ fn judge_question<'a>(
         let check = if probe.is_store() { "store" } else { "target" };
         let trouble = match &told.done {
             Done::Answer(Ok(answered)) => {
-                if let Some((problem, cure)) = probe.late(answered.took) {
-                    fault(check, told, &probe.users, (problem, cure, true));
+                if let Some((users, problem, cure)) = probe.late(answered.took) {
+                    // Other requests may be answered sooner than this one.
+                    let is_sure = !matches!(probe.purpose, Purpose::Any);
+                    fault(faults, check, told, &users, (problem, cure, is_sure));
                 }
                 shown = shown.or(Some((told, answered)));
                 continue;
@@ -178,7 +192,13 @@ fn judge_question<'a>(
         // A connection that is tried and fails is one thing; silence to a request that nobody has to
         // understand is another.
         let (problem, cure, is_sure) = described(trouble, told.address, probe);
-        fault(check, told, users, (problem, cure, is_sure && !is_served));
+        fault(
+            faults,
+            check,
+            told,
+            users,
+            (problem, cure, is_sure && !is_served),
+        );
     }
     let (told, answered) = shown?;
     let probe = told.probe;
@@ -194,7 +214,7 @@ fn judge_question<'a>(
     };
     if let Some((problem, cure)) = wrong {
         let cure = cure.to_owned();
-        fault(check, told, &probe.users, (problem, cure, true));
+        fault(faults, check, told, &probe.users, (problem, cure, true));
     }
     shown
 }
