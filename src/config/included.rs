@@ -59,7 +59,8 @@ pub(crate) fn expand(root: &mut Node, source: &Source<'_>, report: &mut Report<'
         _ => return,
     }
     // The list is empty because of what was reported.
-    if reader.report.count() > before && services.value == Value::List(Vec::new()) {
+    let is_empty = matches!(&services.value, Value::List(items) if items.is_empty());
+    if is_empty && reader.report.count() > before {
         services.value = Value::Broken;
     }
 }
