@@ -341,22 +341,15 @@ impl Acceptor {
         }
     }
 
-    /// Returns `true` if clients may be accepted at once.
-    pub(super) fn is_ready(&self) -> bool {
-        let mut entries = self.entries.iter().flatten();
-        entries.any(|entry| entry.state == State::Ready)
-    }
-
-    /// Returns the end of the earliest pause.
-    pub(super) fn resumes_at(&self) -> Option<Instant> {
-        self.entries
-            .iter()
-            .flatten()
-            .filter_map(|entry| match entry.state {
-                State::Paused(until) => Some(until),
-                State::Idle | State::Ready => None,
-            })
-            .min()
+    /// Returns the time from which on a client may be accepted; `None`: not before an event.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let entries = self.entries.iter().flatten();
+        let due = entries.filter_map(|entry| match entry.state {
+            State::Idle => None,
+            State::Ready => Some(Instant::ZERO),
+            State::Paused(until) => Some(until),
+        });
+        due.min()
     }
 
     #[cold]

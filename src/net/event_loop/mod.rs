@@ -149,7 +149,9 @@ impl EventLoop {
             self.executor.run_commands(now);
         }
         self.slow_iterations.phase_done(Phase::Deadlines);
-        self.accept(now);
+        if self.executor.acceptor.due().is_some_and(|due| due <= now) {
+            self.accept(now);
+        }
         if self.reload.due().is_some_and(|due| due <= now) {
             self.step_reload(now);
         }
@@ -181,7 +183,7 @@ impl EventLoop {
         let Executor {
             proxy, acceptor, ..
         } = &self.executor;
-        if self.run_queue.is_busy() || proxy.has_ready() || acceptor.is_ready() {
+        if self.run_queue.is_busy() || proxy.has_ready() {
             return Some(std::time::Duration::ZERO);
         }
         let mut first = engine;
@@ -192,7 +194,7 @@ impl EventLoop {
         };
         note(self.access_log.flush_at());
         note(self.shutdown.deadline());
-        note(acceptor.resumes_at());
+        note(acceptor.due());
         note(self.notifier.due());
         note(self.admin.due());
         note(self.reload.due());
