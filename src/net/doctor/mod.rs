@@ -10,6 +10,7 @@
 //! | `clock` | the clock, beside those of targets and files |
 //! | `running` | the gateway that runs, by its admin listener |
 //! | `ports` | addresses to listen on, and the processes that have them |
+//! | `processes` | which processes are gateways with the file |
 //! | `files` | certificates, keys, permissions |
 //! | `folders` | folders that the gateway writes to |
 //! | `orders` | certificates that are ordered from an authority |
@@ -30,6 +31,7 @@ mod orders;
 mod parallel;
 mod ports;
 mod probes;
+mod processes;
 mod rounds;
 mod running;
 mod stores;
@@ -113,7 +115,7 @@ impl Examined {
         let running = running::ask(file, config, &mut examined);
         let gateway = ports::examine(file, config, &running, &mut examined);
         running::report(&running, gateway.is_some(), &mut examined);
-        let user = gateway.and_then(|pid| ports::user(pid, file));
+        let user = gateway.and_then(|pid| processes::user(pid, file));
         folders::examine(config, user, &mut examined);
         machine::examine(config, &running, &mut examined);
         targets::examine(loaded, subject, &mut examined);

@@ -11,7 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Examined;
 use super::folders::unless_root;
-use super::running::{Running, is_same_file};
+use super::processes::{folder, name, runs_file, unseen};
+use super::running::Running;
 use crate::config::{Config, ListenAddress, ListenKind, Port};
 use crate::net::listener::Listener;
 use crate::sort;
@@ -93,26 +94,6 @@ pub(super) fn examine(
     }
     redirects(config, &open, examined);
     gateway
-}
-
-/// Returns the process of a gateway with the file, by its arguments alone.
-fn unseen(file: &Path) -> Option<u64> {
-    let own = u64::from(std::process::id());
-    let pids = folder("/proc");
-    let mut pids = pids.iter().filter_map(|name| name.parse::<u64>().ok());
-    pids.find(|&pid| {
-        // A command, such as `tollgate top`, is no gateway.
-        let is_command = arguments(pid)
-            .get(1)
-            .is_some_and(|word| !word.is_empty() && !word.starts_with('-'));
-        pid != own && !is_command && runs_file(pid, file)
-    })
-}
-
-/// Returns the user of a gateway with the file, and its group.
-pub(super) fn user(pid: u64, file: &Path) -> Option<(u32, u32)> {
-    let facts = fs::metadata(format!("/proc/{pid}")).ok()?;
-    runs_file(pid, file).then(|| (facts.uid(), facts.gid()))
 }
 
 /// Says that plain HTTP is not redirected, where it could be.
@@ -304,55 +285,6 @@ fn holders(held: &[&ListenAddress], open: &[Open]) -> Vec<(String, Vec<u64>)> {
         pids.dedup();
     }
     found
-}
-
-/// Returns the names in a folder; none if it is not shown.
-fn folder(path: &str) -> Vec<String> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.collect()
-}
-
-/// Returns the arguments of a process.
-fn arguments(pid: u64) -> Vec<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let arguments = bytes.split(|&byte| byte == 0);
-    let arguments = arguments.map(|one| String::from_utf8_lossy(one).into_owned());
-    arguments.collect()
-}
-
-/// Returns name and number of a process, such as `nginx (pid 12)`.
-fn name(pid: u64) -> String {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("{} (pid {pid})", name.trim_end())
-}
-
-/// Returns true if the process is a gateway with this file.
-fn runs_file(pid: u64, file: &Path) -> bool {
-    let arguments = arguments(pid);
-    let program = arguments.first().map(Path::new);
-    let own = std::env::current_exe().ok();
-    let own = own.as_deref().and_then(Path::file_name);
-    if program.and_then(Path::file_name) != own || own.is_none() {
-        return false;
-    }
-    let mut rest = arguments.iter().skip(1);
-    let named = loop {
-        let Some(argument) = rest.next() else {
-            break None;
-        };
-        match argument.strip_prefix("--config=") {
-            Some(path) => break Some(path.to_owned()),
-            None if matches!(argument.as_str(), "-c" | "--config") => break rest.next().cloned(),
-            None => {}
-        }
-    };
-    match named {
-        Some(path) => is_same_file(file, Path::new(&path), Some(pid)),
-        None => crate::cli::SEARCHED
-            .iter()
-            .any(|path| is_same_file(file, Path::new(path), Some(pid))),
-    }
 }
 
 #[cfg(test)]
