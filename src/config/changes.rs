@@ -93,16 +93,28 @@ impl Changes {
             rest(listeners),
             targets.kept,
         );
-        let mut end = rest(targets);
-        if !keys.is_empty() {
-            // Writing to a string does not fail.
-            let _ = write!(end, "; also changed: {}", keys.join(", "));
-        }
-        if keys.contains(&"workers") {
-            end.push_str(" (workers: from the next start or upgrade on)");
-        }
-        (start, end)
+        (start, rest(targets) + &also(keys))
     }
+}
+
+/// Returns the end of a reload's line about the keys that a supervisor has and its workers have not; empty
+/// without a change.
+pub fn of_supervisor(old: &Config, new: &Config) -> String {
+    let mut keys = top::changed(old, new);
+    keys.retain(|key| ["admin", "watch", "workers"].contains(key));
+    also(&keys)
+}
+
+/// Returns the end of a line about top-level keys that changed; empty if there are none.
+fn also(keys: &[&str]) -> String {
+    let mut end = String::new();
+    if !keys.is_empty() {
+        end = format!("; also changed: {}", keys.join(", "));
+    }
+    if keys.contains(&"workers") {
+        end.push_str(" (workers: from the next start or upgrade on)");
+    }
+    end
 }
 
 /// Text about the changes of a reload. The number of connections is known when it is done.
@@ -249,6 +261,24 @@ mod tests {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         crate::config::load(text.as_bytes(), "test.json", &|_| None, &read)
             .unwrap_or_else(|errors| panic!("{errors:?}"))
+    }
+
+    #[test]
+    fn a_supervisor_adds_the_keys_of_its_own() {
+        let old = config(r#"{ "services": [ { "route": "/a", "target": "http://a.test" } ] }"#);
+        let mut new = old.clone();
+        new.settings.half_close = !new.settings.half_close;
+        assert_eq!(of_supervisor(&old, &new), "");
+        new.watch = true;
+        new.workers = crate::config::Workers::Auto;
+        let expected =
+            "; also changed: watch, workers (workers: from the next start or upgrade on)";
+        assert_eq!(of_supervisor(&old, &new), expected);
+        let mut of_worker = new.clone();
+        of_worker.become_worker(2);
+        assert!(
+            of_supervisor(&new, &of_worker).starts_with("; also changed: admin, watch, workers")
+        );
     }
 
     #[test]

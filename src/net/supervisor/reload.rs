@@ -9,6 +9,7 @@ use super::sockets::Kept;
 use super::worker::Worker;
 use super::{Kind, Supervisor};
 use crate::config::Config;
+use crate::config::changes::of_supervisor;
 use crate::net::admin::{AdminCommand, AdminListener};
 use crate::net::config_files::ConfigFiles;
 use crate::net::inherited::Inherited;
@@ -106,9 +107,6 @@ impl Supervisor {
         let Loaded {
             config, read_at, ..
         } = self.source.load(&files)?;
-        if config.workers != self.config.workers {
-            warn!("\"workers\" has changed: that holds from the next start or upgrade on");
-        }
         let mut none = Inherited::default();
         let bound = self.sockets.bind(&config, self.workers.len(), &mut none);
         let bound = bound.map_err(explain)?;
@@ -178,6 +176,7 @@ impl Supervisor {
             .set_grace(candidate.config.settings.timeouts.shutdown);
         self.level.configure(candidate.config.log_level);
         self.counts.set_clients(candidate.config.shared_clients());
+        let summary = summary + &of_supervisor(&self.config, &candidate.config);
         self.config = candidate.config;
         self.files = candidate.files;
         self.read_at = candidate.read_at;
