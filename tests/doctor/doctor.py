@@ -10,6 +10,7 @@ import email.utils
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import ssl
@@ -194,16 +195,16 @@ def service(url, route="/a", **more):
     return {"route": route, "target": url, **more}
 
 
-def doctor(file, *words, under=(), cwd=None):
-    command = [*under, TOLLGATE, "doctor", "--config", str(file), *words]
+def doctor(file, *words, under=(), cwd=None, program=TOLLGATE):
+    command = [*under, program, "doctor", "--config", str(file), *words]
     began = time.monotonic()
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
     return run, time.monotonic() - began
 
 
-def expect(what, file, findings=(), hints=(), under=()):
+def expect(what, file, findings=(), hints=(), under=(), program=TOLLGATE):
     """Checks the findings and hints: for each a tuple of texts that its line and its cure have."""
-    run, took = doctor(file, "--json", under=under)
+    run, took = doctor(file, "--json", under=under, program=program)
     assert not run.stderr, f"{what}: {run.stderr}"
     said = json.loads(run.stdout)
     for name, expected in [("findings", findings), ("hints", hints)]:
@@ -215,7 +216,7 @@ def expect(what, file, findings=(), hints=(), under=()):
             assert fitting, f"{what}: no line of {name} has {texts}: {found}"
             found.remove(fitting[0])
     assert run.returncode == (1 if findings else 0), f"{what}: exit code {run.returncode}"
-    text, _ = doctor(file, under=under)
+    text, _ = doctor(file, under=under, program=program)
     assert text.stdout.count("\n  cure: ") == len(findings) + len(hints), text.stdout
     print(f"{what}: {len(findings)} findings, {len(hints)} hints, {took:.1f} s")
     return said
@@ -625,6 +626,9 @@ def running():
     pages = {"404": str(page)} | {f"50{number}": str(other) for number, other in enumerate(others)}
     file = write([service(good.url)], admin=[f"unix:{admin}", f"unix:{admin}2"], limits={"connections": 100}, errorPages=pages)
     expect("no gateway runs", file, hints=[("no gateway runs there",)] * 2)
+    admin.write_text("")
+    expect("a file in the place of a socket", file, [(f"address unix:{admin}: a file that is no socket is there", "move that file away")], [("no gateway runs there",)] * 2)
+    admin.unlink()
     gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         until_running(gateway)
@@ -662,6 +666,29 @@ def running():
         gateway.wait()
 
 
+def links():
+    """A gateway that hangs, started by names that are not that of the program's file."""
+    good = Server()
+    for name, file_name, workers in [("tg", "tollgate", 1), ("tollgate", "tollgate-0.2.0", 2), ("gate", "gate-1", 1)]:
+        folder = FOLDER / f"link-{name}"
+        folder.mkdir()
+        (folder / "opt").mkdir()
+        binary = folder / "opt" / file_name
+        shutil.copy(TOLLGATE, binary)
+        (folder / name).symlink_to(binary)
+        file = write([service(good.url)], admin=f"unix:{folder}/admin.sock", limits={"connections": 100}, workers=workers)
+        gateway = subprocess.Popen([folder / name, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            until_running(gateway)
+            os.kill(gateway.pid, signal.SIGSTOP)
+            hangs = [("has not answered GET /state.json", "start the gateway again: it hangs")]
+            expect(f"a gateway that hangs, {name} of {file_name}, {workers} workers", file, hangs, program=folder / name)
+        finally:
+            os.kill(gateway.pid, signal.SIGCONT)
+            gateway.terminate()
+            gateway.wait()
+
+
 def circles():
     """A target that is the gateway itself."""
     file = write([])
@@ -687,6 +714,13 @@ def losses():
     gateway = subprocess.Popen([TOLLGATE, "--config", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         until_running(gateway)
+        good_text = file.read_text()
+        file.write_text(good_text.replace('"workers": 2', '"workers": 3'))
+        run = subprocess.run([TOLLGATE, "reload", "--config", str(file)], capture_output=True, text=True, check=True)
+        assert run.stdout.endswith("; also changed: workers (workers: from the next start or upgrade on)\n"), run.stdout
+        expect("further workers without an upgrade", file, hints=[("2 workers run, and the file has 3", "tollgate upgrade")])
+        file.write_text(good_text)
+        subprocess.run([TOLLGATE, "reload", "--config", str(file)], capture_output=True, check=True)
         worker = until(lambda: subprocess.run(["pgrep", "-P", str(gateway.pid)], capture_output=True, text=True, check=False).stdout.split())[0]
         expect("two workers", file)
         os.kill(int(worker), signal.SIGSTOP)
@@ -738,6 +772,6 @@ def usage():
     assert run.returncode == 2 and "--json goes with the command explain or doctor" in run.stderr, run.stderr
 
 
-for part in [names_and_targets, certificates_of_targets, checks_of_one_target, certificates_of_listeners, files, ports, descriptors, providers, running, circles, losses, other_users, disks, usage, many_targets]:
+for part in [names_and_targets, certificates_of_targets, checks_of_one_target, certificates_of_listeners, files, ports, descriptors, providers, running, links, circles, losses, other_users, disks, usage, many_targets]:
     part()
 print("doctor: every fault was found, and no other")

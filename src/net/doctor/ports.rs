@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -131,6 +131,11 @@ fn unusable(address: &ListenAddress, kind: ErrorKind, examined: &mut Examined) {
             let cure = "let the gateway start with CAP_NET_BIND_SERVICE, as its systemd unit does";
             examined.hint("port", &what, problem, cure);
         }
+        ErrorKind::AlreadyExists => {
+            let problem = "a file that is no socket is there".to_owned();
+            let cure = "move that file away, or choose another path";
+            examined.find("port", &what, problem, cure);
+        }
         kind => {
             let cure = "correct the address in the file";
             examined.find("port", &what, format!("cannot be bound: {kind}"), cure);
@@ -144,7 +149,8 @@ fn bind(address: &ListenAddress, ipv6_only: bool, port: Port) -> Result<(), Erro
         ListenAddress::Systemd(_) => Ok(()),
         ListenAddress::Unix(path) => match UnixStream::connect(path) {
             Ok(_) => Err(ErrorKind::AddrInUse),
-            // A file without a process behind it is replaced.
+            Err(_) if is_no_socket(path) => Err(ErrorKind::AlreadyExists),
+            // A socket without a process behind it is replaced.
             Err(_) => Ok(()),
         },
         ListenAddress::Tcp(address) => {
@@ -163,6 +169,12 @@ fn bind(address: &ListenAddress, ipv6_only: bool, port: Port) -> Result<(), Erro
             bind().map_err(|error: std::io::Error| error.kind())
         }
     }
+}
+
+/// Returns true if something else than a socket is at a path.
+fn is_no_socket(path: &Path) -> bool {
+    let found = fs::symlink_metadata(path);
+    found.is_ok_and(|found| !found.file_type().is_socket())
 }
 
 /// Returns the sockets of the machine that processes listen on.

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use super::running::is_same_file;
 
+/// Start of the program's name: a file may have its version in it, such as `tollgate-0.2.0`.
+const PROGRAM: &[u8] = b"tollgate";
+
 /// Returns the process of a gateway with the file, by its arguments alone.
 pub(super) fn unseen(file: &Path) -> Option<u64> {
     let own = u64::from(std::process::id());
@@ -47,13 +50,24 @@ pub(super) fn name(pid: u64) -> String {
     format!("{} (pid {pid})", name.trim_end())
 }
 
+/// Returns true if the process is this program, by the name that it was `started` by, or by that of the
+/// file behind it, which is not shown to every user. A link may lead to a file with another name, and
+/// a worker is started by none.
+fn is_program(pid: u64, started: Option<&Path>) -> bool {
+    let file = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let own = std::env::current_exe().ok();
+    let own = own.as_deref().and_then(Path::file_name);
+    let mut names = [started, file.as_deref()].into_iter().flatten();
+    names.any(|path| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(PROGRAM) || Some(name) == own
+    })
+}
+
 /// Returns true if the process is a gateway with this file.
 pub(super) fn runs_file(pid: u64, file: &Path) -> bool {
     let arguments = arguments(pid);
-    let program = arguments.first().map(Path::new);
-    let own = std::env::current_exe().ok();
-    let own = own.as_deref().and_then(Path::file_name);
-    if program.and_then(Path::file_name) != own || own.is_none() {
+    if !is_program(pid, arguments.first().map(Path::new)) {
         return false;
     }
     let mut rest = arguments.iter().skip(1);

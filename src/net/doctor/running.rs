@@ -107,7 +107,8 @@ fn take(
     running.descriptors = descriptors.and_then(|all| number(all)?.checked_div(answered));
     if let Some(error) = text("lastError") {
         let problem = format!("its last reload failed: {error}");
-        let cure = "correct the file, then tollgate reload";
+        let cure =
+            "correct what it names, then tollgate reload; the file itself has no mistake now";
         examined.find("gateway", &what, problem, cure);
     } else if let Some(read_at) = text("readAt") {
         let changed = files(file, on_disk).filter(|file| is_newer(file, read_at));
@@ -121,6 +122,16 @@ fn take(
             .concat();
             examined.hint("gateway", &what, problem, "tollgate reload");
         }
+    }
+    if let Workers::Count(wanted) = on_disk.workers
+        && wanted != running.workers.max(1)
+    {
+        let problem = format!(
+            "{} workers run, and the file has {wanted}",
+            running.workers.max(1)
+        );
+        let cure = "tollgate upgrade; one that has ended is started again without";
+        examined.hint("gateway", &what, problem, cure);
     }
     losses(&what, state, examined);
     if let Some(peer) = text("ignoredForwarder") {
@@ -198,7 +209,7 @@ pub(super) fn report(running: &Running, is_running: bool, examined: &mut Examine
     for (address, reason) in &running.silent {
         let what = format!("admin {address}");
         if is_running {
-            let cure = "start the gateway again: it hangs, or runs with another \"admin\"";
+            let cure = "start the gateway again: it hangs, or runs with another \"admin\". Where it serves clients, ask again after 10 s first: others may have all its admin connections";
             examined.find("admin", &what, reason.clone(), cure);
         } else {
             let problem = "no gateway runs there, so that its state is not looked at".to_owned();
