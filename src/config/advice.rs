@@ -1,6 +1,8 @@
 //! Warnings about settings that are allowed and unwise. `tollgate check` prints them, and a gateway
 //! logs them when it starts.
 
+mod foreign;
+
 use std::sync::Arc;
 
 use crate::limits::HMAC_KEY_BYTES;
@@ -25,29 +27,10 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
         .chain(passed_by(settings))
         .chain(any_audience(settings))
         .chain(unused_stores(settings))
-        .chain(foreign_variables(settings))
-        .chain(patterns(settings))
+        .chain(foreign::variables(settings))
+        .chain(foreign::patterns(settings))
         .chain(taken_away(settings))
         .collect()
-}
-
-/// Returns a line for each value of a header edit that is a variable of another program: it goes out
-/// as it stands.
-fn foreign_variables(settings: &Settings) -> Vec<String> {
-    let top = settings.edits.as_ref();
-    let services = settings.services.iter();
-    let own = services.filter_map(|service| service.edits.as_ref());
-    let own = own.filter(|edits| !top.is_some_and(|top| Arc::ptr_eq(top, edits)));
-    let all = top.into_iter().chain(own);
-    let lines = all.flat_map(|edits| edits.request.foreign().chain(edits.response.foreign()));
-    let lines = lines.collect::<Vec<_>>();
-    let said = |line: &str| {
-        format!(
-            "the header edit {line:?} has a variable of another program, which goes out as it stands; those here are ${{client.ip}}, \
-             ${{host}}, ${{scheme}}, ${{id}}, ${{service}} and ${{consumer}}"
-        )
-    };
-    each_once(&lines).map(|line| said(line)).collect()
 }
 
 /// Returns a line for each header that a key sets and the header edits of a response remove: they come
@@ -90,27 +73,6 @@ fn key_of(name: &str, service: &Service, settings: &Settings) -> Option<&'static
     } else {
         (service.sticky.is_some() && name.eq_ignore_ascii_case("Set-Cookie")).then_some("sticky")
     }
-}
-
-/// Returns a line for each condition whose value is a pattern as other programs write it: it is compared
-/// as it stands.
-fn patterns(settings: &Settings) -> Vec<String> {
-    let services = settings.services.iter();
-    let conditions = services.flat_map(|service| &service.conditions);
-    let lines = conditions.filter(|one| is_pattern(&one.value));
-    let lines = lines.map(Condition::text).collect::<Vec<_>>();
-    let said = |line: &String| {
-        format!(
-            "the condition {line:?} of \"match\" is compared as it stands, and no pattern; write a whole value, and a service for each"
-        )
-    };
-    each_once(&lines).map(said).collect()
-}
-
-/// Returns true for a value that is likely a pattern: `~^3`, `.*beta`, `beta*`. `*/*` is a media type.
-fn is_pattern(value: &str) -> bool {
-    let is_glob = value.ends_with('*') && !value.ends_with("/*");
-    is_glob || value.starts_with(['~', '^']) || value.ends_with('$') || value.contains(".*")
 }
 
 /// Returns what is equal once, in the order of the list.

@@ -1,0 +1,47 @@
+//! Warnings about values that another program would replace or take for a pattern: variables, regular
+//! expressions.
+
+use std::sync::Arc;
+
+use super::each_once;
+use crate::proxy::settings::{Condition, Settings};
+
+/// Returns a line for each value of a header edit that is a variable of another program: it goes out
+/// as it stands.
+pub(super) fn variables(settings: &Settings) -> Vec<String> {
+    let top = settings.edits.as_ref();
+    let services = settings.services.iter();
+    let own = services.filter_map(|service| service.edits.as_ref());
+    let own = own.filter(|edits| !top.is_some_and(|top| Arc::ptr_eq(top, edits)));
+    let all = top.into_iter().chain(own);
+    let lines = all.flat_map(|edits| edits.request.foreign().chain(edits.response.foreign()));
+    let lines = lines.collect::<Vec<_>>();
+    let said = |line: &str| {
+        format!(
+            "the header edit {line:?} has a variable of another program, which goes out as it stands; those here are ${{client.ip}}, \
+             ${{host}}, ${{scheme}}, ${{id}}, ${{service}} and ${{consumer}}"
+        )
+    };
+    each_once(&lines).map(|line| said(line)).collect()
+}
+
+/// Returns a line for each condition whose value is a pattern as other programs write it: it is compared
+/// as it stands.
+pub(super) fn patterns(settings: &Settings) -> Vec<String> {
+    let services = settings.services.iter();
+    let conditions = services.flat_map(|service| &service.conditions);
+    let lines = conditions.filter(|one| is_pattern(&one.value));
+    let lines = lines.map(Condition::text).collect::<Vec<_>>();
+    let said = |line: &String| {
+        format!(
+            "the condition {line:?} of \"match\" is compared as it stands, and no pattern; write a whole value, and a service for each"
+        )
+    };
+    each_once(&lines).map(said).collect()
+}
+
+/// Returns true for a value that is likely a pattern: `~^3`, `.*beta`, `beta*`. `*/*` is a media type.
+fn is_pattern(value: &str) -> bool {
+    let is_glob = value.ends_with('*') && !value.ends_with("/*");
+    is_glob || value.starts_with(['~', '^']) || value.ends_with('$') || value.contains(".*")
+}
