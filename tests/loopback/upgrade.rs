@@ -127,6 +127,15 @@ fn is_alive(pid: u32) -> bool {
     !matches!(state.rsplit(") ").next(), None | Some("")) && !state.contains(") Z")
 }
 
+/// Returns true if a thread of a process sleeps.
+fn sleeps(pid: u32, thread: &str) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    tasks.flatten().any(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.contains(&format!("({thread}) S"))
+    })
+}
+
 #[test]
 fn fifty_upgrades_refuse_and_cut_no_client() {
     let origin = Origin::polite();
@@ -827,11 +836,13 @@ fn addresses_that_drain_are_offered_and_lose_no_client() {
         let mut gateway = Upgraded::start(&origin.config(keys), &[]);
         let address = gateway.gateway.address;
         let folder = gateway.gateway.folder.0.clone();
-        let [file, gate, admin, go] =
-            ["tollgate.json", "gate.sock", "admin.sock", "go"].map(|name| folder.join(name));
+        let [file, gate, admin, started, go] =
+            ["tollgate.json", "gate.sock", "admin.sock", "started", "go"]
+                .map(|name| folder.join(name));
         gateway.replace(
             &format!(
-                "#!/bin/sh\nwhile [ ! -e {} ]; do sleep 0.02; done\nexec {TOLLGATE} \"$@\"\n",
+                "#!/bin/sh\n: > {}\nwhile [ ! -e {} ]; do sleep 0.02; done\nexec {TOLLGATE} \"$@\"\n",
+                started.display(),
                 go.display()
             ),
             0o755,
@@ -861,6 +872,10 @@ fn addresses_that_drain_are_offered_and_lose_no_client() {
             all_get(queue_at(&gate, CLOSING, 3), "hi");
             all_get(queue_at(&admin, ADMIN, 3), "ok");
         }
+        // The new process does not wait for long, so its sockets are sent before the old one stops.
+        until("the sockets are sent", || {
+            started.exists() && sleeps(gateway.pids[0], "upgrade")
+        });
         gateway.signal("STOP");
         let clients = queue(address, 200);
         let clients = clients.into_iter().map(|client| client.0);
