@@ -28,6 +28,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
         .chain(any_audience(settings))
         .chain(unused_stores(settings))
         .chain(foreign::variables(settings))
+        .chain(foreign::variables_of_replies(settings))
         .chain(foreign::patterns(settings))
         .chain(taken_away(settings))
         .collect()

@@ -1575,7 +1575,7 @@ fn the_check_shows_stores() {
 
 #[test]
 fn variables_of_other_programs_are_warned_about() {
-    let text = r#"{"requestHeaders":{"set":{"X-A":"a %[src]","X-B":"${client.ip}","X-C":"{}","X-H":"one, B: $two"},"add":{"X-D":"$remote_addr"}},
+    let text = r#"{"requestHeaders":{"set":{"X-A":"a %[src]","X-B":"${client.ip}","X-C":"{}","X-H":"one, B: $two","X-K-Token":"$http_x","X-L-Token":"a$b"},"add":{"X-D":"$remote_addr"}},
         "services":[{"route":"/","target":"http://b"},
             {"route":"/a","target":"http://b","responseHeaders":{"set":{"X-E":"{http.request.host}","X-F":"{\"a\":1}"}}},
             {"route":"/c","target":"http://b","responseHeaders":{"set":{"X-E":"{http.request.host}"}}},
@@ -1588,10 +1588,35 @@ fn variables_of_other_programs_are_warned_about() {
     };
     let lines = [
         "X-A: a %[src]",
+        "X-H: one, B: $two",
+        "X-K-Token: ...",
         "X-D: $remote_addr added",
         "X-E: {http.request.host}",
+        "X-I: $x added",
     ];
     assert_eq!(good(text).warnings(), lines.map(said));
+}
+
+#[test]
+fn variables_of_other_programs_in_replies_are_warned_about() {
+    for (reply, expected) in [
+        (
+            r#""redirect":{"to":"/x?u=$new_u"}"#,
+            Some("\"to\" in \"redirect\""),
+        ),
+        (r#""redirect":{"to":"/x?u=5$"}"#, None),
+        (
+            r#""respond":{"body":"you are $remote_addr\n"}"#,
+            Some("\"body\" in \"respond\""),
+        ),
+        (r#""respond":{"body":"costs $5 or $new"}"#, None),
+    ] {
+        let warnings = good(&format!(r#"{{"services":[{{"route":"/r",{reply}}}]}}"#)).warnings();
+        let expected = expected.map(|what| {
+            format!("{what} of /r has a variable of another program, which goes out as it stands; remove it")
+        });
+        assert_eq!(warnings, Vec::from_iter(expected), "{reply}");
+    }
 }
 
 #[test]
@@ -1669,7 +1694,7 @@ fn patterns_in_conditions_are_warned_about() {
         );
         let text = format!(r#"{{"services":[{service}}},{service},"hosts":["a.test"]}}]}}"#);
         let wanted = shown.map(|shown| {
-            format!("the condition {shown:?} of \"match\" is compared as it stands, and no pattern; write a whole value, and a service for each")
+            format!("the condition {shown:?} of \"match\" is compared as it stands, without patterns and variables; write a whole value, and a service for each")
         });
         assert_eq!(good(&text).warnings(), Vec::from_iter(wanted), "{value}");
     }

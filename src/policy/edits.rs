@@ -6,6 +6,7 @@
 
 use core::net::IpAddr;
 
+use super::foreign;
 use super::forward::Scheme;
 use crate::cost;
 use crate::digits;
@@ -358,14 +359,15 @@ fn shown(set: &[Line], add: &[Line], remove: &[String]) -> (String, Vec<Box<str>
         "secret",
         "password",
     ];
-    let mut foreign = Vec::new();
+    let mut found = Vec::new();
     let mut line = |line: &Line, end: &str| {
         let name = line.name.to_ascii_lowercase();
         let is_secret = SECRET.iter().any(|word| name.contains(word));
         let value = if is_secret { "..." } else { &*line.written };
         let shown = format!("{}: {value}{end}", line.name);
-        if is_foreign(value) {
-            foreign.push(shown.as_str().into());
+        // A secret may have a `$` of its own.
+        if foreign::has_known(&line.written) || (!is_secret && foreign::has_any(value)) {
+            found.push(shown.as_str().into());
         }
         shown
     };
@@ -374,19 +376,7 @@ fn shown(set: &[Line], add: &[Line], remove: &[String]) -> (String, Vec<Box<str>
         all.extend(lines.iter().map(|one| line(one, end)));
     }
     all.extend(remove.iter().map(|name| format!("{name} removed")));
-    (all.join(", "), foreign)
-}
-
-/// Returns true for a value that has a variable as HAProxy (`%[src]`) writes it, or is one as Caddy
-/// (`{remote_host}`) and nginx (`$remote_addr`) write it.
-fn is_foreign(value: &str) -> bool {
-    let braced = value.strip_prefix('{');
-    let name = braced
-        .and_then(|rest| rest.strip_suffix('}'))
-        .or(value.strip_prefix('$'));
-    let is_letter = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.');
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_letter);
-    value.contains("%[") || name.is_some_and(is_name)
+    (all.join(", "), found)
 }
 
 /// Returns the bit of a name's length.

@@ -11,6 +11,7 @@ pub mod edits;
 pub mod entrance;
 pub mod error_pages;
 pub mod fixed;
+pub mod foreign;
 pub mod forward;
 pub mod gate;
 pub mod guard;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::each_once;
-use crate::proxy::settings::{Condition, Settings};
+use crate::policy::foreign;
+use crate::proxy::settings::{Condition, FixedReply, Settings};
 
 /// Returns a line for each value of a header edit that is a variable of another program: it goes out
 /// as it stands.
@@ -25,6 +26,29 @@ pub(super) fn variables(settings: &Settings) -> Vec<String> {
     each_once(&lines).map(|line| said(line)).collect()
 }
 
+/// Returns a line for each service whose own reply has a variable of another program: it goes out as it
+/// stands.
+pub(super) fn variables_of_replies(settings: &Settings) -> impl Iterator<Item = String> {
+    settings.services.iter().filter_map(|service| {
+        let reply = service.reply.as_deref()?;
+        let (what, is_found) = match reply {
+            FixedReply::Redirect(redirect) => ("to", foreign::has_any(&redirect.to())),
+            // A page may have a `$` of its own.
+            FixedReply::Respond(respond) => {
+                let body = core::str::from_utf8(&respond.body);
+                ("body", body.is_ok_and(foreign::has_known))
+            }
+        };
+        let said = || {
+            let (route, key) = (&service.route, reply.key());
+            format!(
+                "{what:?} in {key:?} of {route} has a variable of another program, which goes out as it stands; remove it"
+            )
+        };
+        is_found.then(said)
+    })
+}
+
 /// Returns a line for each condition whose value is a pattern as other programs write it: it is compared
 /// as it stands.
 pub(super) fn patterns(settings: &Settings) -> Vec<String> {
@@ -34,14 +58,19 @@ pub(super) fn patterns(settings: &Settings) -> Vec<String> {
     let lines = lines.map(Condition::text).collect::<Vec<_>>();
     let said = |line: &String| {
         format!(
-            "the condition {line:?} of \"match\" is compared as it stands, and no pattern; write a whole value, and a service for each"
+            "the condition {line:?} of \"match\" is compared as it stands, without patterns and variables; write a whole value, and a service for each"
         )
     };
     each_once(&lines).map(said).collect()
 }
 
-/// Returns true for a value that is likely a pattern: `~^3`, `.*beta`, `beta*`. `*/*` is a media type.
+/// Returns true for a value that is likely a pattern: `~^3`, `.*beta`, `beta*`, or has a variable. `*/*` is a
+/// media type.
 fn is_pattern(value: &str) -> bool {
     let is_glob = value.ends_with('*') && !value.ends_with("/*");
-    is_glob || value.starts_with(['~', '^']) || value.ends_with('$') || value.contains(".*")
+    is_glob
+        || foreign::has_any(value)
+        || value.starts_with(['~', '^'])
+        || value.ends_with('$')
+        || value.contains(".*")
 }

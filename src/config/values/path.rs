@@ -2,26 +2,11 @@
 
 use crate::config::syntax::stray::Fault;
 use crate::limits::CONFIG_PATH_BYTES_MAX;
-
-/// Starts of variables of nginx, Caddy and HAProxy.
-const VARIABLES: [&str; 12] = [
-    "$request_uri",
-    "$uri",
-    "$scheme",
-    "$host",
-    "$http_",
-    "$server_name",
-    "$1",
-    "$args",
-    "$is_args",
-    "$query",
-    "{",
-    "%[",
-];
+use crate::policy::foreign;
 
 /// Returns true if a text has a variable of another program.
 pub(crate) fn has_variable(text: &str) -> bool {
-    VARIABLES.iter().any(|name| text.contains(name))
+    text.contains('{') || text.contains("%[") || text.contains("$1") || foreign::has_known(text)
 }
 
 /// Returns the fault of a path that was pasted with the mark behind it.
