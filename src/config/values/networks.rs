@@ -30,6 +30,11 @@ pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> PeerSet {
 
 fn parse(text: &str) -> Result<Network, Fault> {
     let wrong = || Fault::uncured(format!("must be {NETWORK_EXPECTED}"));
+    if text == "all" {
+        return Err(
+            "\"allow\" alone refuses all others; everybody is \"0.0.0.0/0\" and \"::/0\"".into(),
+        );
+    }
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),

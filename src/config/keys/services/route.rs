@@ -27,6 +27,11 @@ pub(crate) fn parse(text: &str) -> Result<Cow<'_, str>, Fault> {
 
 /// Checks that requests may have a path, or a path below it.
 fn check(text: &str) -> Result<(), Fault> {
+    if text.starts_with(['~', '^', '@']) {
+        return Err(
+            "is an expression or a name of another program; a route is a prefix, such as \"/users\", or one path, such as \"= /users\"".into(),
+        );
+    }
     if !text.starts_with('/') {
         return Err(
             r#"must start with "/", as in "/users", or in "= /users" for that path alone"#.into(),
