@@ -264,6 +264,9 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
     let mut connections = format!("{} connections", limits.connections);
     if let Some(most) = limits.connections_per_client {
         connections = format!("{connections}, {most} of one client");
+        if config.workers != Workers::Count(1) {
+            connections.push_str(" in each worker");
+        }
     }
     let limits = format!(
         "head {}, request line {}, {} headers, body {body}, {connections}",

@@ -123,16 +123,7 @@ fn take(
             examined.hint("gateway", &what, problem, "tollgate reload");
         }
     }
-    if let Workers::Count(wanted) = on_disk.workers
-        && wanted != running.workers.max(1)
-    {
-        let problem = format!(
-            "{} workers run, and the file has {wanted}",
-            running.workers.max(1)
-        );
-        let cure = "tollgate upgrade; one that has ended is started again without";
-        examined.hint("gateway", &what, problem, cure);
-    }
+    waiting_workers(&what, running.workers.max(1), on_disk, examined);
     losses(&what, state, examined);
     if let Some(peer) = text("ignoredForwarder") {
         let problem = format!(
@@ -142,6 +133,17 @@ fn take(
             "if {peer} is your balancer, add it: \"trustedProxies\": [\"{peer}\"]; if none is there, a target may lead to this gateway itself"
         );
         examined.find("trustedProxies", &what, problem, &cure);
+    }
+}
+
+/// Says that the file has another number of workers than run.
+fn waiting_workers(what: &str, running: usize, on_disk: &Config, examined: &mut Examined) {
+    if let Workers::Count(wanted) = on_disk.workers
+        && wanted != running
+    {
+        let problem = format!("{running} workers run, and the file has {wanted}");
+        let cure = "tollgate upgrade; one that has ended is started again without";
+        examined.hint("gateway", what, problem, cure);
     }
 }
 
