@@ -366,7 +366,7 @@ fn shown(set: &[Line], add: &[Line], remove: &[String]) -> (String, Vec<Box<str>
         let value = if is_secret { "..." } else { &*line.written };
         let shown = format!("{}: {value}{end}", line.name);
         // A secret may have a `$` of its own.
-        if foreign::has_known(&line.written) || (!is_secret && foreign::has_any(value)) {
+        if foreign::has_known(line.written.as_bytes()) || (!is_secret && foreign::has_any(value)) {
             found.push(shown.as_str().into());
         }
         shown

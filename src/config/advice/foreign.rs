@@ -7,6 +7,9 @@ use super::each_once;
 use crate::policy::foreign;
 use crate::proxy::settings::{Condition, FixedReply, Settings};
 
+/// What is wrong with a text that goes out.
+const STAYS: &str = "has a variable of another program, which goes out as it stands";
+
 /// Returns a line for each value of a header edit that is a variable of another program: it goes out
 /// as it stands.
 pub(super) fn variables(settings: &Settings) -> Vec<String> {
@@ -19,7 +22,7 @@ pub(super) fn variables(settings: &Settings) -> Vec<String> {
     let lines = lines.collect::<Vec<_>>();
     let said = |line: &str| {
         format!(
-            "the header edit {line:?} has a variable of another program, which goes out as it stands; those here are ${{client.ip}}, \
+            "the header edit {line:?} {STAYS}; those here are ${{client.ip}}, \
              ${{host}}, ${{scheme}}, ${{id}}, ${{service}} and ${{consumer}}"
         )
     };
@@ -28,25 +31,23 @@ pub(super) fn variables(settings: &Settings) -> Vec<String> {
 
 /// Returns a line for each service whose own reply has a variable of another program: it goes out as it
 /// stands.
-pub(super) fn variables_of_replies(settings: &Settings) -> impl Iterator<Item = String> {
-    settings.services.iter().filter_map(|service| {
-        let reply = service.reply.as_deref()?;
-        let (what, is_found) = match reply {
-            FixedReply::Redirect(redirect) => ("to", foreign::has_any(&redirect.to())),
-            // A page may have a `$` of its own.
-            FixedReply::Respond(respond) => {
-                let body = core::str::from_utf8(&respond.body);
-                ("body", body.is_ok_and(foreign::has_known))
+pub(super) fn variables_of_replies(settings: &Settings) -> Vec<String> {
+    let mut lines = Vec::new();
+    for service in &settings.services {
+        let what = match service.reply.as_deref() {
+            Some(FixedReply::Redirect(redirect)) if foreign::has_any(&redirect.to()) => {
+                r#""to" in "redirect""#
             }
+            // A page may have a `$` of its own.
+            Some(FixedReply::Respond(respond)) if foreign::has_known(&respond.body) => {
+                r#""body" in "respond""#
+            }
+            _ => continue,
         };
-        let said = || {
-            let (route, key) = (&service.route, reply.key());
-            format!(
-                "{what:?} in {key:?} of {route} has a variable of another program, which goes out as it stands; remove it"
-            )
-        };
-        is_found.then(said)
-    })
+        let route = &service.route;
+        lines.push(format!("{what} of {route} {STAYS}; remove it"));
+    }
+    lines
 }
 
 /// Returns a line for each condition whose value is a pattern as other programs write it: it is compared

@@ -6,7 +6,10 @@ use crate::policy::foreign;
 
 /// Returns true if a text has a variable of another program.
 pub(crate) fn has_variable(text: &str) -> bool {
-    text.contains('{') || text.contains("%[") || text.contains("$1") || foreign::has_known(text)
+    text.contains('{')
+        || text.contains("%[")
+        || text.contains("$1")
+        || foreign::has_known(text.as_bytes())
 }
 
 /// Returns the fault of a path that was pasted with the mark behind it.
