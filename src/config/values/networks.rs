@@ -32,7 +32,7 @@ fn parse(text: &str) -> Result<Network, Fault> {
     let wrong = || Fault::uncured(format!("must be {NETWORK_EXPECTED}"));
     if text == "all" {
         return Err(
-            "\"allow\" alone refuses all others; everybody is \"0.0.0.0/0\" and \"::/0\"".into(),
+            "is no network; \"allow\" alone refuses all others, and all are \"0.0.0.0/0\" and \"::/0\"".into(),
         );
     }
     let (address, prefix) = match text.split_once('/') {

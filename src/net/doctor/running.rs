@@ -142,8 +142,7 @@ fn waiting_workers(what: &str, running: usize, on_disk: &Config, examined: &mut 
         && wanted != running
     {
         let problem = format!("{running} workers run, and the file has {wanted}");
-        let cure = "tollgate upgrade; one that has ended is started again without";
-        examined.hint("gateway", what, problem, cure);
+        examined.hint("gateway", what, problem, "tollgate upgrade");
     }
 }
 
@@ -211,7 +210,7 @@ pub(super) fn report(running: &Running, is_running: bool, examined: &mut Examine
     for (address, reason) in &running.silent {
         let what = format!("admin {address}");
         if is_running {
-            let cure = "start the gateway again: it hangs, or runs with another \"admin\". Where it serves clients, ask again after 10 s first: others may have all its admin connections";
+            let cure = "start the gateway again: it hangs, or runs with another \"admin\". First ask again after 10 s: others may have its admin connections";
             examined.find("admin", &what, reason.clone(), cure);
         } else {
             let problem = "no gateway runs there, so that its state is not looked at".to_owned();

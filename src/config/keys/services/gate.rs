@@ -128,6 +128,11 @@ mod tests {
             ),
             (
                 "",
+                r#", "deny": ["all"]"#,
+                r#"services[0].deny[0]: "all" is no network; "allow" alone refuses all others, and all are "0.0.0.0/0" and "::/0""#,
+            ),
+            (
+                "",
                 r#", "limits": { "bodyBytes": true }"#,
                 r#"services[0].limits.bodyBytes: must be a size such as "16KB", "10MB" or "1GB", or a whole number of bytes, not true"#,
             ),

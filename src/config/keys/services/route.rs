@@ -27,18 +27,19 @@ pub(crate) fn parse(text: &str) -> Result<Cow<'_, str>, Fault> {
 
 /// Checks that requests may have a path, or a path below it.
 fn check(text: &str) -> Result<(), Fault> {
-    if text.starts_with(['~', '^', '@']) {
-        return Err(
-            "is an expression or a name of another program; a route is a prefix, such as \"/users\", or one path, such as \"= /users\"".into(),
-        );
-    }
-    if !text.starts_with('/') {
+    // nginx writes `~ ^/users` and `^~ /users`.
+    let marks = text.split('/').next().unwrap_or_default();
+    let is_marked = marks.starts_with(['~', '^']);
+    if !text.starts_with('/') && !is_marked {
         return Err(
             r#"must start with "/", as in "/users", or in "= /users" for that path alone"#.into(),
         );
     }
-    if let Some(pattern) = pattern(text) {
-        let before = text.split(pattern).next().unwrap_or_default();
+    let path = text.get(marks.len()..).unwrap_or_default();
+    let found = pattern(path);
+    if let Some(pattern) = is_marked.then_some(marks).or(found) {
+        let end = found.and_then(|found| path.find(found));
+        let before = path.get(..end.unwrap_or(path.len())).unwrap_or_default();
         let prefix = before.trim_end_matches('/');
         let prefix = if prefix.is_empty() { "/" } else { prefix };
         return Err(format!(
@@ -194,6 +195,11 @@ mod tests {
             ("/users/(a|b)", "(a|b)", "/users"),
             ("/users/(\\d+)", "(\\d+)", "/users"),
             ("/users$", "users$", "/"),
+            ("~ ^/users", "~ ^", "/users"),
+            ("~* \\.php$", "~* \\.php$", "/"),
+            ("^~ /users/", "^~ ", "/users"),
+            ("~ ^/users/(.*)$", "~ ^", "/users"),
+            ("~", "~", "/"),
         ] {
             let message = parse(text).expect_err(text).to_string();
             assert!(

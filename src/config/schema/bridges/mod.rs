@@ -199,6 +199,11 @@ mod tests {
             ("response-timeout", &SERVICE, "\"response\""),
             ("stream_idle_timeout", &SERVICE, "\"timeouts\""),
             ("health_uri", &SERVICE, "\"healthCheck\""),
+            ("server_name", &TOP, "\"hosts\""),
+            ("internal", &SERVICE, "open to clients"),
+            ("ssl_crl", &SERVICE, "no revocation lists"),
+            ("proxy_bind", &SERVICE, "nothing sets this"),
+            ("proxy_pass_request_body", &SERVICE, "nothing sets this"),
         ] {
             let advice = find(word, table).expect(word).said();
             assert!(advice.contains(part), "{word}: {advice}");
