@@ -7,7 +7,7 @@ use super::each_once;
 use crate::policy::foreign;
 use crate::proxy::settings::{Condition, FixedReply, Settings};
 
-/// What is wrong with a text that goes out.
+/// Fault of a text that goes out.
 const STAYS: &str = "has a variable of another program, which goes out as it stands";
 
 /// Returns a line for each value of a header edit that is a variable of another program: it goes out
