@@ -30,6 +30,7 @@ mod pipes;
 mod readme;
 mod record_forger;
 mod reference;
+mod rust_text;
 mod server_pipes;
 mod sim;
 mod slips;
