@@ -508,9 +508,28 @@ fn each_script_has_its_row_and_its_time() {
         let is_by_hand = row[2] == "by hand";
         assert_ne!(
             is_by_hand,
-            ci.contains(&path),
-            "{path} runs {} in tests/README.md; .ci/run calls it, or the row says by hand",
+            ci.lines().any(|line| is_step(line, &path)),
+            "{path} runs {} in tests/README.md; .ci/run calls it as timeout SECONDS {path}, or the row says by hand",
             row[2]
         );
     }
+    for (line, expected) in [
+        ("timeout 60 tests/a/run quick", true),
+        ("  A=b timeout 60 tests/a/run >c &", true),
+        ("# timeout 60 tests/a/run", false),
+        ("tests/a/run", false),
+        ("timeout tests/a/run", false),
+        ("timeout 60 tests/a/runs", false),
+    ] {
+        assert_eq!(is_step(line, "tests/a/run"), expected, "{line}");
+    }
+}
+
+/// Returns whether a line of a shell script runs this script, within a time.
+fn is_step(line: &str, path: &str) -> bool {
+    let words = line.split_whitespace().collect::<Vec<_>>();
+    let is_run = |three: &[&str]| {
+        three[0] == "timeout" && three[1].parse::<u32>().is_ok() && three[2] == path
+    };
+    !line.trim_start().starts_with('#') && words.windows(3).any(is_run)
 }
