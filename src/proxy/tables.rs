@@ -150,7 +150,7 @@ impl Tables {
         }
         let flying = self.in_flight.get(rules.id.index() as usize);
         let flying = flying.map_or(0, |count| count.at_target);
-        let views = proxy.upstreams.view(rules);
+        let views = proxy.upstreams.view(rules, proxy.ctx.now);
         for view in views.iter().skip(self.written) {
             if out.len() >= SCRAPE_PIECE_BYTES {
                 return false;

@@ -191,6 +191,16 @@ impl Health {
         }
     }
 
+    /// Returns the availability that a request would find now: an ejection whose time is over ends with the
+    /// next one.
+    pub fn availability_at(&self, now: Instant) -> Availability {
+        let is_over = self.ejected.is_some_and(|until| until <= now);
+        match self.availability() {
+            Availability::Ejected if is_over => Availability::Up,
+            other => other,
+        }
+    }
+
     /// Returns true if failed requests ejected this endpoint.
     pub fn is_ejected(&self) -> bool {
         self.ejected.is_some() && !self.absent

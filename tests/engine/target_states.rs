@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use tollgate::observe::metrics::exposition::Format;
 use tollgate::proxy::command::{Fault, Report};
 use tollgate::proxy::tables::Table;
+use tollgate::time::UnixTime;
 use tollgate::upstream::health::Change;
 
 use super::metrics::{scrape, table};
@@ -74,8 +75,17 @@ fn a_target_that_has_not_answered_is_not_well_again() {
     }
     assert_eq!(told(&mut world), [Change::Ejected]);
     assert_eq!(states(&world), ["put aside", "up"]);
-    // Nobody has asked it since, and then it refuses as before.
-    world.wait(60_000);
+    let later = |world: &mut World, millis| {
+        world.wait(millis);
+        // As the event loop does once a second.
+        let wall = UnixTime::from_millis(1_800_000_000_000);
+        world.proxy.handle_clock(world.now, wall);
+    };
+    later(&mut world, 15_000);
+    assert_eq!(states(&world), ["put aside", "up"]);
+    // Its time is over, and nobody has asked it since. Then it refuses as before.
+    later(&mut world, 45_000);
+    assert_eq!(states(&world), ["failing", "up"]);
     ask(&mut world, &[1]);
     assert_eq!(told(&mut world), [Change::Returned]);
     assert_eq!(states(&world), ["failing", "up"]);

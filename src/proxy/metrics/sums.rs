@@ -137,7 +137,7 @@ pub(in crate::proxy) fn target_sums(
     for service in run.iter().filter_map(|index| service_at(rules, *index)) {
         let of_service = in_flight.get(service.id.index() as usize);
         let at_target = of_service.map_or(0, |count| count.at_target);
-        let views = proxy.upstreams.view(service).into_iter();
+        let views = proxy.upstreams.view(service, proxy.ctx.now).into_iter();
         found.extend(views.map(|view| {
             TargetSum {
                 address: view

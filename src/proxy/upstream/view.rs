@@ -9,6 +9,7 @@ use super::super::settings::Target;
 use super::Upstreams;
 use super::notes::HealthNote;
 use crate::observe::metrics::numbers::TargetCounters;
+use crate::time::Instant;
 use crate::upstream::health::Availability;
 
 /// Endpoint of a service.
@@ -45,7 +46,11 @@ impl<'a> EndpointView<'a> {
 impl Upstreams {
     /// Returns the endpoints of a service. A target without an address counts as one, and is down
     /// if its name could not be resolved.
-    pub(in crate::proxy) fn view(&self, rules: &ServiceRules) -> Vec<EndpointView<'_>> {
+    pub(in crate::proxy) fn view(
+        &self,
+        rules: &ServiceRules,
+        now: Instant,
+    ) -> Vec<EndpointView<'_>> {
         let mut found = Vec::new();
         let Some(state) = self.services.get(rules.id) else {
             return found;
@@ -71,7 +76,7 @@ impl Upstreams {
                 *has_member = true;
             }
             let mut view = self.view_one(destination, Some(member.endpoint));
-            view.availability = member.availability();
+            view.availability = member.availability_at(now);
             view.counters = *member.counters();
             view.in_flight = Some(load.into());
             view.set_note(state.notes.of(member.endpoint, member.destination));

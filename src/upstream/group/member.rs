@@ -72,6 +72,11 @@ impl<E> Member<E> {
     pub fn availability(&self) -> Availability {
         self.health.availability()
     }
+
+    /// Returns the availability that a request would find now.
+    pub fn availability_at(&self, now: Instant) -> Availability {
+        self.health.availability_at(now)
+    }
 }
 
 /// Fingerprint of a client. A /64 counts as one IPv6 client.
