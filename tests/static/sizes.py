@@ -70,6 +70,8 @@ def symbols(binary):
         parts = line.split(" ", 3)
         if len(parts) == 4 and len(parts[1]) == 16:
             seen.setdefault(int(parts[0], 16), (int(parts[1], 16), parts[3]))
+    if not seen:
+        sys.exit(f"sizes: {binary} has no symbols; leave it out, and a binary that is not stripped is built")
     return sorted((address, size, name) for address, (size, name) in seen.items())
 
 

@@ -12,7 +12,7 @@ root = Path(next((word for word in sys.argv[1:] if not word.startswith("-")), ".
 src = root / "src"
 
 PRONOUN = re.compile(
-    r"^(It|Its|They|Them|Their|He|She|Who|Whom|Whoever|Whose|What|Whatever|Which|Where|When|Whether|Why|How|That|Those|These|This"
+    r"^(I|We|Us|Our|You|Your|It|Its|They|Them|Their|He|She|Who|Whom|Whoever|Whose|What|Whatever|Which|Where|When|Whether|Why|How|That|Those|These|This"
     r"|None|Nobody|Somebody|Anybody|Such|One|So|The same)\b"
 )
 
