@@ -47,6 +47,10 @@ pub(super) fn read(source: &mut dyn Source, most: Option<usize>) -> io::Result<A
     };
     for _ in 0..INTERIM_RESPONSES_MAX {
         let (mut answer, framing) = rest.head()?;
+        // None was asked to switch, and what follows is not HTTP (RFC 9110 7.8).
+        if answer.status == 101 {
+            return Err(malformed(ResponseError::Switch));
+        }
         if !(100..=199).contains(&answer.status) {
             if let Some(most) = most {
                 answer.body = rest.body(framing, most)?;

@@ -249,6 +249,8 @@ def names_and_targets():
     expect("HTTP/2 in place of HTTP/1.1", write([service(http2.url)]), [("no HTTP/1.1 response: HTTP/2", "have the target speak HTTP/1.1")])
     folded = Server(how="text", text=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: 1\r\n 2\r\n\r\n")
     expect("a folded line", write([service(folded.url)]), [("no HTTP/1.1 response: folded field line", "curl -si --raw")])
+    switched = Server(how="text", text=b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    expect("a switch that nobody asked for", write([service(switched.url)]), [("no HTTP/1.1 response: 101 that was not asked for", "curl -si --raw")])
     users = [service(f"http://127.0.0.1:{dead}", f"/{n}") for n in range(5)]
     expect("one target of five services", write(users), [("(/0, /1, /2 and 2 more)",)])
     for status, findings in [(200, []), (503, [("GET /h is answered 503, not 200 to 399", "healthCheck")])]:
