@@ -194,11 +194,19 @@ impl Health {
     /// Returns the availability that a request would find now: an ejection whose time is over ends with the
     /// next one.
     pub fn availability_at(&self, now: Instant) -> Availability {
-        let is_over = self.ejected.is_some_and(|until| until <= now);
         match self.availability() {
-            Availability::Ejected if is_over => Availability::Up,
+            Availability::Ejected if self.ejection_is_over(now) => Availability::Up,
             other => other,
         }
+    }
+
+    /// Returns true if no request was answered since an ejection ended, whether or not one has come.
+    pub fn awaits_answer_at(&self, now: Instant) -> bool {
+        self.awaits_answer() || (!self.absent && self.ejection_is_over(now))
+    }
+
+    fn ejection_is_over(&self, now: Instant) -> bool {
+        self.ejected.is_some_and(|until| until <= now)
     }
 
     /// Returns true if failed requests ejected this endpoint.

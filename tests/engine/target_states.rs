@@ -46,6 +46,13 @@ fn told(world: &mut World) -> Vec<Change> {
     reports.filter_map(change).collect()
 }
 
+/// Waits, and has the clock read at the end, as the event loop does once a second.
+fn later(world: &mut World, millis: u64) {
+    world.wait(millis);
+    let wall = UnixTime::from_millis(1_800_000_000_000);
+    world.proxy.handle_clock(world.now, wall);
+}
+
 /// Sends a request; each connection to 10.0.0.`dead` is refused, the others answer.
 fn ask(world: &mut World, dead: &[u8]) {
     let client = world.connect();
@@ -75,12 +82,6 @@ fn a_target_that_has_not_answered_is_not_well_again() {
     }
     assert_eq!(told(&mut world), [Change::Ejected]);
     assert_eq!(states(&world), ["put aside", "up"]);
-    let later = |world: &mut World, millis| {
-        world.wait(millis);
-        // As the event loop does once a second.
-        let wall = UnixTime::from_millis(1_800_000_000_000);
-        world.proxy.handle_clock(world.now, wall);
-    };
     later(&mut world, 15_000);
     assert_eq!(states(&world), ["put aside", "up"]);
     // Its time is over, and nobody has asked it since. Then it refuses as before.
@@ -111,18 +112,55 @@ fn a_target_that_hangs_is_not_well_again() {
     }
     world.wait(31_000);
     told(&mut world);
-    for _ in 0..4 {
-        let client = world.connect();
-        world.send(client, GET);
-        let address = world.dials[0].1;
-        let origin = world.accept();
-        if address.ip() == IpAddr::from([10, 0, 0, 2]) {
-            world.reply(origin, ANSWER);
+    let hang = |world: &mut World, requests| {
+        for _ in 0..requests {
+            let client = world.connect();
+            world.send(client, GET);
+            let address = world.dials[0].1;
+            let origin = world.accept();
+            if address.ip() == IpAddr::from([10, 0, 0, 2]) {
+                world.reply(origin, ANSWER);
+            }
         }
-    }
+    };
+    hang(&mut world, 4);
+    assert_eq!(states(&world), ["failing", "up"]);
     world.wait(14_000);
     ask(&mut world, &[1]);
     assert_eq!(told(&mut world), [Change::Returned]);
+}
+
+/// Time alone heals no target that takes connections and answers nothing.
+#[test]
+fn a_target_that_hung_fails_until_it_answers() {
+    let mut world = world(TWO);
+    for last in 1..=4 {
+        let client = world.connect_from(IpAddr::from([192, 0, 2, last]));
+        world.send(client, GET);
+        while let Some((_, address)) = world.dials.first() {
+            let dead = address.ip() == IpAddr::from([10, 0, 0, 1]);
+            let origin = world.accept();
+            if dead {
+                world.finish_upstream(origin);
+            } else {
+                world.reply(origin, ANSWER);
+            }
+        }
+        world.finish(client);
+    }
+    assert_eq!(told(&mut world), [Change::Ejected]);
+    assert_eq!(states(&world), ["put aside", "up"]);
+    later(&mut world, 21_000);
+    assert_eq!(states(&world), ["failing", "up"]);
+    assert_eq!(reasons(&world), ["\"upstream_closed\""]);
+    let up = scrape(&world, Format::Text);
+    let up = up.lines();
+    let up = up.filter(|line| line.starts_with("tollgate_target_up{") && line.ends_with(" 0"));
+    assert_eq!(up.count(), 1);
+    for _ in 0..40 {
+        ask(&mut world, &[]);
+    }
+    assert_eq!(states(&world), ["up", "up"]);
 }
 
 /// The last target is never ejected, however it fails.

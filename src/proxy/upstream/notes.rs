@@ -117,16 +117,6 @@ impl HealthNotes {
         }
     }
 
-    /// Returns the last change of an endpoint, to be changed.
-    pub(super) fn of_mut(
-        &mut self,
-        endpoint: EndpointId,
-        destination: usize,
-    ) -> Option<&mut HealthNote> {
-        let mut notes = self.0.iter_mut();
-        notes.find(|note| note.endpoint == endpoint && note.destination == destination)
-    }
-
     /// Returns the last change of an endpoint.
     pub(super) fn of(&self, endpoint: EndpointId, destination: usize) -> Option<&HealthNote> {
         let mut notes = self.0.iter();

@@ -323,11 +323,9 @@ impl Upstreams {
             return Choice::NoMember;
         };
         group.expire_ejections(ctx.now, |member, change| {
-            // It fails, as far as anybody knows, until a request has a connection to it.
-            let requests = member.counters().requests;
-            match notes.of_mut(member.endpoint, member.destination) {
-                Some(note) if change == Change::Returned => note.requests = requests,
-                _ => notes.forget(member.endpoint, Some(member.destination)),
+            // It fails, as far as anybody knows, until it has answered a request.
+            if change != Change::Returned {
+                notes.forget(member.endpoint, Some(member.destination));
             }
             let target = destinations.get(member.destination);
             let target = target.and_then(|to| self.targets.get(to.target));

@@ -18,7 +18,8 @@ pub(in crate::proxy) struct EndpointView<'a> {
     /// Address; `None`: the target's name has none.
     pub(in crate::proxy) address: Option<SocketAddr>,
     pub(in crate::proxy) availability: Availability,
-    /// True if it is used, but the last connection to it was not made.
+    /// True if it is used, but the last connection to it was not made, or no request was answered since it was
+    /// put aside.
     pub(in crate::proxy) is_failing: bool,
     pub(in crate::proxy) counters: TargetCounters,
     /// Number of requests in flight; `None`: the service has no group, which would count them.
@@ -35,10 +36,15 @@ impl<'a> EndpointView<'a> {
         self.availability == Availability::Up && !self.is_failing
     }
 
-    fn set_note(&mut self, note: Option<&'a HealthNote>) {
+    /// Sets the last change of its health. `awaits_answer`: no request was answered since it was put aside.
+    fn set_note(&mut self, note: Option<&'a HealthNote>, awaits_answer: bool) {
         let requests = self.counters.requests;
         let is_used = self.availability == Availability::Up;
-        self.is_failing = is_used && note.is_some_and(|note| note.is_failing(requests));
+        let fails = |note: &HealthNote| match awaits_answer {
+            true => note.is_failure(),
+            false => note.is_failing(requests),
+        };
+        self.is_failing = is_used && note.is_some_and(fails);
         self.note = note.filter(|note| !is_used || self.is_failing || !note.is_failure());
     }
 }
@@ -62,7 +68,10 @@ impl Upstreams {
                 let mut view = self.view_one(destination, endpoint);
                 let known = state.destinations.get(destination.number);
                 view.counters = known.map_or(view.counters, |known| known.counters);
-                view.set_note(endpoint.and_then(|id| state.notes.of(id, destination.number)));
+                view.set_note(
+                    endpoint.and_then(|id| state.notes.of(id, destination.number)),
+                    false,
+                );
                 found.push(view);
             }
             return found;
@@ -79,7 +88,8 @@ impl Upstreams {
             view.availability = member.availability_at(now);
             view.counters = *member.counters();
             view.in_flight = Some(load.into());
-            view.set_note(state.notes.of(member.endpoint, member.destination));
+            let note = state.notes.of(member.endpoint, member.destination);
+            view.set_note(note, member.awaits_answer_at(now));
             found.push(view);
         }
         for destination in &rules.destinations {

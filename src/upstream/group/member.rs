@@ -77,6 +77,11 @@ impl<E> Member<E> {
     pub fn availability_at(&self, now: Instant) -> Availability {
         self.health.availability_at(now)
     }
+
+    /// Returns true if no request was answered since an ejection of this member ended.
+    pub fn awaits_answer_at(&self, now: Instant) -> bool {
+        self.health.awaits_answer_at(now)
+    }
 }
 
 /// Fingerprint of a client. A /64 counts as one IPv6 client.
