@@ -90,6 +90,10 @@ fn cure_of_alert(alert: AlertDescription) -> &'static str {
             "put a new certificate into tls.cert: it is read within 10 s"
         }
         AlertDescription::ProtocolVersion => "have it speak TLS 1.2 or 1.3",
+        // RFC 7301 3.2: it took no "http/1.1".
+        AlertDescription::NoApplicationProtocol => {
+            "have it speak HTTP/1.1, too: it may speak HTTP/2 alone"
+        }
         AlertDescription::UnrecognisedName => "set tls.serverName to a name that it has",
         _ => LOG,
     }
@@ -170,6 +174,7 @@ mod tests {
             (AlertDescription::CertificateRevoked, "a new certificate"),
             (AlertDescription::ProtocolVersion, "TLS 1.2 or 1.3"),
             (AlertDescription::UnrecognisedName, "tls.serverName"),
+            (AlertDescription::NoApplicationProtocol, "HTTP/1.1"),
             (AlertDescription::InternalError, "look into the log"),
         ] {
             assert!(cure(alert).contains(expected), "{alert:?}: {}", cure(alert));
