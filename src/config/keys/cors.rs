@@ -40,7 +40,7 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
     }
     if let Some(place) = object.get("methods") {
         policy.methods = tokens(place, "method", report);
-        if policy.methods.is_empty() {
+        if matches!(&place.node.value, Value::List(items) if items.is_empty()) {
             place.fail(
                 report,
                 r#"is empty; name at least one method, or leave "methods" out"#,

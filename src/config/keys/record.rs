@@ -6,6 +6,7 @@ use crate::limits::CONFIG_PATH_BYTES_MAX;
 use crate::observe::access::Outcome;
 use crate::proxy::settings::RecordRule;
 
+use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::stray::Fault;
@@ -27,7 +28,7 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
         None => rule.statuses.push(500..=599),
         Some(place) => {
             let items = place.list(report).unwrap_or_default();
-            if items.is_empty() {
+            if matches!(&place.node.value, Value::List(items) if items.is_empty()) {
                 place.fail(
                     report,
                     "must name an end or a status, such as [\"5xx\"]; \"record\": false is off",

@@ -111,6 +111,10 @@ fn method_fault(text: &str) -> Option<String> {
         return Some("is never passed on; remove it".to_owned());
     }
     let upper = text.to_ascii_uppercase();
+    // What other programs write for all of them.
+    if matches!(upper.as_str(), "ALL" | "ANY" | "USE" | "*") {
+        return Some("is no method; without \"methods\" a service takes any".to_owned());
+    }
     if METHODS.contains(&text) {
         return None;
     }
@@ -272,6 +276,18 @@ mod tests {
             (
                 r#""hosts": ["*"]"#,
                 "hosts[0]: \"*\" stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"",
+            ),
+            (
+                r#""hosts": ["a.test b.test"]"#,
+                "hosts[0]: \"a.test b.test\" is several values; write each as a string of its own: [\"a.test\", \"b.test\"]",
+            ),
+            (
+                r#""methods": ["GET,POST"]"#,
+                "methods[0]: \"GET,POST\" is several values; write each as a string of its own: [\"GET\", \"POST\"]",
+            ),
+            (
+                r#""methods": ["ALL"]"#,
+                "methods[0]: \"ALL\" is no method; without \"methods\" a service takes any",
             ),
             (
                 r#""hosts": ["a.*.b"]"#,

@@ -4,7 +4,7 @@
 //!
 //! `words.txt` has a block for each answer, parted by empty lines. Its first lines name words: `tables: words`, or
 //! `tables = key: words` where that key has the same meaning and values of the same form. A table is
-//! named as in the schema, the top level `top`, and `*` is any. Words have no `-`, `_` and spaces, and case does not
+//! named as in the schema, the top level `top`, and `*` is any but those of `CLOSED`. Words have no `-`, `_` and spaces, and case does not
 //! count; `ssl*` is every word that begins so, `*timeout` every one that ends so, and both come behind
 //! whole words. The last line is the sentence behind "unknown key; ", in which `%` is that key.
 
@@ -15,6 +15,28 @@ use super::kind::Table;
 /// Words, and what each means here. Text takes less of the binary than a table of values, which the loader
 /// has to relocate.
 const WORDS: &str = include_str!("words.txt");
+
+/// Tables that no section of another program becomes. What a word means elsewhere is wrong in them, where
+/// `secure` is not that of a target, so that they tell their own keys.
+const CLOSED: [&str; 17] = [
+    "acme",
+    "admin",
+    "apiKey",
+    "authFailures",
+    "basic",
+    "forward",
+    "introspection",
+    "jwt",
+    "listen[].tls.acme",
+    "listen[].tls.certificates[]",
+    "maintenance",
+    "record",
+    "services[].passiveHealth",
+    "services[].redirect",
+    "services[].respond",
+    "services[].sticky",
+    "stores.NAME",
+];
 
 /// Words of other programs that have one answer.
 pub(crate) struct Bridge {
@@ -55,7 +77,7 @@ impl Bridge {
             table.name
         };
         let mut tables = self.tables.split(' ');
-        tables.any(|known| known == name || known == "*")
+        tables.any(|known| known == name || known == "*" && !CLOSED.contains(&name))
     }
 
     fn has(&self, word: &str) -> bool {
@@ -175,7 +197,7 @@ fn elsewhere(word: &str) -> Option<(String, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::schema::{RATE_LIMIT, ROOT, SERVICE, TOP};
+    use crate::config::schema::{RATE_LIMIT, RESPOND, ROOT, SERVICE, STICKY, TOP};
 
     #[test]
     fn words_of_other_programs() {
@@ -204,12 +226,18 @@ mod tests {
             ("ssl_crl", &SERVICE, "no revocation lists"),
             ("proxy_bind", &SERVICE, "nothing sets this"),
             ("proxy_pass_request_body", &SERVICE, "nothing sets this"),
+            ("contentType", &SERVICE, "needs no key"),
+            ("contentType", &RESPOND, "\"type\""),
+            ("json", &RESPOND, "\"type\""),
+            ("charset", &RESPOND, "\"type\""),
         ] {
             let advice = find(word, table).expect(word).said();
             assert!(advice.contains(part), "{word}: {advice}");
         }
         assert!(find("windowMs", &SERVICE).is_none());
         assert!(find("colour", &TOP).is_none());
+        // The cookie's, and not the target's.
+        assert!(find("secure", &STICKY).is_none());
     }
 
     #[test]
