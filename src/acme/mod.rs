@@ -22,6 +22,8 @@ mod state;
 mod text;
 pub mod url;
 
+use std::collections::BTreeMap;
+
 use crate::time::UnixTime;
 
 pub use self::identifier::{Identifier, IdentifierFault};
@@ -142,6 +144,26 @@ pub struct File {
     pub name: String,
     /// Content; `None`: the file is removed.
     pub bytes: Option<Vec<u8>>,
+}
+
+/// The state folder.
+pub trait Folder {
+    /// Returns the content of a file; `None` if it is missing or cannot be read.
+    fn read(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// Returns the names of its files.
+    fn names(&self) -> Vec<String>;
+}
+
+/// A folder in memory.
+impl Folder for BTreeMap<String, Vec<u8>> {
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        self.get(name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
+    }
 }
 
 /// Challenge to answer.

@@ -3,6 +3,7 @@
 use super::Identifier;
 use crate::pem::{self, Wanted};
 use crate::policy::auth::base64::{decode, encode, encode_url};
+use crate::sort;
 use crate::time::UnixTime;
 use crate::transport::identity::certificates_from_pem;
 use crate::transport::leaf::{Leaf, leaf};
@@ -97,6 +98,19 @@ pub(super) fn renewal_id(leaf: &Leaf) -> Option<String> {
         encode_url(issuer),
         encode_url(&leaf.serial)
     ))
+}
+
+/// Returns the names of a file with a chain, sorted, each once; none if it has no certificate.
+pub(super) fn names(file: &[u8]) -> Vec<Identifier> {
+    let certificates = certificates_from_pem(file).unwrap_or_default();
+    let Some(leaf) = certificates.first().and_then(|der| leaf(der)) else {
+        return Vec::new();
+    };
+    let names = leaf.names.iter().map(|name| Identifier::parse(name).ok());
+    let addresses = leaf.addresses.into_iter().map(Identifier::Address);
+    let mut names = names.flatten().chain(addresses).collect::<Vec<_>>();
+    sort::unique(&mut names);
+    names
 }
 
 /// Returns begin and end of the validity of a file with a chain, in seconds.

@@ -7,7 +7,7 @@ use super::{Identifier, Plan, text};
 use crate::policy::auth::json::Json;
 
 /// Sets of names that are kept at most, those that the configuration no longer has included.
-const SETS_MAX: usize = 1000;
+pub(super) const SETS_MAX: usize = 1000;
 
 /// Everything that is remembered.
 #[derive(Default)]

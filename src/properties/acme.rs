@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::cost;
 use crate::acme::{
-    self, BODY_BYTES, File, Identifier, Keys, Kind, Machine, Method, Plan, Request, Response,
-    STATE_FILE, Step, Url, Wanted,
+    self, BODY_BYTES, File, Identifier, Keys, Kind, Machine, Method, Plan, Request, Response, Step,
+    Url, Wanted,
 };
 use crate::policy::auth::json::Json;
 use crate::time::UnixTime;
@@ -89,7 +89,7 @@ impl Orders {
         };
         let now = UnixTime::from_millis(BEGIN.saturating_mul(1000));
         Some(Orders {
-            machine: Machine::new(plan.clone(), &|_| None, now),
+            machine: Machine::new(plan.clone(), &BTreeMap::new(), now),
             plan,
             files: BTreeMap::new(),
             now: BEGIN,
@@ -168,15 +168,11 @@ impl Orders {
 
     /// Begins again with the files, as a process does that was killed.
     fn restart(&self) {
-        let read = |name: &str| self.files.get(name).cloned();
-        let again = Machine::new(self.plan.clone(), &read, self.wall());
-        let Some(state) = read(STATE_FILE) else {
-            return;
-        };
+        let again = Machine::new(self.plan.clone(), &self.files, self.wall());
         let ends = |rows: Vec<acme::Row>| rows.into_iter().map(|row| row.not_after).collect();
-        let told: Vec<_> = ends(acme::rows(&self.plan, &state, self.wall()));
+        let told: Vec<_> = ends(acme::rows(&self.plan, &self.files, self.wall()));
         let known: Vec<_> = ends(again.rows(self.wall()));
-        assert_eq!(told, known, "the state has what the files have");
+        assert_eq!(told, known, "both read the same");
     }
 }
 

@@ -22,7 +22,8 @@ use super::messages::Directory;
 use super::schedule::{self, EARLIEST, ORDERS_MAX, ORDERS_SPAN};
 use super::state::{Set, State};
 use super::{
-    Identifier, Keys, Level, Plan, Report, Response, Row, STATE_FILE, Step, Stored, Url, Wanted,
+    Folder, Identifier, Keys, Level, Plan, Report, Response, Row, STATE_FILE, Step, Stored, Url,
+    Wanted,
 };
 use crate::time::UnixTime;
 
@@ -279,10 +280,9 @@ impl Task {
     }
 }
 
-/// Returns the state of each certificate of a plan, from the file alone.
-pub fn rows(plan: &Plan, file: &[u8], now: UnixTime) -> Vec<Row> {
-    let mut state = State::read(file);
-    state.fit(plan, now.as_secs());
+/// Returns the state of each certificate of a plan, from the folder alone.
+pub fn rows(plan: &Plan, folder: &dyn Folder, now: UnixTime) -> Vec<Row> {
+    let (state, _) = start::begin(plan, folder, now);
     let sets = plan
         .certificates
         .iter()

@@ -1,24 +1,21 @@
 //! Begin of the machine, and changes of its plan.
 
-use super::super::state::{Set, State, file_of};
-use super::super::{ACCOUNT_FILE, Plan, STATE_FILE, Stored, pem_file, schedule};
+use super::super::state::{SETS_MAX, Set, State, file_of};
+use super::super::{ACCOUNT_FILE, Folder, Plan, STATE_FILE, Stored, pem_file, schedule};
 use super::{Machine, Phase, Step};
+use crate::sort;
 use crate::time::UnixTime;
 use std::collections::VecDeque;
 
 impl Machine {
-    /// Begins with what the state folder has. `files` returns the content of one of its files.
-    pub fn new(plan: Plan, files: &dyn Fn(&str) -> Option<Vec<u8>>, now: UnixTime) -> Machine {
-        let mut state = files(STATE_FILE).map_or_else(State::default, |file| State::read(&file));
-        state.fit(&plan, now.as_secs());
+    /// Begins with what the state folder has.
+    pub fn new(plan: Plan, folder: &dyn Folder, now: UnixTime) -> Machine {
         let mut found = Vec::new();
-        for set in &mut state.sets {
-            let file = set.file();
-            let chain = files(&format!("{file}.pem"));
-            let is_wanted = plan.certificates.iter().any(|one| one.names == set.names);
-            note_file(set, chain.as_deref());
-            let key = files(&format!("{file}.next.pem"));
+        let (mut state, chains) = begin(&plan, folder, now);
+        for (set, chain) in state.sets.iter_mut().zip(chains) {
+            let key = folder.read(&format!("{}.next.pem", set.file()));
             note_order(set, key.as_deref().and_then(pem_file::key));
+            let is_wanted = plan.certificates.iter().any(|one| one.names == set.names);
             if let (Some(pem), Some(_)) = (chain, set.life) {
                 let names = set.names.clone();
                 found.push((is_wanted, Stored { names, pem }));
@@ -26,7 +23,9 @@ impl Machine {
         }
         let (wanted, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(wanted, _)| *wanted);
         Machine {
-            account_file: files(ACCOUNT_FILE).and_then(|file| pem_file::key(&file)),
+            account_file: folder
+                .read(ACCOUNT_FILE)
+                .and_then(|file| pem_file::key(&file)),
             found: wanted
                 .into_iter()
                 .chain(others)
@@ -77,6 +76,53 @@ impl Machine {
         self.nonce = None;
         self.directory = None;
         self.out.push_back(Step::Withdraw);
+    }
+}
+
+/// Returns what the folder has of the sets of a plan, and of sets before it: the state and, beside each set, its
+/// chain. A certificate whose state is lost is found by its file.
+pub(super) fn begin(
+    plan: &Plan,
+    folder: &dyn Folder,
+    now: UnixTime,
+) -> (State, Vec<Option<Vec<u8>>>) {
+    let mut state = folder
+        .read(STATE_FILE)
+        .map_or_else(State::default, |file| State::read(&file));
+    adopt(&mut state, folder);
+    state.fit(plan, now.as_secs());
+    let chains = state.sets.iter_mut().map(|set| {
+        let file = set.file();
+        let chain = folder.read(&format!("{file}.pem"));
+        note_file(set, chain.as_deref());
+        chain
+    });
+    let chains = chains.collect();
+    (state, chains)
+}
+
+/// Adds a set for each certificate of the folder that the state does not know.
+fn adopt(state: &mut State, folder: &dyn Folder) {
+    let known = state.sets.iter().map(Set::file).collect::<Vec<_>>();
+    let mut names = folder.names();
+    sort::sort(&mut names);
+    for name in names {
+        let Some(file) = name.strip_suffix(".pem") else {
+            continue;
+        };
+        if state.sets.len() >= SETS_MAX || known.iter().any(|known| known == file) {
+            continue;
+        }
+        let chain = folder.read(&name).unwrap_or_default();
+        let mut set = Set {
+            names: pem_file::names(&chain),
+            ..Set::default()
+        };
+        // Files of keys, and those that others have put there, have other names.
+        if !set.names.is_empty() && set.file() == file {
+            note_file(&mut set, Some(&chain));
+            state.sets.push(set);
+        }
     }
 }
 

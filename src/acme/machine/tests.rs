@@ -374,7 +374,11 @@ impl World {
         World {
             authority: Authority::new(),
             files: BTreeMap::new(),
-            machine: Machine::new(plan.clone(), &|_| None, UnixTime::from_millis(BEGIN * 1000)),
+            machine: Machine::new(
+                plan.clone(),
+                &BTreeMap::new(),
+                UnixTime::from_millis(BEGIN * 1000),
+            ),
             plan,
             now: BEGIN,
             offered: Vec::new(),
@@ -389,10 +393,9 @@ impl World {
 
     /// The process is killed, and starts again.
     fn restart(&mut self) {
-        let files = self.files.clone();
         self.machine = Machine::new(
             self.plan.clone(),
-            &|name| files.get(name).cloned(),
+            &self.files,
             UnixTime::from_millis(self.now * 1000),
         );
         self.offered.clear();
@@ -795,4 +798,40 @@ fn an_account_outside_of_acme() {
         .replan(with, UnixTime::from_millis(world.now * 1000));
     world.run(BEGIN + 700);
     assert_eq!(world.installed.len(), 1, "{:?}", world.reports);
+}
+
+/// The file `state.json` is removed to have a failed order begin at once; what was issued is served all the same.
+#[test]
+fn certificates_outlive_a_lost_state() {
+    let mut world = World::new(&[&["a.test", "b.test"]]);
+    world.run(BEGIN + HOUR);
+    assert_eq!(world.authority.issued.len(), 1);
+    for (sets, orders) in [
+        (&[&["a.test", "b.test"][..]][..], 1),
+        (&[&["a.test", "b.test", "new.test"]], 2),
+    ] {
+        world.files.remove(STATE_FILE);
+        world
+            .files
+            .insert("other-01020304.pem".to_owned(), b"no certificate".to_vec());
+        world.plan = plan(sets);
+        world.authority.fault = Fault::Away;
+        world.restart();
+        let served = world.installed.iter().map(|one| one.names.len());
+        assert_eq!(served.collect::<Vec<_>>(), [2], "{sets:?}");
+        let now = UnixTime::from_millis(world.now * 1000);
+        let rows = rows(&world.plan, &world.files, now);
+        let steps = rows.iter().map(|row| row.step).collect::<Vec<_>>();
+        assert_eq!(
+            steps,
+            [if orders == 1 {
+                "valid"
+            } else {
+                "awaits its first order"
+            }]
+        );
+        world.authority.fault = Fault::None;
+        world.run(world.now + HOUR);
+        assert_eq!(world.authority.issued.len(), orders, "{sets:?}");
+    }
 }

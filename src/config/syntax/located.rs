@@ -10,7 +10,7 @@ use crate::config::schema::{self, Fallback, Kind, Table, bridges};
 
 use super::document::{Member, Node, Value};
 use super::report::Report;
-use super::stray::Fault;
+use super::stray::{self, Fault};
 use super::suggestions;
 
 /// Returns a path such as `services[2]`.
@@ -57,29 +57,13 @@ impl<'a> Located<'a> {
     /// write .."): a string, a number or a flag is put before it as its subject, so that the reader
     /// sees what was found.
     pub(crate) fn fail(&self, report: &mut Report<'_>, fault: impl Into<Fault>) {
-        let fault = self.several().map_or_else(|| fault.into(), Fault::from);
-        let message = fault.about(&self.node.value);
+        let is_item = self.path.ends_with(']');
+        let several = stray::several(&self.node.value, self.is_variable()).filter(|_| is_item);
+        let message = several
+            .unwrap_or_else(|| fault.into())
+            .about(&self.node.value);
         let named = self.node.shown().map(|value| format!("{value} {message}"));
         self.fail_bare(report, named.unwrap_or(message));
-    }
-
-    /// Returns the fault of an item of a list that has several values, as a variable of a process often has.
-    fn several(&self) -> Option<String> {
-        let Value::Text(text) = &self.node.value else {
-            return None;
-        };
-        let parts = text.split(|c: char| c == ',' || c.is_ascii_whitespace());
-        let parts = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>();
-        // A space may stand in the middle of one value.
-        let is_list = text.contains(',') || parts.iter().all(|part| part.contains(['.', ':']));
-        if parts.len() < 2 || !is_list || !self.path.ends_with(']') {
-            return None;
-        }
-        Some(match self.is_variable() {
-            true => "is several values, and a variable stands for one; write a variable for each"
-                .to_owned(),
-            false => format!("is several values; write each as a string of its own: {parts:?}"),
-        })
     }
 
     /// Reports what is wrong with this value, which the message names already, or must not repeat

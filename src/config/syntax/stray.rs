@@ -63,6 +63,25 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Returns the fault of an item of a list that has several values, as a variable of a process often has.
+pub(super) fn several(value: &Value, is_variable: bool) -> Option<Fault> {
+    let Value::Text(text) = value else {
+        return None;
+    };
+    let parts = text.split(|c: char| c == ',' || c.is_ascii_whitespace());
+    let parts = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    // A space may stand in the middle of one value.
+    let is_list = text.contains(',') || parts.iter().all(|part| part.contains(['.', ':']));
+    if parts.len() < 2 || !is_list {
+        return None;
+    }
+    let fault = match is_variable {
+        true => "is several values, and a variable stands for one; write one for each".to_owned(),
+        false => format!("is several values; write each as a string: {parts:?}"),
+    };
+    Some(fault.into())
+}
+
 /// Returns a mark at the start or the end of a value that comes from another file, and where it stands.
 fn mark(text: &str) -> Option<(&str, &'static str)> {
     let last = text.len().checked_sub(1)?;
@@ -93,6 +112,30 @@ mod tests {
         let cured = Fault::uncured("is bad").with_cure("change it");
         let value = Value::Text("b;".to_owned());
         assert_eq!(about(cured, &value), "is bad; change it");
+    }
+
+    #[test]
+    fn several_values() {
+        for (text, is_several) in [
+            ("a,b", true),
+            ("X-A, X-B", true),
+            ("10.0.0.0/8 fd00::/8", true),
+            ("a", false),
+            ("a,", false),
+            ("a b", false),
+            (" a.test ", false),
+            ("", false),
+        ] {
+            let value = Value::Text(text.to_owned());
+            assert_eq!(several(&value, false).is_some(), is_several, "{text}");
+        }
+        let value = Value::Text("a,b".to_owned());
+        let said = several(&value, true).expect("two").to_string();
+        assert!(
+            said.contains("a variable stands for one") && !said.contains("\"a\""),
+            "{said}"
+        );
+        assert_eq!(several(&Value::Null, false), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::seen::Seen;
 use super::shared;
 use super::store::Store;
 use super::wishes::Wishes;
-use crate::acme::{Eab, Identifier, Kind, Machine, Plan, Row, Url, Wanted};
+use crate::acme::{Eab, Folder as _, Identifier, Kind, Machine, Plan, Row, Url, Wanted};
 use crate::config::{Acme, Challenge, Order};
 use crate::net::acceptor::Acceptor;
 use crate::net::workers::file_stamp::stamp;
@@ -65,7 +65,7 @@ impl Orders {
             .map_err(|error| format!("no thread can be started to write files: {error}"))?;
         let wishes = Rc::clone(&desk.wishes);
         let before = before.map(|before| before.seen);
-        let read = || Machine::new(plan, &|name| store.read(name), wall);
+        let read = || Machine::new(plan, &*store, wall);
         let (seen, machine) = Seen::read(before, || stamp(store.folder()), read);
         // Two reads are more than a tick of the disk's clock apart.
         let next_try = match shares && !store.is_own() {

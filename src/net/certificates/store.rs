@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::acme::File;
+use crate::acme::{File, Folder};
 
 /// Name of the file that is locked.
 const LOCK_FILE: &str = "lock";
@@ -91,15 +91,6 @@ impl Store {
         &self.folder
     }
 
-    /// Reads a file; `None` if it is missing or cannot be read.
-    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let file = DiskFile::open(self.folder.join(name)).ok()?;
-        let mut bytes = Vec::new();
-        let mut file = file.take(FILE_BYTES_MAX);
-        file.read_to_end(&mut bytes).ok()?;
-        Some(bytes)
-    }
-
     /// Writes and removes files, in this order. The ones behind a failure stay as they were.
     ///
     /// # Errors
@@ -174,6 +165,22 @@ impl Store {
     }
 }
 
+impl Folder for Store {
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let file = DiskFile::open(self.folder.join(name)).ok()?;
+        let mut bytes = Vec::new();
+        let mut file = file.take(FILE_BYTES_MAX);
+        file.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string());
+        names.flatten().collect()
+    }
+}
+
 fn write_new(path: &Path, bytes: &[u8], checkpoint: Checkpoint<'_>) -> io::Result<()> {
     checkpoint("create")?;
     let mut options = OpenOptions::new();
@@ -243,6 +250,7 @@ fn advice(error: &io::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acme::Folder as _;
 
     /// Folder that goes with the test.
     struct Folder(PathBuf);

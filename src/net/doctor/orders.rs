@@ -8,6 +8,7 @@ use crate::acme::identifier::listed;
 use crate::acme::{self, Row, STATE_FILE};
 use crate::config::Config;
 use crate::net::certificates::orders::plan;
+use crate::net::certificates::store::Store;
 use crate::time::UnixTime;
 
 /// Parts of problems, as `acme` and the authority word them, and what helps; the first that fits.
@@ -56,18 +57,18 @@ pub(super) fn examine(config: &Config, now: UnixTime, examined: &mut Examined) {
     };
     examined.begin(1);
     let path = acme.state.join(STATE_FILE);
-    let file = match std::fs::read(&path) {
-        Ok(file) => file,
-        // The gateway has not run with this file yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
+    match std::fs::File::open(&path) {
+        // The gateway has not run with this file yet, or it was removed.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             let what = path.display().to_string();
             let cure = unless_root(UNSEEN, UNSEEN_BY_ROOT);
             examined.hint("orders", &what, format!("cannot be read: {error}"), cure);
             return;
         }
-    };
-    for row in acme::rows(&plan, &file, now) {
+        _ => {}
+    }
+    let folder = Store::of_another(&acme.state);
+    for row in acme::rows(&plan, &folder, now) {
         order(&row, now, examined);
     }
 }

@@ -279,11 +279,11 @@ mod tests {
             ),
             (
                 r#""hosts": ["a.test b.test"]"#,
-                "hosts[0]: \"a.test b.test\" is several values; write each as a string of its own: [\"a.test\", \"b.test\"]",
+                "hosts[0]: \"a.test b.test\" is several values; write each as a string: [\"a.test\", \"b.test\"]",
             ),
             (
                 r#""methods": ["GET,POST"]"#,
-                "methods[0]: \"GET,POST\" is several values; write each as a string of its own: [\"GET\", \"POST\"]",
+                "methods[0]: \"GET,POST\" is several values; write each as a string: [\"GET\", \"POST\"]",
             ),
             (
                 r#""methods": ["ALL"]"#,
