@@ -230,6 +230,13 @@ impl Acceptor {
         self.entries.iter().flatten().count()
     }
 
+    /// Returns the addresses that are open, and not about to close.
+    pub(super) fn addresses(&self) -> Vec<ListenAddress> {
+        let entries = self.entries.iter().flatten();
+        let open = entries.filter(|entry| !entry.retired);
+        open.map(|entry| entry.address.clone()).collect()
+    }
+
     /// Returns whether an address is open, and not about to close.
     pub(super) fn has(&self, address: &ListenAddress) -> bool {
         self.position(address).is_some()

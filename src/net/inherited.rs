@@ -161,6 +161,7 @@ impl Inherited {
         entries: impl Iterator<Item = &'a Listen> + Clone,
     ) -> io::Result<Vec<Listener>> {
         let addresses = entries.clone().map(|entry| &entry.address);
+        Listener::can_stay(&self.addresses(), addresses.clone())?;
         entries
             .map(|Listen { address, port, .. }| match self.take(address)? {
                 Some(listener) => Ok(listener),
@@ -190,6 +191,14 @@ impl Inherited {
             }
         }
         Ok(index.map(|index| self.sockets.swap_remove(index).listener))
+    }
+
+    /// Returns the addresses and ports of the old process that are not taken yet.
+    pub(super) fn addresses(&self) -> Vec<ListenAddress> {
+        let sockets = self.sockets.iter();
+        let of_clients = sockets.filter(|socket| socket.handed_over == Some(Purpose::Clients));
+        let parsed = of_clients.map(|socket| socket.name.parse().ok());
+        parsed.flatten().map(ListenAddress::Tcp).collect()
     }
 
     /// Returns the listeners of the old process that are not taken yet.

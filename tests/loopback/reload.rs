@@ -172,6 +172,37 @@ fn a_full_list_of_listeners_is_replaced_by_another() {
     answered(second());
 }
 
+/// Whether `[::]` takes IPv4, too, is set before it is bound. A reload that would need it otherwise takes no
+/// address away from clients.
+#[test]
+fn an_ipv6_wildcard_stays_as_it_was_opened() {
+    let origin = Origin::polite();
+    for (before, after, told) in [
+        (
+            "\"0.0.0.0:P\", \"[::]:P\"",
+            "\"[::]:P\"",
+            "keep the IPv4 address",
+        ),
+        (
+            "\"[::]:P\"",
+            "\"0.0.0.0:P\", \"[::]:P\"",
+            "remove the IPv4 address",
+        ),
+    ] {
+        let listen = |port, list: &str| config(&origin, &list.replace('P', &format!("{port}")), "");
+        let first = |port| listen(port, before);
+        let gateway = Gateway::start_in(Folder::new(), first, |command| command);
+        let port = gateway.address.port();
+        put(&gateway, &listen(port, after));
+        gateway.signal("HUP");
+        gateway.stderr.expect(told);
+        assert!(gateway.get("/a").ends_with("hi"), "{told}");
+        put(&gateway, &first(port));
+        gateway.signal("HUP");
+        gateway.stderr.expect("configuration read");
+    }
+}
+
 #[test]
 fn a_bad_file_changes_nothing_and_every_error_is_named() {
     let origin = Origin::polite();

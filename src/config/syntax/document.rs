@@ -17,6 +17,11 @@ pub(crate) struct Node {
 const SHOWN_CHARS: usize = 80;
 
 impl Node {
+    /// Returns true if variables in the string were replaced.
+    pub(super) fn is_variable(&self) -> bool {
+        self.written.is_some()
+    }
+
     /// Returns the value as a message repeats it, in one line: strings in quotes, long ones cut,
     /// variables by their names, and without the user and password of a URL. `None`: the value is a
     /// list or an object.

@@ -57,11 +57,9 @@ impl<'a> Located<'a> {
     /// write .."): a string, a number or a flag is put before it as its subject, so that the reader
     /// sees what was found.
     pub(crate) fn fail(&self, report: &mut Report<'_>, fault: impl Into<Fault>) {
-        let is_item = self.path.ends_with(']');
-        let several = stray::several(&self.node.value, self.is_variable()).filter(|_| is_item);
-        let message = several
-            .unwrap_or_else(|| fault.into())
-            .about(&self.node.value);
+        let several = stray::several(self.node, &self.path);
+        let fault = several.unwrap_or_else(|| fault.into());
+        let message = fault.about(&self.node.value);
         let named = self.node.shown().map(|value| format!("{value} {message}"));
         self.fail_bare(report, named.unwrap_or(message));
     }
@@ -191,7 +189,7 @@ impl<'a> Located<'a> {
     pub(crate) fn digits(&self) -> Option<&'a str> {
         match &self.node.value {
             Value::Number(text) => Some(text),
-            Value::Text(text) if self.is_variable() => {
+            Value::Text(text) if self.node.is_variable() => {
                 let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
                 is_digits.then_some(text)
             }
@@ -203,13 +201,9 @@ impl<'a> Located<'a> {
     pub(crate) fn flag_value(&self) -> Option<bool> {
         match &self.node.value {
             Value::Flag(flag) => Some(*flag),
-            Value::Text(text) if self.is_variable() => text.parse().ok(),
+            Value::Text(text) if self.node.is_variable() => text.parse().ok(),
             _ => None,
         }
-    }
-
-    fn is_variable(&self) -> bool {
-        self.node.written.is_some()
     }
 
     /// Reads the members of an object. A name that stands twice is reported, and its first value

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use super::document::Value;
+use super::document::{Node, Value};
 
 /// Characters around a value in other files: it was pasted with them.
 pub(crate) const MARKS: [char; 6] = [';', ',', ' ', '\t', '\'', '"'];
@@ -63,19 +63,20 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Returns the fault of an item of a list that has several values, as a variable of a process often has.
-pub(super) fn several(value: &Value, is_variable: bool) -> Option<Fault> {
-    let Value::Text(text) = value else {
+/// Returns the fault of a value at `path` if it is an item of a list, and has several values, as a variable of
+/// a process often has.
+pub(super) fn several(node: &Node, path: &str) -> Option<Fault> {
+    let Value::Text(text) = &node.value else {
         return None;
     };
     let parts = text.split(|c: char| c == ',' || c.is_ascii_whitespace());
     let parts = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>();
     // A space may stand in the middle of one value.
     let is_list = text.contains(',') || parts.iter().all(|part| part.contains(['.', ':']));
-    if parts.len() < 2 || !is_list {
+    if parts.len() < 2 || !is_list || !path.ends_with(']') {
         return None;
     }
-    let fault = match is_variable {
+    let fault = match node.is_variable() {
         true => "is several values, and a variable stands for one; write one for each".to_owned(),
         false => format!("is several values; write each as a string: {parts:?}"),
     };
@@ -114,6 +115,14 @@ mod tests {
         assert_eq!(about(cured, &value), "is bad; change it");
     }
 
+    fn node(text: &str, written: Option<&str>) -> Node {
+        Node {
+            at: 0,
+            value: Value::Text(text.to_owned()),
+            written: written.map(str::to_owned),
+        }
+    }
+
     #[test]
     fn several_values() {
         for (text, is_several) in [
@@ -126,16 +135,14 @@ mod tests {
             (" a.test ", false),
             ("", false),
         ] {
-            let value = Value::Text(text.to_owned());
-            assert_eq!(several(&value, false).is_some(), is_several, "{text}");
+            let item = node(text, None);
+            assert_eq!(several(&item, "a[0]").is_some(), is_several, "{text}");
+            assert_eq!(several(&item, "a"), None);
         }
-        let value = Value::Text("a,b".to_owned());
-        let said = several(&value, true).expect("two").to_string();
-        assert!(
-            said.contains("a variable stands for one") && !said.contains("\"a\""),
-            "{said}"
-        );
-        assert_eq!(several(&Value::Null, false), None);
+        let said = several(&node("a,b", Some("${V}")), "a[0]").expect("two");
+        let said = said.to_string();
+        let is_told = said.contains("a variable stands for one") && !said.contains("\"a\"");
+        assert!(is_told, "{said}");
     }
 
     #[test]

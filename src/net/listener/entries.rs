@@ -1,11 +1,41 @@
 //! Sockets for the entries of a configuration, beside those that the gateway has already.
 
 use std::io;
+use std::net::SocketAddr;
 
 use super::Listener;
 use crate::config::{ListenAddress, Port};
 
 impl Listener {
+    /// Checks that IPv6 wildcards that are `open` can stay open: whether one takes IPv4, too, is set before it is
+    /// bound, and depends on the other addresses.
+    ///
+    /// # Errors
+    /// The new addresses have it take IPv4, or leave it to another one, and the old did not.
+    pub(in crate::net) fn can_stay<'a>(
+        open: &[ListenAddress],
+        now: impl Iterator<Item = &'a ListenAddress> + Clone,
+    ) -> io::Result<()> {
+        for address in now.clone() {
+            let is_wildcard = matches!(address, ListenAddress::Tcp(SocketAddr::V6(v6)) if v6.ip().is_unspecified());
+            if !is_wildcard || !open.contains(address) {
+                continue;
+            }
+            let was_taken = Listener::is_ipv4_taken(address, open.iter());
+            let reason = match Listener::is_ipv4_taken(address, now.clone()) {
+                is_taken if is_taken == was_taken => continue,
+                true => "is open, and takes IPv4, too: remove the IPv4 address of its port",
+                false => {
+                    "is open for IPv6 alone: keep the IPv4 address of its port, which was removed"
+                }
+            };
+            return Err(io::Error::other(format!(
+                "{address} {reason}, or stop the gateway and start it again"
+            )));
+        }
+        Ok(())
+    }
+
     /// Binds and listens for an entry of a configuration with these addresses. `held`: sockets that
     /// the gateway has already. One of an address that the configuration does not have may hold the
     /// port, such as that of 127.0.0.1 where 0.0.0.0 comes. Linux lets both listen while they share
@@ -37,5 +67,41 @@ impl Listener {
             return Err(error);
         }
         Listener::bind_as(address, ipv6_only, Port::Shared).map_err(|_| error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_wildcard_takes_ipv4_or_not_as_long_as_it_is_open() {
+        let list = |texts: &[&str]| {
+            let parse = |text: &&str| ListenAddress::Tcp(text.parse().expect("an address"));
+            texts.iter().map(parse).collect::<Vec<_>>()
+        };
+        let both = list(&["0.0.0.0:80", "[::]:80"]);
+        let one = list(&["[::]:80"]);
+        let loopback = list(&["127.0.0.1:80", "[::]:80"]);
+        let other_port = list(&["0.0.0.0:81", "[::]:80"]);
+        for (before, now, part) in [
+            (&both, &one, "keep the IPv4 address"),
+            (&one, &both, "remove the IPv4 address"),
+            (&one, &loopback, "remove the IPv4 address"),
+            (&both, &loopback, ""),
+            (&one, &other_port, ""),
+            (&Vec::new(), &both, ""),
+        ] {
+            let said = Listener::can_stay(before, now.iter())
+                .err()
+                .map(|error| error.to_string());
+            let said = said.unwrap_or_default();
+            assert!(
+                said.contains(part) && said.is_empty() == part.is_empty(),
+                "{said}"
+            );
+        }
+        let (v6, v4) = (list(&["[::1]:80"]), list(&["[::1]:80", "0.0.0.0:80"]));
+        assert!(Listener::can_stay(&v6, v4.iter()).is_ok(), "no wildcard");
     }
 }

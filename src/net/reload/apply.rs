@@ -68,6 +68,8 @@ pub(in crate::net) fn bind(
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
     let addresses = config.listeners.iter().map(|listen| &listen.address);
+    Listener::can_stay(&acceptor.addresses(), addresses.clone())
+        .map_err(|error| vec![error.to_string()])?;
     for Listen { address, port, .. } in &config.listeners {
         if acceptor.has(address) {
             continue;
