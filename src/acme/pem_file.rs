@@ -102,8 +102,7 @@ pub(super) fn renewal_id(leaf: &Leaf) -> Option<String> {
 
 /// Returns the names of a file with a chain, sorted, each once; none if it has no certificate.
 pub(super) fn names(file: &[u8]) -> Vec<Identifier> {
-    let certificates = certificates_from_pem(file).unwrap_or_default();
-    let Some(leaf) = certificates.first().and_then(|der| leaf(der)) else {
+    let Some(leaf) = first(file) else {
         return Vec::new();
     };
     let names = leaf.names.iter().map(|name| Identifier::parse(name).ok());
@@ -115,8 +114,14 @@ pub(super) fn names(file: &[u8]) -> Vec<Identifier> {
 
 /// Returns begin and end of the validity of a file with a chain, in seconds.
 pub(super) fn life(file: &[u8]) -> Option<(u64, u64)> {
-    let certificates = certificates_from_pem(file).ok()?;
-    let leaf = leaf(certificates.first()?)?;
+    let leaf = first(file)?;
     let seconds = UnixTime::as_secs;
     Some((seconds(leaf.not_before), seconds(leaf.not_after)))
+}
+
+/// Returns the facts of the first certificate of a chain.
+#[inline(never)]
+fn first(chain: &[u8]) -> Option<Leaf> {
+    let certificates = certificates_from_pem(chain).ok()?;
+    leaf(certificates.first()?)
 }

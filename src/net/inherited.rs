@@ -156,13 +156,11 @@ impl Inherited {
     ///
     /// # Errors
     /// Errors of [`Listener::bind_as`] and [`Inherited::take`].
-    pub fn bind_all<'a>(
-        &mut self,
-        entries: impl Iterator<Item = &'a Listen> + Clone,
-    ) -> io::Result<Vec<Listener>> {
-        let addresses = entries.clone().map(|entry| &entry.address);
-        Listener::can_stay(&self.addresses(), addresses.clone())?;
+    pub fn bind_all(&mut self, entries: &[Listen]) -> io::Result<Vec<Listener>> {
+        Listener::can_stay(&self.addresses(), entries)?;
+        let addresses = entries.iter().map(|entry| &entry.address);
         entries
+            .iter()
             .map(|Listen { address, port, .. }| match self.take(address)? {
                 Some(listener) => Ok(listener),
                 None => Listener::bind_entry((address, *port), addresses.clone(), self.listeners()),

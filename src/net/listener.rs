@@ -510,7 +510,7 @@ mod tests {
                 proxied: PeerSet::default(),
                 port: Port::Own,
             });
-            let mut listeners = Inherited::default().bind_all(entries.iter()).expect("both");
+            let mut listeners = Inherited::default().bind_all(&entries).expect("both");
             for (at, address) in pair.iter().enumerate() {
                 let client = if address.contains(':') {
                     "::1"

@@ -104,7 +104,7 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
     let voice = inherited.voice().transpose().map_err(RunError::Io)?;
     let addresses = config.listeners.iter().map(|listen| &listen.address);
     let bound = inherited
-        .bind_all(config.listeners.iter())
+        .bind_all(&config.listeners)
         .map_err(|error| RunError::Bind(error.to_string()))?;
     inherited.refuse_rest().map_err(RunError::Bind)?;
     let admin = config.admin.addresses.iter();

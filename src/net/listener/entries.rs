@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::Listener;
-use crate::config::{ListenAddress, Port};
+use crate::config::{Listen, ListenAddress, Port};
 
 impl Listener {
     /// Checks that IPv6 wildcards that are `open` can stay open: whether one takes IPv4, too, is set before it is
@@ -12,17 +12,16 @@ impl Listener {
     ///
     /// # Errors
     /// The new addresses have it take IPv4, or leave it to another one, and the old did not.
-    pub(in crate::net) fn can_stay<'a>(
-        open: &[ListenAddress],
-        now: impl Iterator<Item = &'a ListenAddress> + Clone,
-    ) -> io::Result<()> {
-        for address in now.clone() {
+    #[inline(never)]
+    pub(in crate::net) fn can_stay(open: &[ListenAddress], now: &[Listen]) -> io::Result<()> {
+        let addresses = || now.iter().map(|listen| &listen.address);
+        for address in addresses() {
             let is_wildcard = matches!(address, ListenAddress::Tcp(SocketAddr::V6(v6)) if v6.ip().is_unspecified());
             if !is_wildcard || !open.contains(address) {
                 continue;
             }
             let was_taken = Listener::is_ipv4_taken(address, open.iter());
-            let reason = match Listener::is_ipv4_taken(address, now.clone()) {
+            let reason = match Listener::is_ipv4_taken(address, addresses()) {
                 is_taken if is_taken == was_taken => continue,
                 true => "is open, and takes IPv4, too: remove the IPv4 address of its port",
                 false => {
@@ -77,13 +76,18 @@ mod tests {
     #[test]
     fn an_ipv6_wildcard_takes_ipv4_or_not_as_long_as_it_is_open() {
         let list = |texts: &[&str]| {
-            let parse = |text: &&str| ListenAddress::Tcp(text.parse().expect("an address"));
-            texts.iter().map(parse).collect::<Vec<_>>()
+            let text = format!(
+                r#"{{ "listen": {texts:?}, "services": [{{ "route": "/", "target": "http://a.test" }}] }}"#
+            );
+            let read = |_: &std::path::Path| Err(io::ErrorKind::NotFound.into());
+            let config = crate::config::load(text.as_bytes(), "f", &|_| None, &read);
+            config.expect("valid").listeners
         };
         let both = list(&["0.0.0.0:80", "[::]:80"]);
         let one = list(&["[::]:80"]);
         let loopback = list(&["127.0.0.1:80", "[::]:80"]);
         let other_port = list(&["0.0.0.0:81", "[::]:80"]);
+        let (v6, v6_and_v4) = (list(&["[::1]:80"]), list(&["[::1]:80", "0.0.0.0:80"]));
         for (before, now, part) in [
             (&both, &one, "keep the IPv4 address"),
             (&one, &both, "remove the IPv4 address"),
@@ -91,17 +95,16 @@ mod tests {
             (&both, &loopback, ""),
             (&one, &other_port, ""),
             (&Vec::new(), &both, ""),
+            // No wildcard.
+            (&v6, &v6_and_v4, ""),
         ] {
-            let said = Listener::can_stay(before, now.iter())
-                .err()
-                .map(|error| error.to_string());
-            let said = said.unwrap_or_default();
+            let open = before.iter().map(|listen| listen.address.clone());
+            let said = Listener::can_stay(&open.collect::<Vec<_>>(), now).err();
+            let said = said.map(|error| error.to_string()).unwrap_or_default();
             assert!(
                 said.contains(part) && said.is_empty() == part.is_empty(),
                 "{said}"
             );
         }
-        let (v6, v4) = (list(&["[::1]:80"]), list(&["[::1]:80", "0.0.0.0:80"]));
-        assert!(Listener::can_stay(&v6, v4.iter()).is_ok(), "no wildcard");
     }
 }

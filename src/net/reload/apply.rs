@@ -68,7 +68,7 @@ pub(in crate::net) fn bind(
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
     let addresses = config.listeners.iter().map(|listen| &listen.address);
-    Listener::can_stay(&acceptor.addresses(), addresses.clone())
+    Listener::can_stay(&acceptor.addresses(), &config.listeners)
         .map_err(|error| vec![error.to_string()])?;
     for Listen { address, port, .. } in &config.listeners {
         if acceptor.has(address) {

@@ -58,23 +58,37 @@ pub(super) type Ended = BTreeMap<String, u64>;
 struct Family<'a> {
     /// Lines about the family.
     about: Vec<&'a str>,
-    /// Samples in their order: name and labels, and whether the value has decimals.
-    samples: Vec<(&'a str, bool)>,
+    /// Samples in their order.
+    samples: Vec<Sample<'a>>,
 }
+
+struct Sample<'a> {
+    /// Name and labels.
+    name: &'a str,
+    /// Place of its value.
+    value: usize,
+    /// True if the value has decimals.
+    is_decimal: bool,
+}
+
+/// Places in a list, by name.
+type Places<'a> = BTreeMap<&'a str, usize>;
 
 /// Scrapes that become one.
 #[derive(Default)]
 pub(super) struct Merged<'a> {
-    order: Vec<&'a str>,
-    families: BTreeMap<&'a str, Family<'a>>,
-    /// Values in thousandths.
-    values: BTreeMap<&'a str, u64>,
+    /// Families in their order.
+    families: Vec<Family<'a>>,
+    family_places: Places<'a>,
+    /// Values of the samples in thousandths.
+    values: Vec<u64>,
+    value_places: Places<'a>,
 }
 
 impl<'a> Merged<'a> {
     /// Adds the scrape of a worker.
     pub(super) fn add(&mut self, scrape: &'a str) {
-        let mut name = "";
+        let (mut name, mut place) = ("", usize::MAX);
         for line in scrape.lines() {
             if let Some(about) = line.strip_prefix("# ") {
                 let mut words = about.split(' ');
@@ -83,49 +97,53 @@ impl<'a> Merged<'a> {
                     continue;
                 };
                 name = family;
-                if !self.families.contains_key(name) {
-                    self.order.push(name);
+                place = place_of(name, &mut self.family_places, self.families.len());
+                if place == self.families.len() {
+                    self.families.push(Family::default());
                 }
-                let family = self.families.entry(name).or_default();
-                if family.about.len() < 2 && !family.about.contains(&line) {
+                if let Some(family) = self.families.get_mut(place)
+                    && family.about.len() < 2
+                    && !family.about.contains(&line)
+                {
                     family.about.push(line);
                 }
                 continue;
             }
-            let Some((sample, value)) = line.rsplit_once(' ') else {
+            let Some((sample, text)) = line.rsplit_once(' ') else {
                 continue;
             };
-            let Some(thousandths) = parse(value) else {
+            let (Some(thousandths), Some(family)) = (parse(text), self.families.get_mut(place))
+            else {
                 continue;
             };
-            match self.values.get_mut(sample) {
-                Some(known) => *known = Rule::of(name).join(*known, thousandths),
-                None => {
-                    self.values.insert(sample, thousandths);
-                    let family = self.families.entry(name).or_default();
-                    family.samples.push((sample, value.contains('.')));
-                }
+            let at = place_of(sample, &mut self.value_places, self.values.len());
+            if let Some(known) = self.values.get_mut(at) {
+                *known = Rule::of(name).join(*known, thousandths);
+                continue;
             }
+            self.values.push(thousandths);
+            family.samples.push(Sample {
+                name: sample,
+                value: at,
+                is_decimal: text.contains('.'),
+            });
         }
     }
 
     /// Writes the sum, with what workers have counted that have ended.
     pub(super) fn write(&self, ended: &Ended, is_open_metrics: bool) -> String {
         let mut out = String::new();
-        for name in &self.order {
-            let Some(family) = self.families.get(name) else {
-                continue;
-            };
+        for family in &self.families {
             for line in &family.about {
                 out.push_str(line);
                 out.push('\n');
             }
-            for (sample, is_decimal) in &family.samples {
-                let value = self.values.get(sample).copied().unwrap_or_default();
-                let before = ended.get(*sample).copied().unwrap_or_default();
-                out.push_str(sample);
+            for sample in &family.samples {
+                let value = self.values.get(sample.value).copied().unwrap_or_default();
+                let before = ended.get(sample.name).copied().unwrap_or_default();
+                out.push_str(sample.name);
                 out.push(' ');
-                append(value.saturating_add(before), *is_decimal, &mut out);
+                append(value.saturating_add(before), sample.is_decimal, &mut out);
                 out.push('\n');
             }
         }
@@ -134,6 +152,15 @@ impl<'a> Merged<'a> {
         }
         out
     }
+}
+
+/// Returns the place of a name, which is `next` if it is new.
+fn place_of<'a>(name: &'a str, places: &mut Places<'a>, next: usize) -> usize {
+    if let Some(known) = places.get(name) {
+        return *known;
+    }
+    places.insert(name, next);
+    next
 }
 
 /// Adds the counters of a worker that has ended. `scrape`: the last that it gave.

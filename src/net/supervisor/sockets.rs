@@ -49,8 +49,7 @@ impl Sockets {
         let mut bound = Vec::new();
         let mut open = inherited.addresses();
         open.extend(self.kept.iter().map(|kept| kept.address.clone()));
-        let addresses = config.listeners.iter().map(|listen| &listen.address);
-        Listener::can_stay(&open, addresses)?;
+        Listener::can_stay(&open, &config.listeners)?;
         for listen in &config.listeners {
             let address = &listen.address;
             if self.kept.iter().any(|kept| kept.address == *address) {
