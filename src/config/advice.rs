@@ -15,7 +15,7 @@ use crate::proxy::settings::{Condition, FixedReply, SUPERVISOR, Service, Setting
 use crate::sort::{self, Index};
 
 /// The warnings, in the order of their lines. A list takes less code than a chain of iterators.
-const ALL: [fn(&Settings) -> Vec<String>; 11] = [
+const ALL: [fn(&Settings) -> Vec<String>; 12] = [
     providers,
     ways_round,
     misspelled,
@@ -26,6 +26,7 @@ const ALL: [fn(&Settings) -> Vec<String>; 11] = [
     foreign::variables,
     foreign::variables_of_replies,
     foreign::patterns,
+    foreign::patterns_of_targets,
     taken_away,
 ];
 

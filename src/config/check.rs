@@ -309,12 +309,7 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
 
 /// Returns the timeouts of connections, and those that all services have in common.
 fn timeouts(settings: &Settings) -> String {
-    let connection = &settings.timeouts;
-    let mut shown = vec![
-        ("head", connection.head),
-        ("keepAlive", connection.keep_alive),
-        ("shutdown", connection.shutdown),
-    ];
+    let mut shown = settings.timeouts.by_key().to_vec();
     let services = settings.services.iter();
     let all = services.map(|service| service.timeouts.by_key());
     let all = all.collect::<Vec<_>>();

@@ -243,7 +243,7 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = advice::warnings(&self.settings);
         warnings.extend(self.admin.warnings());
-        warnings.extend(self.acme.as_ref().and_then(Acme::warning));
+        warnings.extend(self.acme.iter().flat_map(Acme::warnings));
         warnings.extend(self.circles());
         warnings
     }

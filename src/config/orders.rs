@@ -1,6 +1,7 @@
 //! Certificates that the gateway orders itself (ACME, RFC 8555), as the configuration has them.
 
 use core::fmt;
+use core::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::limits::HMAC_KEY_BYTES;
@@ -69,17 +70,47 @@ impl Challenge {
     }
 }
 
+/// Returns true for a name or an address that is of a private network alone (RFC 6761, 6762, 8375, 1918, 4193).
+fn is_private(name: &str) -> bool {
+    const ENDS: [&str; 6] = [
+        ".local",
+        ".lan",
+        ".internal",
+        ".home",
+        ".home.arpa",
+        ".localhost",
+    ];
+    match name.parse() {
+        Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        Ok(IpAddr::V6(ip)) => {
+            ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local()
+        }
+        Err(_) => !name.contains('.') || ENDS.iter().any(|end| name.ends_with(end)),
+    }
+}
+
 impl Acme {
-    /// Returns a line about a key that is allowed and weak.
-    pub(super) fn warning(&self) -> Option<String> {
-        let bytes = self.binding.as_ref()?.key.len();
-        let line = || {
-            format!(
+    /// Returns a line about a key that is allowed and weak, and one for each name that a public authority
+    /// issues nothing for.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(bytes) = self.binding.as_ref().map(|binding| binding.key.len())
+            && bytes < HMAC_KEY_BYTES
+        {
+            lines.push(format!(
                 "acme.eab: a key of {bytes} bytes is weak, and some authorities refuse it; RFC 7518 3.2 asks for 32 or more: get another \
                  one from yours"
-            )
-        };
-        (bytes < HMAC_KEY_BYTES).then(line)
+            ));
+        }
+        let names = self.orders.iter().flat_map(|order| &order.names);
+        let is_public = self.directory.contains("letsencrypt.org");
+        for name in names.filter(|name| is_public && is_private(name)) {
+            lines.push(format!(
+                "acme: no public authority issues a certificate for {name}, which is private: order it from one of your own with \
+                 \"directory\", or name a certificate of your own in \"certificates\""
+            ));
+        }
+        lines
     }
 
     /// Returns what is ordered where, as text.

@@ -1701,6 +1701,22 @@ fn patterns_in_conditions_are_warned_about() {
 }
 
 #[test]
+fn patterns_in_targets_are_warned_about() {
+    for (path, pattern) in [
+        ("/users/:id", Some(":id")),
+        ("/api/*", Some("*")),
+        ("/users/", None),
+        ("/v1/x:verb", None),
+    ] {
+        let text = format!(r#"{{"services":[{{"route":"/a","target":"http://b{path}"}}]}}"#);
+        let wanted = pattern.map(|pattern| {
+            format!("the target of /a has {pattern:?} in its path, which goes out as it stands: the rest of the client's path follows it by itself; remove it")
+        });
+        assert_eq!(good(&text).warnings(), Vec::from_iter(wanted), "{path}");
+    }
+}
+
+#[test]
 fn guards_that_a_host_passes_by_are_warned_about() {
     let guards = [
         r#""allow":["10.0.0.0/8"]"#,

@@ -159,6 +159,22 @@ pub struct ConnectionTimeouts {
     pub shutdown: Option<Duration>,
 }
 
+impl ConnectionTimeouts {
+    /// Returns the timeouts under their keys in the configuration.
+    pub fn by_key(&self) -> [(&'static str, Option<Duration>); 3] {
+        let ConnectionTimeouts {
+            head,
+            keep_alive,
+            shutdown,
+        } = *self;
+        [
+            ("head", head),
+            ("keepAlive", keep_alive),
+            ("shutdown", shutdown),
+        ]
+    }
+}
+
 /// Timeouts of an exchange, each of which a service may override; `None` if off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExchangeTimeouts {

@@ -19,7 +19,7 @@ PRONOUN = re.compile(
 
 def without_tests(text):
     """The text up to the module of tests, which stands last in a file."""
-    found = re.search(r"^#\[cfg\(test\)\]\s*\n(?:#\[[^\n]*\]\s*\n)*mod \w+ \{", text, re.MULTILINE)
+    found = re.search(r"^#\[cfg\(test\)\]\s*\n(?:#\[[^\n]*\]\s*\n)*(?:pub(?:\([^)]*\))? )?mod \w+ \{", text, re.MULTILINE)
     return text[: found.start()] if found else text
 
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::each_once;
+use crate::config::keys::services::route;
 use crate::policy::foreign;
 use crate::proxy::settings::{Condition, FixedReply, Settings};
 
@@ -63,6 +64,22 @@ pub(super) fn patterns(settings: &Settings) -> Vec<String> {
         )
     };
     each_once(&lines).map(said).collect()
+}
+
+/// Returns a line for each service with a pattern of another program in the path of a target: it goes out as it
+/// stands.
+pub(super) fn patterns_of_targets(settings: &Settings) -> Vec<String> {
+    let services = settings.services.iter();
+    let said = services.filter_map(|service| {
+        let mut paths = service.destinations.iter();
+        let pattern = paths.find_map(|to| route::pattern(&to.path))?;
+        Some(format!(
+            "the target of {} has {pattern:?} in its path, which goes out as it stands: the rest of the client's path follows it by \
+             itself; remove it",
+            service.route
+        ))
+    });
+    said.collect()
 }
 
 /// Returns true for a value that is likely a pattern: `~^3`, `.*beta`, `beta*`, or has a variable. `*/*` is a

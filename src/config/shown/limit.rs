@@ -41,15 +41,19 @@ pub(crate) fn whole(limit: &RateLimit) -> String {
     let RateLimit {
         ipv6_prefix,
         max_clients,
-        ..
+        store,
+        exact,
+        // In `described`.
+        requests: _,
+        window: _,
+        headers: _,
+        algorithm: _,
+        key: _,
+        exempt: _,
     } = limit;
     let clients = format!(" (IPv6: each /{ipv6_prefix}), {max_clients} clients at once");
-    let shared = if limit.store.is_some() {
-        ", shared"
-    } else {
-        ""
-    };
-    let exact = if limit.exact { ", exact" } else { "" };
+    let shared = if store.is_some() { ", shared" } else { "" };
+    let exact = if *exact { ", exact" } else { "" };
     described(limit, &clients) + shared + exact
 }
 

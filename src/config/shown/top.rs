@@ -61,11 +61,10 @@ pub(crate) fn rate_limits(limits: &[RateLimit]) -> Parts {
 }
 
 pub(crate) fn timeouts(timeouts: &ConnectionTimeouts) -> Parts {
-    vec![
-        ("head", span(timeouts.head)),
-        ("keepAlive", span(timeouts.keep_alive)),
-        ("shutdown", span(timeouts.shutdown)),
-    ]
+    timeouts
+        .by_key()
+        .map(|(key, time)| (key, span(time)))
+        .to_vec()
 }
 
 pub(crate) fn security_headers(headers: Option<&SecurityHeaders>) -> Named {
@@ -81,7 +80,10 @@ pub(crate) fn limits(limits: &Limits) -> Parts {
         connections,
         connections_per_client,
         body_bytes,
-        ..
+        // No keys.
+        overflow: _,
+        gathered_bytes: _,
+        splice_min_bytes: _,
     } = limits;
     let size = |bytes: usize| show_size(bytes as u64);
     let per_client = connections_per_client.map_or("default".to_owned(), |most| most.to_string());

@@ -249,6 +249,29 @@ fn check_says_what_is_ordered() {
 }
 
 #[test]
+fn check_warns_of_names_of_a_private_network() {
+    let own = r#"{"agree":true,"directory":"https://ca.example.com/dir"}"#;
+    for (name, acme, warns) in [
+        ("pi.local", r#"{"agree":true}"#, true),
+        ("nas", r#"{"agree":true}"#, true),
+        ("a.home.arpa", r#"{"agree":true}"#, true),
+        ("192.168.1.10", r#"{"agree":true}"#, true),
+        ("[fd00::1]", r#"{"agree":true}"#, true),
+        ("pi.local", own, false),
+        ("local.example.com", r#"{"agree":true}"#, false),
+        ("8.8.8.8", r#"{"agree":true}"#, false),
+    ] {
+        let tls = format!(r#"{{"address":"0.0.0.0:443","tls":{{"acme":{{"names":["{name}"]}}}}}}"#);
+        let config = load_acme(&tls, acme).expect("good");
+        let lines = config.warnings();
+        let found = lines
+            .iter()
+            .filter(|line| line.contains("no public authority"));
+        assert_eq!(found.count(), usize::from(warns), "{name}: {lines:?}");
+    }
+}
+
+#[test]
 fn check_warns_of_a_short_key_of_the_binding() {
     let tls = r#"{"address":"0.0.0.0:443","tls":{"acme":{"names":["a.test"]}}}"#;
     for (bytes, weak) in [(1, true), (31, true), (32, false), (64, false)] {

@@ -14,7 +14,7 @@ pub(crate) mod limits;
 mod matching;
 mod passive_health;
 mod policies;
-mod route;
+pub(crate) mod route;
 pub(crate) mod sticky;
 mod targets;
 #[cfg(test)]

@@ -77,7 +77,7 @@ fn check(text: &str) -> Result<(), Fault> {
 /// Returns the first segment that other routers take for a pattern: `:id`, `{id}`, `<id>`, `*`,
 /// `*.js`, `(.*)`, `[0-9]+`, `^users$`. A `:` or `*` in the middle of a segment is a character like
 /// any other (`/v1/x:verb`).
-fn pattern(route: &str) -> Option<&str> {
+pub(crate) fn pattern(route: &str) -> Option<&str> {
     let named = |segment: &str| {
         segment
             .strip_prefix(':')
