@@ -70,7 +70,7 @@ impl Challenge {
     }
 }
 
-/// Returns true for a name or an address that is of a private network alone (RFC 6761, 6762, 8375, 1918, 4193).
+/// Returns true for a name or an address that is of a private network alone.
 fn is_private(name: &str) -> bool {
     const ENDS: [&str; 6] = [
         ".local",
